@@ -1,0 +1,141 @@
+# TierVec from a fresh machine: `make demo` or `make test`. Everything goes into .venv and build/; no root.
+# `make help` lists the targets.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+BUILD := build/editable
+JOBS ?= $(shell nproc 2>/dev/null || echo 2)
+# make's own default for CXX is not a choice of the user's.
+ifeq ($(origin CXX),default)
+  CXX :=
+endif
+export CXX
+# One line, run by every recipe that compiles. The compiler of an existing build directory stays.
+CHOOSE_CXX = CXX=$$(CXX="$(CXX)" cmake/choose_compiler.sh) && export CXX
+PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
+WITH_TOOLS := PATH="$(CURDIR)/$(BIN):$$PATH"
+
+NATIVE_DIRS := $(wildcard tiervec/core tiervec/_native rdma/src rdma/include graph_index/src graph_index/include \
+                          cluster_index/src cluster_index/include)
+# Folders too: a file that goes away changes only its folder.
+NATIVE := $(shell find $(NATIVE_DIRS) -type d -o -name '*.cc' -o -name '*.h')
+CMAKE_FILES := CMakeLists.txt $(wildcard cmake/*.cmake)
+CXX_FILES = $(shell find $(NATIVE_DIRS) tests -name '*.cc' -o -name '*.h')
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.PHONY: help install demo test test-cxx test-python lint check-format types check-stubs check-headers format stubs \
+        core-stub tidy asan tsan bench wheel clean distclean FORCE
+
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+# ---- setting up ----------------------------------------------------------------------------------------------------------
+$(VENV)/.stamp-venv:
+	@cmake/check_python.sh $(PYTHON)
+	@cmake/choose_compiler.sh >/dev/null
+	@echo "making $(VENV)"
+	@$(PYTHON) -m venv $(VENV)
+	@$(PIP) install 'pip>=24'
+	@touch $@
+
+$(VENV)/.stamp-build: $(VENV)/.stamp-venv pyproject.toml
+	@echo "installing build tools into $(VENV)"
+	@$(BIN)/python .ci/requirements.py build > $@.txt && $(PIP) install -r $@.txt && touch $@
+
+# An editable install finds new modules by itself, but not a new package: it is repeated when the list of packages changes.
+$(VENV)/.packages: FORCE | $(VENV)/.stamp-venv
+	@find tiervec graph_index cluster_index rdma bench -name __init__.py | sort > $@.new
+	@if cmp -s $@.new $@; then rm $@.new; else mv $@.new $@; fi
+
+# The extension is compiled in a directory that stays, so that a second build compiles only what changed.
+$(BUILD)/.stamp-install: $(VENV)/.stamp-build pyproject.toml $(CMAKE_FILES) $(NATIVE) $(VENV)/.packages
+	@echo "building and installing tiervec (editable)"
+	@$(CHOOSE_CXX) && $(WITH_TOOLS) $(PIP) install --no-build-isolation --config-settings=build-dir=$(BUILD) --editable .
+	@touch $@
+
+$(VENV)/.stamp-test $(VENV)/.stamp-lint $(VENV)/.stamp-bench: $(VENV)/.stamp-%: $(VENV)/.stamp-build pyproject.toml
+	@echo "installing what '$*' needs into $(VENV)"
+	@$(BIN)/python .ci/requirements.py $* > $@.txt && $(PIP) install -r $@.txt && touch $@
+
+install: $(BUILD)/.stamp-install ## build the extension and install tiervec into .venv (editable)
+
+# ---- running -------------------------------------------------------------------------------------------------------------
+demo: install ## build an index of the sample, serve it, ask ten questions
+	@$(BIN)/python -m tiervec.demo
+
+test: test-cxx test-python ## all tests, C++ then Python
+
+test-cxx: install
+	@$(WITH_TOOLS) cmake -S . -B $(BUILD) -DTIERVEC_TESTS=ON >$(BUILD)/configure.log || { cat $(BUILD)/configure.log; exit 1; }
+	@if grep -q '^TIERVEC_CXX_TESTS:INTERNAL=ON' $(BUILD)/CMakeCache.txt; then \
+	  $(WITH_TOOLS) cmake --build $(BUILD) -j $(JOBS) && \
+	  $(WITH_TOOLS) ctest --test-dir $(BUILD) --output-on-failure --no-tests=error -j $(JOBS); \
+	else \
+	  echo "C++ tests: not built, GoogleTest was not found (apt-get install libgtest-dev)"; \
+	fi
+
+test-python: install $(VENV)/.stamp-test
+	@$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+bench: install $(VENV)/.stamp-bench ## the benchmark behind the figures of the README
+	@$(BIN)/python -m tiervec.bench $(BENCH_ARGS)
+
+# ---- checking ------------------------------------------------------------------------------------------------------------
+lint: check-format types check-stubs check-headers ## formats, types, dependencies, stub, headers, clang-tidy
+	@$(MAKE) --no-print-directory -j $(JOBS) tidy
+
+check-format: $(VENV)/.stamp-lint
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	@echo "clang-format, $(words $(CXX_FILES)) files" && $(BIN)/clang-format --dry-run -Werror $(CXX_FILES)
+
+types: $(BUILD)/.stamp-install $(VENV)/.stamp-lint
+	@$(BIN)/python .ci/package_tree.py build/package
+	cd build/package && MYPYPATH=. ../../$(BIN)/mypy --config-file ../../pyproject.toml --cache-dir ../mypy -p tiervec
+	$(BIN)/python .ci/check_imports.py build/package build/import_linter
+
+check-stubs: core-stub
+	@diff -u tiervec/_core.pyi $(BUILD)/_core.pyi || { echo "tiervec/_core.pyi is out of date: make stubs" >&2; exit 1; }
+
+check-headers: install
+	@echo "compiling every public header alone" && $(WITH_TOOLS) cmake --build $(BUILD) --target check_headers -j $(JOBS)
+
+format: $(VENV)/.stamp-lint ## rewrite sources in the house format
+	$(BIN)/ruff check --fix-only .
+	$(BIN)/ruff format .
+	$(BIN)/clang-format -i $(CXX_FILES)
+
+core-stub: install
+	@$(WITH_TOOLS) cmake --build $(BUILD) --target core_stub -j $(JOBS) >/dev/null
+
+stubs: core-stub ## write tiervec/_core.pyi from the built extension
+	cp $(BUILD)/_core.pyi tiervec/_core.pyi
+
+# A stamp per file: a file is looked at again when it or any header changed.
+HEADERS := $(filter %.h,$(NATIVE))
+TIDY := $(patsubst %,build/tidy/%.ok,$(filter %.cc,$(NATIVE)))
+
+tidy: $(TIDY) ## clang-tidy over our sources
+
+build/tidy/%.ok: % $(HEADERS) .clang-tidy $(BUILD)/.stamp-install $(VENV)/.stamp-lint
+	@mkdir -p $(dir $@)
+	@$(BIN)/clang-tidy --quiet -p $(BUILD) --warnings-as-errors='*' --extra-arg=-Wno-unknown-warning-option $< && touch $@
+
+asan tsan: %: $(VENV)/.stamp-build ## C++ tests under sanitizers (asan: addresses and undefined behaviour; tsan: threads)
+	@$(CHOOSE_CXX) && $(WITH_TOOLS) cmake --preset $@ >/dev/null
+	@if grep -q '^TIERVEC_CXX_TESTS:INTERNAL=ON' build/$@/CMakeCache.txt; then \
+	  $(WITH_TOOLS) cmake --build --preset $@ -j $(JOBS) && $(WITH_TOOLS) ctest --preset $@; \
+	else \
+	  echo "error: make $@ runs the C++ tests, and GoogleTest was not found: apt-get install libgtest-dev" >&2; exit 1; \
+	fi
+
+wheel: $(VENV)/.stamp-build ## a wheel in dist/
+	@$(CHOOSE_CXX) && $(WITH_TOOLS) $(PIP) wheel --no-build-isolation --no-deps --wheel-dir dist .
+
+clean: ## remove what was built
+	rm -rf build dist
+
+distclean: clean ## remove .venv too
+	rm -rf $(VENV)

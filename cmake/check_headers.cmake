@@ -1,0 +1,17 @@
+# `check_headers` compiles a file per public header that includes nothing else: every header must stand alone.
+
+function(tiervec_check_headers target)
+  set(generated)
+  foreach(include_dir IN LISTS ARGN)
+    file(GLOB_RECURSE headers CONFIGURE_DEPENDS RELATIVE ${include_dir} ${include_dir}/*.h)
+    foreach(header IN LISTS headers)
+      string(MAKE_C_IDENTIFIER "${header}" name)
+      set(source ${CMAKE_CURRENT_BINARY_DIR}/check_headers/${name}.cc)
+      file(CONFIGURE OUTPUT ${source} CONTENT "#include <${header}>\n#include <${header}>  // twice: pragma once works\n")
+      list(APPEND generated ${source})
+    endforeach()
+  endforeach()
+  add_library(${target} OBJECT EXCLUDE_FROM_ALL ${generated})
+  target_include_directories(${target} PRIVATE ${ARGN})
+  target_link_libraries(${target} PRIVATE tiervec_settings tiervec_warnings)
+endfunction()

@@ -1,0 +1,221 @@
+"""Building a graph index: code, graph, records, navigation sample, calibration, each a section of the directory."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tiervec import _core
+from tiervec.calibration import CalibrationQueries, calibrate
+from tiervec.codes import TrainedCode, code_row_bytes, train_code
+from tiervec.errors import InvalidArgumentError
+from tiervec.graph_index.opened import GraphParts, make_searcher, search_graph
+from tiervec.graph_index.params import GraphBuildParams, GraphSearchParams
+from tiervec.index_directory import IndexDescription, IndexDirectoryWriter
+from tiervec.interruptible import BuildProgress, run_monitored
+
+__all__ = ["GraphBuild", "estimate_memory_bytes", "expected_index_bytes", "write_graph_index"]
+
+_logger = logging.getLogger(__name__)
+
+_TRAINING_ROWS = 65_536
+_NAVIGATION_SHARE = 64  # one vector in so many is in the navigation sample
+_LEAST_NAVIGATION = 64
+_INTERPRETER_BYTES = 96 << 20  # Python, numpy and buffers
+_NAVIGATION_BYTES = 72  # of one sampled vector
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class GraphBuild:
+    """What a build works on.
+
+    Attributes:
+        vectors: (n, dim), C-contiguous, one of the four dtypes.
+        metric: ``l2``, ``ip`` or ``cosine``.
+        labels: The user's id of each vector, or None for 0, 1, 2, ...
+        params: Build parameters.
+        threads: 0 means all allowed CPUs.
+        seed: Of everything random.
+        progress: Progress callback or None.
+        calibration_queries: Vectors like the queries to come, or None: some of the base vectors, held out.
+    """
+
+    vectors: NDArray[Any]
+    metric: str
+    params: GraphBuildParams
+    labels: NDArray[np.int64] | None = None
+    threads: int = 0
+    seed: int = 0
+    progress: BuildProgress | None = None
+    calibration_queries: NDArray[Any] | None = field(default=None)
+
+
+def estimate_memory_bytes(vectors: int, dim: int, itemsize: int, params: GraphBuildParams, threads: int = 0) -> int:
+    """Peak resident memory of a build in bytes: vectors, graph, codes and their training sample.
+
+    Example:
+        >>> round(estimate_memory_bytes(1_000_000, 128, 1, GraphBuildParams(), threads=2) / 2**20)
+        471
+    """
+    graph = _core.vamana_memory_bytes(vectors, params.graph_degree, params.build_list, threads)
+    rows = vectors * code_row_bytes(params.code, params.code_bits, dim)
+    raw = vectors * dim * itemsize
+    training = 3 * min(vectors, _TRAINING_ROWS) * dim * 4
+    # While the code is trained there is no graph yet; while it is calibrated, the graph is gone and the records are in.
+    records = expected_index_bytes(vectors, dim, itemsize, params)
+    return _INTERPRETER_BYTES + raw + max(training, graph + rows, records + rows)
+
+
+def expected_index_bytes(vectors: int, dim: int, itemsize: int, params: GraphBuildParams) -> int:
+    """Bytes on disk of an index with full neighbour lists; the real one is a little smaller."""
+    id_bits = max(1, (vectors - 1).bit_length())
+    record = dim * itemsize + 5 + 8 + (params.graph_degree * id_bits + 7) // 8
+    rows = code_row_bytes(params.code, params.code_bits, dim)
+    return int(vectors * (record + rows + 1.5 + _NAVIGATION_BYTES / _NAVIGATION_SHARE)) + 4 * dim * dim + (1 << 16)
+
+
+def write_graph_index(build: GraphBuild, out: Path) -> None:
+    """Builds the index and puts it at `out`; nothing is left there when it fails or is stopped.
+
+    Raises:
+        TiervecError: Whatever stopped it: the disk is full, the code cannot be trained.
+        KeyboardInterrupt: Ctrl-C; within a second.
+    """
+    vectors, params = build.vectors, build.params
+    count, dim = vectors.shape
+    needed = expected_index_bytes(count, dim, vectors.itemsize, params)
+    with IndexDirectoryWriter(out, needed_bytes=needed) as writer:
+        code = _train(build)
+        rows = _encode(build, code)
+        writer.write_section("code", code.to_bytes(), placement="fast")
+        writer.write_section("code_rows", rows, placement="fast")
+        builder = _core.GraphBuilder(vectors, build.metric, build.threads)
+        run_monitored(
+            "linking",
+            lambda monitor: builder.link(params.graph_degree, params.build_list, params.alpha, build.seed, monitor),
+            build.progress,
+        )
+        records_path = writer.section_path("records")
+        written = run_monitored(
+            "writing records",
+            lambda monitor: builder.write_records(str(records_path), build.labels, monitor),
+            build.progress,
+        )
+        writer.finish_section("records", placement="tier")
+        writer.write_section("locator", written["locator"], placement="fast")
+        size = max(count // _NAVIGATION_SHARE, min(count, _LEAST_NAVIGATION))
+        ids, edges = run_monitored(
+            "navigation sample", lambda monitor: builder.navigation(size, build.seed, monitor), build.progress
+        )
+        del builder  # the graph: the records take its place
+        writer.write_section("navigation_ids", ids, placement="fast")
+        writer.write_section("navigation_edges", edges, placement="fast")
+        parts = GraphParts(
+            vectors=count,
+            dim=dim,
+            dtype=str(vectors.dtype),
+            metric=build.metric,
+            layout=written["layout"],
+            code=code,
+            rows=rows,
+            locator=written["locator"],
+            navigation_ids=ids.view(np.uint8),
+            navigation_edges=edges.reshape(-1).view(np.uint8),
+        )
+        writer.commit(
+            IndexDescription(
+                kind="graph",
+                metric=build.metric,
+                dtype=str(vectors.dtype),
+                dim=dim,
+                vectors=count,
+                dataset_bytes=vectors.nbytes,
+                params=asdict(params),
+                seed=build.seed,
+                calibration=_calibrate(build, parts, records_path),
+                details=_details(written, code),
+            )
+        )
+
+
+def _details(written: Mapping[str, Any], code: TrainedCode) -> dict[str, Any]:
+    return {"layout": dict(written["layout"]), "code": code.name, "edges": int(written["edges"])}
+
+
+def _train(build: GraphBuild) -> TrainedCode:
+    count = len(build.vectors)
+    if build.progress is not None:
+        build.progress("training code", 0, 1, None)
+    chosen = np.random.default_rng(build.seed).permutation(count)[:_TRAINING_ROWS]
+    chosen.sort()
+    code = train_code(
+        build.params.code,
+        build.vectors[chosen],
+        metric=build.metric,
+        code_bits=build.params.code_bits,
+        seed=build.seed,
+        threads=build.threads,
+    )
+    if build.progress is not None:
+        build.progress("training code", 1, 1, 0.0)
+    return code
+
+
+def _encode(build: GraphBuild, code: TrainedCode) -> NDArray[np.uint8]:
+    native = code.native()
+    rows = np.empty((len(build.vectors), native.row_bytes), np.uint8)
+    run_monitored(
+        "encoding",
+        lambda monitor: native.encode(build.vectors, rows, _core.resolve_threads(build.threads), monitor),
+        build.progress,
+    )
+    return rows
+
+
+def _calibrate(build: GraphBuild, parts: GraphParts, records_path: Path) -> dict[str, Any] | None:
+    """Measures recall over the search parameters, on the index as it will be opened."""
+    if build.calibration_queries is not None:
+        queries = CalibrationQueries.given(build.calibration_queries)
+    else:
+        queries = CalibrationQueries.held_out(build.vectors, build.seed)
+    if len(queries.vectors) == 0:
+        _logger.info("%d vectors are too few to calibrate target_recall", len(build.vectors))
+        return None
+    truth = run_monitored(
+        "calibration: exact neighbours",
+        lambda monitor: queries.exact_neighbors(build.vectors, build.metric, build.threads, monitor),
+        build.progress,
+    )
+    labels = build.labels
+    expected = truth if labels is None else np.where(truth >= 0, labels[truth], -1)
+    tier = _core.open_tier("dram:", str(records_path))
+    searcher = make_searcher(tier, parts)
+
+    def search(k: int, search_list: int, stop_margin: float) -> tuple[NDArray[np.int64], float]:
+        params = GraphSearchParams(search_list=search_list, stop_margin=stop_margin)
+        found = search_graph(
+            searcher, queries.vectors, k, params, threads=build.threads, exclude=queries.excluded
+        )
+        return found.ids, found.reads / len(queries.vectors)
+
+    return calibrate(search, expected, queries.source, build.progress)
+
+
+def check_buildable(vectors: int, dim: int) -> None:
+    """Refuses sizes that the formats cannot hold.
+
+    Raises:
+        InvalidArgumentError: Fewer than two vectors, or more than 2^31 - 1.
+    """
+    if vectors < 2:
+        raise InvalidArgumentError(f"data has {vectors} vector; a graph index needs at least 2")
+    if vectors > 2**31 - 1:
+        raise InvalidArgumentError(f"data has {vectors:,} vectors; a graph index holds at most 2,147,483,647")
+    if dim > 16_384:
+        raise InvalidArgumentError(f"data has dimension {dim}; a graph index takes up to 16384")

@@ -1,0 +1,104 @@
+#pragma once
+
+// Search of a graph whose records lie in a tier and whose codes lie in fast memory.
+//
+//   life of a query:  prepare the code's table - descend the navigation sample - then rounds:
+//     choose   the nearest candidates not yet expanded (by code), one to beam_width of them, and read their records
+//     absorb   exact distances of the vectors that arrived go to the results (the re-rank is free); neighbours not met
+//              before are noted and their codes prefetched; the query yields
+//     score    code distances of the new neighbours into the candidate list
+//   until the list has nothing to expand, or nothing within stop_margin of the k-th exact distance.
+//
+// Many queries run on each worker thread, so both waits (for records, for codes) are spent on other queries.
+
+#include <atomic>
+#include <chrono>
+#include <cstdint>
+#include <memory>
+#include <mutex>
+#include <span>
+#include <vector>
+
+#include <tiervec/core/codes/code.h>
+#include <tiervec/core/huge_buffer.h>
+#include <tiervec/graph_index/navigation_sample.h>
+#include <tiervec/graph_index/record_layout.h>
+#include <tiervec/graph_index/record_locator.h>
+#include <tiervec/rdma/tier.h>
+#include <tiervec/rdma/worker.h>
+
+namespace tiervec::graph_index {
+
+struct SearchParameters {
+  std::uint32_t k = 10;
+  std::uint32_t search_list = 64;  // candidates kept
+  std::uint32_t beam_width = 1;    // most reads of one round
+  float stop_margin = 0;           // 0: until the list is expanded; else the relative margin behind the k-th result
+  bool pipeline = true;            // false: one query at a time, one read at a time
+};
+
+/// What one query cost.
+struct QueryCost {
+  float latency_us = 0;
+  std::uint32_t reads = 0;
+  std::uint32_t rounds = 0;
+  std::uint32_t code_distances = 0;
+  std::uint64_t bytes = 0;
+};
+
+struct SearchRequest {
+  const std::byte* queries = nullptr;  // count x dim of query_dtype
+  std::uint32_t count = 0;
+  SearchParameters parameters;
+  const std::int64_t* exclude = nullptr;  // one vertex per query that must not be met, or -1; null: none
+  std::int64_t* ids = nullptr;            // count x k
+  float* distances = nullptr;             // count x k
+  QueryCost* costs = nullptr;             // count
+  unsigned threads = 1;
+  const rdma::CancelToken* cancel = nullptr;
+  rdma::Ticks deadline = rdma::kNever;
+};
+
+/// Everything in fast memory that a search needs; owned by the searcher.
+struct GraphFastPart {
+  std::uint32_t count = 0;
+  Metric metric = Metric::kL2;
+  RecordLayout layout;
+  std::vector<LocatorGroup> locator;
+  NavigationSample navigation;
+  std::shared_ptr<const codes::Code> code;
+  HugeBuffer rows;  // count x code->row_bytes()
+};
+
+class GraphSearcher {
+ public:
+  /// Throws Error(kDataLoss) when the parts do not fit together or the tier's region.
+  GraphSearcher(std::shared_ptr<rdma::Tier> tier, GraphFastPart part);
+  ~GraphSearcher();
+
+  /// Answers all queries of the request. Returns the CPU time of all workers in microseconds. Throws the first
+  /// query's error after everything in flight has come back. Thread-safe.
+  double search(const SearchRequest& request);
+
+  [[nodiscard]] std::uint64_t fast_bytes() const noexcept;
+  [[nodiscard]] std::uint32_t dim() const noexcept { return part_.layout.dim; }
+  [[nodiscard]] Dtype query_dtype() const noexcept { return tiervec::query_dtype(part_.layout.dtype); }
+
+ private:
+  struct Context;
+  class ContextLease;
+
+  double run_worker(Context& context, const SearchRequest& request, std::atomic<std::uint32_t>& next);
+
+  std::shared_ptr<rdma::Tier> tier_;
+  GraphFastPart part_;
+  RecordLocator locator_;
+  bool verify_records_;
+  std::mutex contexts_mutex_;
+  std::vector<std::unique_ptr<Context>> idle_contexts_;
+};
+
+/// Queries to keep in flight on one worker: enough to cover the device's latency with work, within its buffers.
+std::uint32_t queries_in_flight(const rdma::DeviceProfile& profile) noexcept;
+
+}  // namespace tiervec::graph_index

@@ -1,0 +1,138 @@
+"""A graph index opened on a tier: the native searcher and what it was made of."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tiervec import _core
+from tiervec.codes import TrainedCode
+from tiervec.errors import DataLossError
+from tiervec.graph_index.params import GraphSearchParams
+from tiervec.index_directory import IndexDirectory
+from tiervec.interruptible import run_interruptibly
+
+__all__ = ["GraphParts", "NativeResult", "make_searcher", "open_graph", "search_graph"]
+
+_INTERRUPTIBLE_QUERIES = 64  # from here on a search runs beside the caller's thread, so that Ctrl-C is seen
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class GraphParts:
+    """The fast part of a graph index, as arrays."""
+
+    vectors: int
+    dim: int
+    dtype: str
+    metric: str
+    layout: Mapping[str, int]
+    code: TrainedCode
+    rows: NDArray[np.uint8]
+    locator: NDArray[np.uint8]
+    navigation_ids: NDArray[np.uint8]
+    navigation_edges: NDArray[np.uint8]
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class NativeResult:
+    """What the engine returned for one call: results and counters over all queries."""
+
+    ids: NDArray[np.int64]
+    distances: NDArray[np.float32]
+    latency_us: NDArray[np.float32]
+    cpu_us: float
+    reads: int
+    rounds: int
+    code_distances: int
+    bytes_read: int
+
+
+def make_searcher(tier: _core.Tier, parts: GraphParts) -> _core.GraphSearcher:
+    """Copies the parts into the engine's own huge-page memory and connects them with the records on `tier`."""
+    return _core.GraphSearcher(
+        tier,
+        parts.vectors,
+        parts.dim,
+        parts.dtype,
+        parts.metric,
+        dict(parts.layout),
+        parts.locator,
+        parts.navigation_ids,
+        parts.navigation_edges,
+        parts.code.native(),
+        parts.rows.reshape(-1),
+    )
+
+
+def open_graph(directory: IndexDirectory, tier_url: str) -> tuple[_core.GraphSearcher, _core.Tier]:
+    """Opens a saved graph index: verifies and loads the fast sections, opens the records on the tier.
+
+    The records are verified while they are loaded; a tier that maps them instead has every record checked as it is
+    read.
+    """
+    manifest = directory.manifest
+    records: Path = directory.section_path("records")
+    tier = _core.open_tier(tier_url, str(records))
+    if tier.verified_at_open:
+        directory.verify_section("records")
+    details = manifest.details
+    layout = details.get("layout")
+    if not isinstance(layout, Mapping) or not isinstance(details.get("code"), str):
+        raise DataLossError(f"{directory.path}: the manifest does not describe a graph index's records and code")
+    parts = GraphParts(
+        vectors=manifest.vectors,
+        dim=manifest.dim,
+        dtype=manifest.dtype,
+        metric=manifest.metric,
+        layout={key: _whole(layout.get(key), key, directory) for key in ("id_bits", "label_bytes", "unit")},
+        code=TrainedCode.from_bytes(
+            directory.read_section("code").tobytes(), name=details["code"], metric=manifest.metric, dim=manifest.dim
+        ),
+        rows=directory.read_section("code_rows"),
+        locator=directory.read_section("locator"),
+        navigation_ids=directory.read_section("navigation_ids"),
+        navigation_edges=directory.read_section("navigation_edges"),
+    )
+    return make_searcher(tier, parts), tier
+
+
+def search_graph(
+    searcher: _core.GraphSearcher,
+    queries: NDArray[Any],
+    k: int,
+    params: GraphSearchParams,
+    *,
+    threads: int,
+    exclude: NDArray[np.int64] | None = None,
+    timeout_s: float | None = None,
+) -> NativeResult:
+    """Answers queries (nq, dim) of the index's query dtype. Ctrl-C stops a long search within a moment."""
+    token = _core.CancelToken()
+
+    def call() -> dict[str, Any]:
+        return searcher.search(
+            queries,
+            k,
+            params.search_list,
+            params.beam_width,
+            params.stop_margin,
+            params.pipeline,
+            threads,
+            exclude,
+            token,
+            timeout_s,
+        )
+
+    found = call() if len(queries) < _INTERRUPTIBLE_QUERIES else run_interruptibly(call, token.cancel)
+    return NativeResult(**found)
+
+
+def _whole(value: Any, key: str, directory: IndexDirectory) -> int:
+    if isinstance(value, bool) or not isinstance(value, int) or value < 0:
+        raise DataLossError(f"{directory.path}: the manifest has {key} {value!r}; it must be a whole number")
+    return value

@@ -1,0 +1,85 @@
+"""Parameters of the graph index, checked when they are made."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from tiervec.codes import code_row_bytes
+from tiervec.errors import InvalidArgumentError
+
+__all__ = ["GraphBuildParams", "GraphSearchParams"]
+
+_MOST_READS_PER_ROUND = 32
+_MOST_DEGREE = 184  # with room for reverse edges a list must fit a byte
+_LONGEST_LIST = 100_000
+
+
+@dataclass(frozen=True, kw_only=True)
+class GraphBuildParams:
+    """How a graph index is built.
+
+    Attributes:
+        graph_degree: Most neighbours of a vector, 2 to 184. More: fewer reads, bigger records.
+        build_list: Candidate list of the build's searches, at least graph_degree. More: better graph, slower build.
+        alpha: How much nearer a neighbour must be to make a longer edge superfluous, on squared distances, 1 to 4.
+        layout: ``packed``: records follow each other, ids take ceil(log2 n) bits.
+        code: ``rabitq``, ``sq`` or ``pq``.
+        code_bits: Bits of code per dimension; ``rabitq`` pays its factors from them.
+
+    Example:
+        >>> GraphBuildParams(code_bits=2).graph_degree
+        32
+    """
+
+    graph_degree: int = 32
+    build_list: int = 100
+    alpha: float = 1.2
+    layout: str = "packed"
+    code: str = "rabitq"
+    code_bits: float = 4.0
+
+    def __post_init__(self) -> None:
+        _check_whole("graph_degree", self.graph_degree, 2, _MOST_DEGREE)
+        _check_whole("build_list", self.build_list, self.graph_degree, _LONGEST_LIST)
+        if not 1 <= self.alpha <= 4:
+            raise InvalidArgumentError(f"alpha is {self.alpha}; it must be from 1 to 4")
+        if self.layout != "packed":
+            raise InvalidArgumentError(f"layout is {self.layout!r}; a graph index has packed")
+        code_row_bytes(self.code, self.code_bits, 128)
+
+
+@dataclass(frozen=True, kw_only=True)
+class GraphSearchParams:
+    """How a graph index is searched.
+
+    Attributes:
+        search_list: Candidates kept, at least 1; raised to k when smaller. More: better recall, more reads.
+        beam_width: Most reads of one round, 1 to 32. One gives the most queries per second; more give one query a
+            shorter latency for some more reads. The width grows from one as the search converges.
+        stop_margin: A query ends when no candidate is within this fraction of its k-th distance, 0 to 100; 0: it goes
+            on until the whole list is expanded.
+        pipeline: False runs one query at a time and one read at a time; for ablation.
+
+    Example:
+        >>> GraphSearchParams(search_list=100).beam_width
+        1
+    """
+
+    search_list: int = 64
+    beam_width: int = 1
+    stop_margin: float = 0.0
+    pipeline: bool = True
+
+    def __post_init__(self) -> None:
+        _check_whole("search_list", self.search_list, 1, _LONGEST_LIST)
+        _check_whole("beam_width", self.beam_width, 1, _MOST_READS_PER_ROUND)
+        if not 0 <= self.stop_margin <= 100 or not math.isfinite(self.stop_margin):
+            raise InvalidArgumentError(f"stop_margin is {self.stop_margin}; it must be from 0 to 100")
+        if not isinstance(self.pipeline, bool):
+            raise InvalidArgumentError(f"pipeline is {self.pipeline!r}; it must be on or off")
+
+
+def _check_whole(name: str, value: object, least: int, most: int) -> None:
+    if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= most:
+        raise InvalidArgumentError(f"{name} is {value!r}; it must be a whole number from {least} to {most}")

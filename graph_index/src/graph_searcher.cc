@@ -1,0 +1,193 @@
+#include <tiervec/graph_index/graph_searcher.h>
+
+#include <ctime>
+
+#include <algorithm>
+#include <cmath>
+#include <string>
+#include <thread>
+
+#include "traversal.h"
+
+namespace tiervec::graph_index {
+namespace {
+
+constexpr std::uint32_t kFewestInFlight = 8;    // also hides the latency of this machine's own memory
+constexpr std::uint32_t kMostInFlight = 128;
+constexpr double kWorkPerReadUs = 0.4;          // CPU time that a read is good for, on the fast side
+
+double thread_cpu_us() noexcept {
+  timespec now{};
+  clock_gettime(CLOCK_THREAD_CPUTIME_ID, &now);
+  return static_cast<double>(now.tv_sec) * 1e6 + static_cast<double>(now.tv_nsec) * 1e-3;
+}
+
+std::string describe(ErrorCode error, const std::string& url) {
+  switch (error) {
+    case ErrorCode::kCancelled:
+      return "search stopped by request";
+    case ErrorCode::kDeadlineExceeded:
+      return "search on " + url + " did not finish within its deadline";
+    case ErrorCode::kDataLoss:
+      return "a record read from " + url + " is not what was written there; run tiervec verify";
+    default:
+      return "reading records from " + url + " failed: " + error_code_name(error);
+  }
+}
+
+}  // namespace
+
+std::uint32_t queries_in_flight(const rdma::DeviceProfile& profile) noexcept {
+  const double covered = std::ceil(profile.latency_us / kWorkPerReadUs) + 2;
+  return static_cast<std::uint32_t>(
+      std::clamp(covered, static_cast<double>(kFewestInFlight), static_cast<double>(kMostInFlight)));
+}
+
+/// One worker thread's queue, scheduler and traversals; kept between searches.
+struct GraphSearcher::Context {
+  Context(GraphSearcher& searcher, std::uint32_t in_flight)
+      : queue(searcher.tier_->open_queue(
+            {.max_reads = in_flight * rdma::ReadBatch::kMaxReads, .max_read_bytes = searcher.part_.layout.record_bytes(255)})),
+        worker(*queue, in_flight) {
+    for (std::uint32_t i = 0; i < in_flight; ++i) {
+      traversals.push_back(
+          std::make_unique<Traversal>(searcher.part_, searcher.locator_, searcher.verify_records_));
+      idle.push_back(traversals.back().get());
+    }
+  }
+
+  std::unique_ptr<rdma::TierQueue> queue;
+  rdma::Worker worker;
+  std::vector<std::unique_ptr<Traversal>> traversals;
+  std::vector<Traversal*> idle;
+  ErrorCode error = ErrorCode::kOk;  // the first that a query of this search met
+};
+
+namespace {
+
+template <class Context>
+rdma::Task<void> run_query(Context& context, const SearchRequest& request, std::uint32_t index, std::size_t query_bytes,
+                           double us_per_tick) {
+  const rdma::Ticks started = rdma::TickClock::now();
+  Traversal& traversal = *context.idle.back();
+  context.idle.pop_back();
+  const SearchParameters& parameters = request.parameters;
+  traversal.start(request.queries + index * query_bytes, request.exclude == nullptr ? -1 : request.exclude[index],
+                  parameters);
+  ErrorCode error = ErrorCode::kOk;
+  while (traversal.choose()) {
+    error = co_await context.worker.read(traversal.batch());
+    if (error == ErrorCode::kOk) {
+      error = traversal.absorb();
+      context.worker.release(traversal.batch());
+    }
+    if (error != ErrorCode::kOk) {
+      break;
+    }
+    co_await context.worker.yield();
+    traversal.score();
+  }
+  if (error != ErrorCode::kOk && context.error == ErrorCode::kOk) {
+    context.error = error;
+  }
+  traversal.finish(request.ids + std::size_t{index} * parameters.k,
+                   request.distances + std::size_t{index} * parameters.k);
+  request.costs[index] = traversal.cost();
+  request.costs[index].latency_us = static_cast<float>(static_cast<double>(rdma::TickClock::now() - started) * us_per_tick);
+  context.idle.push_back(&traversal);
+}
+
+}  // namespace
+
+/// Takes a context from the pool, or makes one; gives it back.
+class GraphSearcher::ContextLease {
+ public:
+  ContextLease(GraphSearcher& searcher, bool pipeline) : searcher_(searcher), pooled_(pipeline) {
+    if (pooled_) {
+      const std::lock_guard lock(searcher.contexts_mutex_);
+      if (!searcher.idle_contexts_.empty()) {
+        context_ = std::move(searcher.idle_contexts_.back());
+        searcher.idle_contexts_.pop_back();
+      }
+    }
+    if (!context_) {
+      context_ = std::make_unique<Context>(searcher, pooled_ ? queries_in_flight(searcher.tier_->profile()) : 1);
+    }
+    context_->error = ErrorCode::kOk;
+  }
+  ~ContextLease() {
+    if (pooled_) {
+      const std::lock_guard lock(searcher_.contexts_mutex_);
+      searcher_.idle_contexts_.push_back(std::move(context_));
+    }
+  }
+  ContextLease(const ContextLease&) = delete;
+  ContextLease& operator=(const ContextLease&) = delete;
+  [[nodiscard]] Context& operator*() const noexcept { return *context_; }
+
+ private:
+  GraphSearcher& searcher_;
+  bool pooled_;
+  std::unique_ptr<Context> context_;
+};
+
+GraphSearcher::GraphSearcher(std::shared_ptr<rdma::Tier> tier, GraphFastPart part)
+    : tier_(std::move(tier)),
+      part_(std::move(part)),
+      locator_(part_.layout, part_.locator, part_.count, tier_->size_bytes()),
+      verify_records_(!tier_->verified_at_open()) {
+  check_navigation_sample(part_.navigation, part_.count);
+  if (part_.code->dim() != part_.layout.dim) {
+    throw Error(ErrorCode::kDataLoss, "the code has dimension " + std::to_string(part_.code->dim()) +
+                                          ", the records " + std::to_string(part_.layout.dim));
+  }
+}
+
+GraphSearcher::~GraphSearcher() = default;
+
+std::uint64_t GraphSearcher::fast_bytes() const noexcept {
+  return std::uint64_t{part_.count} * part_.code->row_bytes() + part_.code->parameter_bytes() +
+         part_.locator.size() * sizeof(LocatorGroup) + part_.navigation.bytes();
+}
+
+double GraphSearcher::search(const SearchRequest& request) {
+  std::atomic<std::uint32_t> next{0};
+  std::atomic<std::uint64_t> cpu_ns{0};
+  std::atomic<ErrorCode> error{ErrorCode::kOk};
+  const unsigned threads = std::clamp<unsigned>(request.threads, 1, std::max(1U, request.count));
+  parallel_blocks(threads, 1, threads, nullptr, [&](std::size_t, std::size_t, unsigned) {
+    const ContextLease lease(*this, request.parameters.pipeline);
+    cpu_ns += static_cast<std::uint64_t>(run_worker(*lease, request, next) * 1e3);
+    if ((*lease).error != ErrorCode::kOk) {
+      error = (*lease).error;
+    }
+  });
+  if (error.load() != ErrorCode::kOk) {
+    throw Error(error.load(), describe(error.load(), tier_->url()));
+  }
+  if (request.cancel != nullptr && request.cancel->cancelled()) {
+    throw Error(ErrorCode::kCancelled, describe(ErrorCode::kCancelled, tier_->url()));
+  }
+  return static_cast<double>(cpu_ns.load()) * 1e-3;
+}
+
+double GraphSearcher::run_worker(Context& context, const SearchRequest& request, std::atomic<std::uint32_t>& next) {
+  const double started = thread_cpu_us();
+  SearchRequest effective = request;
+  if (!request.parameters.pipeline) effective.parameters.beam_width = 1;
+  for (const auto& traversal : context.traversals) traversal->reserve(effective.parameters);
+  const std::size_t query_bytes = part_.layout.dim * element_bytes(query_dtype());
+  const double us_per_tick = 1e-3 / rdma::TickClock::ticks_per_ns();
+  context.worker.run(
+      [&]() -> rdma::Query {
+        const std::uint32_t index = next.fetch_add(1, std::memory_order_relaxed);
+        if (index >= effective.count || context.error != ErrorCode::kOk) {
+          return {};
+        }
+        return {run_query(context, effective, index, query_bytes, us_per_tick), effective.deadline};
+      },
+      effective.cancel);
+  return thread_cpu_us() - started;
+}
+
+}  // namespace tiervec::graph_index

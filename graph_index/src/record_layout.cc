@@ -1,0 +1,106 @@
+#include <tiervec/graph_index/record_layout.h>
+
+#include <algorithm>
+#include <bit>
+#include <cstring>
+
+namespace tiervec::graph_index {
+namespace {
+
+constexpr std::uint64_t kMultiplier = 0x9e3779b97f4a7c15ULL;
+
+// Multiply and fold, eight bytes at a time in two chains: fast, and any changed bit changes about half of the result.
+// It guards against accidents, not against somebody who forges records.
+class Hash {
+ public:
+  explicit Hash(std::uint64_t seed) : state_{seed * kMultiplier, ~seed * kMultiplier} {}
+
+  void add(const std::byte* from, std::size_t bytes) noexcept {
+    std::size_t chain = 0;
+    for (; bytes >= 8; from += 8, bytes -= 8, chain ^= 1) {
+      mix(chain, word(from, 8));
+    }
+    if (bytes > 0) {
+      mix(chain, word(from, bytes) ^ (std::uint64_t{bytes} << 56));
+    }
+  }
+  [[nodiscard]] std::uint32_t value() noexcept {
+    mix(0, state_[1]);
+    return static_cast<std::uint32_t>(state_[0] ^ (state_[0] >> 32));
+  }
+
+ private:
+  static std::uint64_t word(const std::byte* from, std::size_t bytes) noexcept {
+    std::uint64_t value = 0;
+    std::memcpy(&value, from, bytes);
+    return value;
+  }
+  void mix(std::size_t chain, std::uint64_t value) noexcept {
+    const std::uint64_t x = (state_[chain] ^ value) * kMultiplier;
+    state_[chain] = x ^ std::rotr(x, 29);
+  }
+
+  std::uint64_t state_[2];
+};
+
+std::uint32_t record_check(const RecordLayout& layout, std::uint32_t vertex, const std::byte* record,
+                           std::uint32_t bytes) noexcept {
+  Hash hash(vertex);
+  hash.add(record, layout.check_at());
+  hash.add(record + layout.label_at(), bytes - layout.label_at());
+  return hash.value();
+}
+
+}  // namespace
+
+RecordLayout RecordLayout::fit(std::uint32_t dim, Dtype dtype, std::uint32_t count, std::uint64_t largest_label,
+                               std::uint32_t max_degree) {
+  RecordLayout layout;
+  layout.dim = dim;
+  layout.dtype = dtype;
+  layout.id_bits = std::max<std::uint32_t>(1, static_cast<std::uint32_t>(std::bit_width(count > 0 ? count - 1 : 0)));
+  layout.label_bytes = static_cast<std::uint32_t>(std::bit_width(largest_label) + 7) / 8;
+  while (layout.edge_units(max_degree) > 255) layout.unit *= 2;
+  return layout;
+}
+
+void RecordLayout::encode(std::uint32_t vertex, const std::byte* vector, std::uint64_t label,
+                          std::span<const std::uint32_t> neighbors, std::byte* record) const noexcept {
+  const auto degree = static_cast<std::uint32_t>(neighbors.size());
+  const std::uint32_t bytes = record_bytes(edge_units(degree));
+  std::memset(record, 0, bytes);
+  std::memcpy(record, vector, vector_bytes());
+  std::memcpy(record + label_at(), &label, label_bytes);
+  record[degree_at()] = static_cast<std::byte>(degree);
+  std::byte* edges = record + edges_at();
+  std::uint64_t waiting = 0;
+  std::uint32_t waiting_bits = 0;
+  for (std::uint32_t id : neighbors) {
+    waiting |= std::uint64_t{id} << waiting_bits;
+    for (waiting_bits += id_bits; waiting_bits >= 8; waiting_bits -= 8, waiting >>= 8) {
+      *edges++ = static_cast<std::byte>(waiting & 0xff);
+    }
+  }
+  if (waiting_bits > 0) {
+    *edges = static_cast<std::byte>(waiting & 0xff);
+  }
+  const std::uint32_t check = record_check(*this, vertex, record, bytes);
+  std::memcpy(record + check_at(), &check, sizeof check);
+}
+
+std::uint64_t RecordLayout::label(std::uint32_t vertex, const std::byte* record) const noexcept {
+  if (label_bytes == 0) {
+    return vertex;
+  }
+  std::uint64_t label = 0;
+  std::memcpy(&label, record + label_at(), label_bytes);
+  return label;
+}
+
+bool RecordLayout::intact(std::uint32_t vertex, const std::byte* record, std::uint32_t bytes) const noexcept {
+  std::uint32_t check;
+  std::memcpy(&check, record + check_at(), sizeof check);
+  return bytes == record_bytes(edge_units(degree(record))) && check == record_check(*this, vertex, record, bytes);
+}
+
+}  // namespace tiervec::graph_index

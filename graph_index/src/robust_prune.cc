@@ -1,0 +1,38 @@
+#include "robust_prune.h"
+
+#include <algorithm>
+
+namespace tiervec::graph_index {
+
+std::span<const std::uint32_t> RobustPrune::choose(std::uint32_t vertex, std::vector<Scored>& pool,
+                                                   std::uint32_t degree, float alpha) {
+  std::erase_if(pool, [vertex](const Scored& c) { return c.id == vertex; });
+  std::sort(pool.begin(), pool.end());
+  pool.erase(std::unique(pool.begin(), pool.end(), [](const Scored& a, const Scored& b) { return a.id == b.id; }),
+             pool.end());
+  chosen_.clear();
+  taken_.assign(pool.size(), false);
+  pick(pool, degree, 1.0F);
+  if (alpha > 1.0F) {
+    pick(pool, degree, alpha);
+  }
+  return chosen_;
+}
+
+void RobustPrune::pick(const std::vector<Scored>& pool, std::uint32_t degree, float alpha) {
+  for (std::size_t i = 0; i < pool.size() && chosen_.size() < degree; ++i) {
+    if (taken_[i]) {
+      continue;
+    }
+    const Scored& candidate = pool[i];
+    const bool occluded = std::any_of(chosen_.begin(), chosen_.end(), [&](std::uint32_t nearer) {
+      return alpha * space_.distance(nearer, candidate.id) <= candidate.distance;
+    });
+    if (!occluded) {
+      chosen_.push_back(candidate.id);
+      taken_[i] = true;
+    }
+  }
+}
+
+}  // namespace tiervec::graph_index

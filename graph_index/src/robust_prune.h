@@ -1,0 +1,37 @@
+#pragma once
+
+#include <cstdint>
+#include <span>
+#include <vector>
+
+#include <tiervec/graph_index/vector_space.h>
+
+namespace tiervec::graph_index {
+
+struct Scored {
+  float distance;
+  std::uint32_t id;
+  friend bool operator<(const Scored& a, const Scored& b) noexcept {
+    return a.distance < b.distance || (a.distance == b.distance && a.id < b.id);
+  }
+};
+
+/// Chooses at most `degree` neighbours of `vertex` from `pool` (sorted in place, duplicates and the vertex itself
+/// dropped): nearest first, leaving out whoever is alpha times nearer to one already chosen (RobustPrune, DiskANN
+/// algorithm 2). With alpha > 1 the strict choice (alpha 1) goes first and the relaxed one fills up.
+class RobustPrune {
+ public:
+  explicit RobustPrune(const VectorSpace& space) : space_(space) {}
+
+  std::span<const std::uint32_t> choose(std::uint32_t vertex, std::vector<Scored>& pool, std::uint32_t degree,
+                                        float alpha);
+
+ private:
+  void pick(const std::vector<Scored>& pool, std::uint32_t degree, float alpha);
+
+  const VectorSpace& space_;
+  std::vector<std::uint32_t> chosen_;
+  std::vector<bool> taken_;
+};
+
+}  // namespace tiervec::graph_index

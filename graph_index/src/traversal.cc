@@ -1,0 +1,202 @@
+#include "traversal.h"
+
+#include <algorithm>
+#include <cmath>
+#include <limits>
+
+namespace tiervec::graph_index {
+namespace {
+
+constexpr std::uint32_t kEntryCandidates = 4;       // what a descent of the navigation sample keeps
+constexpr std::size_t kMetPerCandidate = 64;        // vertices met per entry of the candidate list, roughly
+constexpr std::size_t kMostRowLines = 8;            // prefetched of a row
+
+}  // namespace
+
+Traversal::Traversal(const GraphFastPart& part, const RecordLocator& locator, bool verify_records)
+    : part_(part),
+      locator_(locator),
+      kernels_(vector_kernels(part.layout.dtype)),
+      hop_(hop_kernels()),
+      verify_records_(verify_records),
+      row_bytes_(part.code->row_bytes()),
+      widened_query_(part.layout.dim),
+      code_state_(part.code->query_bytes()),
+      unpacked_(RecordLayout::kMaxDegree + 16) {}
+
+void Traversal::reserve(const SearchParameters& parameters) {
+  const std::uint32_t capacity = std::max(parameters.search_list, kEntryCandidates);
+  if (list_distances_.size() < CandidateList::padded(capacity)) {
+    list_distances_.resize(CandidateList::padded(capacity));
+    list_entries_.resize(CandidateList::padded(capacity));
+    list_.distances = list_distances_.data();
+    list_.entries = list_entries_.data();
+  }
+  met_.reserve(capacity * kMetPerCandidate);
+  results_.reserve(parameters.k);
+  const std::size_t fresh = std::size_t{parameters.beam_width} * RecordLayout::kMaxDegree + 16;
+  if (fresh_.size() < fresh) {
+    fresh_.resize(fresh);
+    distances_.resize(fresh);
+  }
+}
+
+void Traversal::start(const std::byte* query, std::int64_t exclude, const SearchParameters& parameters) {
+  parameters_ = parameters;
+  query_ = query;
+  cost_ = QueryCost{};
+  results_.clear(parameters.k);
+  const std::uint32_t dim = part_.layout.dim;
+  widen(query_dtype(part_.layout.dtype), query, dim, widened_query_.data());
+  if (part_.metric == Metric::kCosine) {
+    const VectorKernels& floats = vector_kernels(Dtype::kFloat32);
+    const float squared = floats.pair_dot(widened_query_.data(), widened_query_.data(), dim);
+    query_inverse_norm_ = squared > 0 ? 1.0F / std::sqrt(squared) : 0.0F;
+  }
+  part_.code->make_query(widened_query_.data(), code_state_.as<std::byte>());
+  descend_navigation();
+  met_.clear();
+  if (exclude >= 0) met_.add(static_cast<std::uint32_t>(exclude));
+  // What the descent found becomes the list; entries were positions in the sample.
+  std::uint32_t kept = 0;
+  for (std::uint32_t i = 0; i < list_.size; ++i) {
+    const std::uint32_t vertex = part_.navigation.ids[list_.id(i)];
+    if (static_cast<std::int64_t>(vertex) == exclude) continue;
+    met_.add(vertex);
+    distances_[kept] = list_.distances[i];
+    fresh_[kept++] = vertex;
+  }
+  list_.reset(parameters.search_list);
+  hop_.insert(list_, distances_.data(), fresh_.data(), kept);
+  first_open_ = 0;
+  fresh_count_ = 0;
+}
+
+void Traversal::descend_navigation() noexcept {
+  const NavigationSample& sample = part_.navigation;
+  met_.clear();
+  list_.reset(kEntryCandidates);
+  std::uint32_t vertices[NavigationSample::kDegree + 16];
+  std::uint32_t positions[NavigationSample::kDegree + 16];
+  float distances[NavigationSample::kDegree + 16];
+  const auto score_positions = [&](std::uint32_t count) {
+    part_.code->distances(code_state_.as<std::byte>(), part_.rows.as<std::uint8_t>(), vertices, count, distances);
+    cost_.code_distances += count;
+    return hop_.insert(list_, distances, positions, count);
+  };
+  positions[0] = 0;
+  vertices[0] = sample.ids[0];
+  met_.add(0);
+  score_positions(1);
+  for (std::uint32_t next = 0; next < list_.size;) {
+    if (list_.expanded(next)) {
+      ++next;
+      continue;
+    }
+    list_.mark_expanded(next);
+    const std::uint32_t* neighbors = sample.adjacency.data() + std::size_t{list_.id(next)} * NavigationSample::kDegree;
+    std::uint32_t count = 0;
+    for (std::uint32_t i = 0; i < NavigationSample::kDegree && neighbors[i] != NavigationSample::kNone; ++i) {
+      positions[count] = neighbors[i];
+      vertices[count] = sample.ids[neighbors[i]];
+      prefetch_row(vertices[count]);
+      count += met_.add(neighbors[i]) ? 1U : 0U;
+    }
+    next = std::min(next + 1, count > 0 ? score_positions(count) : list_.capacity);
+  }
+}
+
+// Wide rounds pay off once the list holds the neighbourhood of the query; on the way there they read what the next
+// round would have shown to be far (PipeANN, OSDI'25). So the width grows with the rounds.
+std::uint32_t Traversal::width() const noexcept {
+  return std::min(parameters_.beam_width, 1 + cost_.rounds);
+}
+
+bool Traversal::choose() noexcept {
+  float limit = std::numeric_limits<float>::infinity();
+  if (parameters_.stop_margin > 0) {
+    const float kth = results_.kth();
+    limit = kth + parameters_.stop_margin * std::fabs(kth);
+  }
+  const std::uint32_t most = width();
+  std::uint32_t reads = 0;
+  std::uint32_t i = first_open_;
+  for (; i < list_.size && reads < most; ++i) {
+    if (list_.expanded(i)) continue;
+    if (list_.distances[i] > limit) break;
+    list_.mark_expanded(i);
+    const std::uint32_t vertex = list_.id(i);
+    reading_[reads] = vertex;
+    batch_.reads[reads] = locator_.locate(vertex);
+    cost_.bytes += batch_.reads[reads].length;
+    ++reads;
+  }
+  first_open_ = i;
+  batch_.count = reads;
+  cost_.reads += reads;
+  cost_.rounds += reads > 0 ? 1U : 0U;
+  return reads > 0;
+}
+
+ErrorCode Traversal::absorb() noexcept {
+  fresh_count_ = 0;
+  for (std::uint32_t i = 0; i < batch_.count; ++i) {
+    const std::byte* record = batch_.views[i];
+    if (verify_records_ && !part_.layout.intact(reading_[i], record, batch_.reads[i].length)) {
+      return ErrorCode::kDataLoss;
+    }
+    results_.add(exact_distance(record), static_cast<std::int64_t>(part_.layout.label(reading_[i], record)));
+    note_neighbors(record);
+  }
+  return ErrorCode::kOk;
+}
+
+float Traversal::exact_distance(const std::byte* vector) const noexcept {
+  const std::uint32_t dim = part_.layout.dim;
+  switch (part_.metric) {
+    case Metric::kL2:
+      return kernels_.query_l2(query_, vector, dim);
+    case Metric::kIp:
+      return -kernels_.query_dot(query_, vector, dim);
+    case Metric::kCosine:
+      break;
+  }
+  const float squared = kernels_.pair_dot(vector, vector, dim);
+  if (squared <= 0) return 1.0F;
+  return 1.0F - kernels_.query_dot(query_, vector, dim) * query_inverse_norm_ / std::sqrt(squared);
+}
+
+void Traversal::note_neighbors(const std::byte* record) noexcept {
+  const std::uint32_t degree = part_.layout.degree(record);
+  hop_.unpack(record + part_.layout.edges_at(), degree, part_.layout.id_bits, unpacked_.data());
+  std::uint32_t count = fresh_count_;
+  for (std::uint32_t i = 0; i < degree; ++i) {
+    const std::uint32_t vertex = unpacked_[i];
+    fresh_[count] = vertex;
+    count += met_.add(vertex) ? 1U : 0U;
+    prefetch_row(vertex);
+  }
+  fresh_count_ = count;
+}
+
+void Traversal::prefetch_row(std::uint32_t vertex) const noexcept {
+  const std::uint8_t* row = part_.rows.as<std::uint8_t>() + std::size_t{vertex} * row_bytes_;
+  __builtin_prefetch(row, 0, 3);
+  if (row_bytes_ > 32) {
+    const std::size_t reach = std::min<std::size_t>(row_bytes_ - 1, kMostRowLines * 64);
+    for (std::size_t at = 64; at <= reach; at += 64) __builtin_prefetch(row + at, 0, 3);
+    __builtin_prefetch(row + reach, 0, 3);
+  }
+}
+
+void Traversal::score() noexcept {
+  if (fresh_count_ == 0) return;
+  part_.code->distances(code_state_.as<std::byte>(), part_.rows.as<std::uint8_t>(), fresh_.data(), fresh_count_,
+                        distances_.data());
+  cost_.code_distances += fresh_count_;
+  first_open_ = std::min(first_open_, hop_.insert(list_, distances_.data(), fresh_.data(), fresh_count_));
+}
+
+void Traversal::finish(std::int64_t* ids, float* distances) const noexcept { results_.copy_to(ids, distances); }
+
+}  // namespace tiervec::graph_index

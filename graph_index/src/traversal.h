@@ -1,0 +1,70 @@
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <vector>
+
+#include <tiervec/core/vector_kernels.h>
+#include <tiervec/graph_index/candidate_list.h>
+#include <tiervec/graph_index/graph_searcher.h>
+
+#include "exact_results.h"
+#include "met_filter.h"
+
+namespace tiervec::graph_index {
+
+/// One query on its way through the graph: the steps between its reads. Reused by later queries of its worker, so that
+/// a steady state allocates nothing.
+class Traversal {
+ public:
+  Traversal(const GraphFastPart& part, const RecordLocator& locator, bool verify_records);
+
+  /// Makes room for these parameters.
+  void reserve(const SearchParameters& parameters);
+
+  void start(const std::byte* query, std::int64_t exclude, const SearchParameters& parameters);
+  /// Puts the next round's reads into batch(). False: the search has converged.
+  [[nodiscard]] bool choose() noexcept;
+  /// Takes the records of a completed batch.
+  [[nodiscard]] ErrorCode absorb() noexcept;
+  void score() noexcept;
+  void finish(std::int64_t* ids, float* distances) const noexcept;
+
+  [[nodiscard]] rdma::ReadBatch& batch() noexcept { return batch_; }
+  [[nodiscard]] const QueryCost& cost() const noexcept { return cost_; }
+
+ private:
+  void descend_navigation() noexcept;
+  [[nodiscard]] std::uint32_t width() const noexcept;
+  [[nodiscard]] float exact_distance(const std::byte* vector) const noexcept;
+  void note_neighbors(const std::byte* record) noexcept;
+  void prefetch_row(std::uint32_t vertex) const noexcept;
+
+  const GraphFastPart& part_;
+  const RecordLocator& locator_;
+  const VectorKernels& kernels_;
+  const HopKernels& hop_;
+  const bool verify_records_;
+  const std::uint32_t row_bytes_;
+
+  SearchParameters parameters_;
+  const std::byte* query_ = nullptr;
+  float query_inverse_norm_ = 0;  // cosine
+  std::vector<float> widened_query_;
+  HugeBuffer code_state_;
+  CandidateList list_;
+  std::vector<float> list_distances_;
+  std::vector<std::uint32_t> list_entries_;
+  MetFilter met_;
+  ExactResults results_;
+  std::vector<std::uint32_t> unpacked_;
+  std::vector<std::uint32_t> fresh_;  // neighbours to score
+  std::uint32_t fresh_count_ = 0;
+  std::vector<float> distances_;
+  std::uint32_t first_open_ = 0;  // no candidate before it is unexpanded
+  std::uint32_t reading_[rdma::ReadBatch::kMaxReads] = {};
+  rdma::ReadBatch batch_;
+  QueryCost cost_;
+};
+
+}  // namespace tiervec::graph_index

@@ -1,0 +1,335 @@
+#pragma once
+
+// A worker thread's scheduler: runs many queries on one TierQueue.
+//
+//   loop turn:   poll -> admit batches that waited for room -> flush -> stop what is cancelled or late
+//                -> start queries -> run every query that was ready when the turn began, once each
+//
+//   life of a query:   started --> ready <--> running --> finished
+//                                    ^           | co_await read(batch)
+//                                    `-- poll <--' (waits its turn first, in order, when the queue is full)
+//
+// Guarantees:
+// - At most `in_flight` queries run at once, and a query waits for at most one batch: that bounds everything in flight.
+// - Every batch handed to read() comes back to its query exactly once: with kOk, with the tier's error, with
+//   kCancelled (token), kDeadlineExceeded (the query's deadline), or kResourceExhausted (it can never fit the queue).
+// - run() returns or throws only when no query runs and no batch is in flight, also after a cancel or an exception.
+// - Queries that are ready run in order, one step a turn each; a turn polls and flushes once. Nobody starves.
+// - After a stop every further read() of the query fails at once without reaching the queue, so a query that passes
+//   errors on ends at its next read. One that computes without reading should look at stopped().
+// - Steady state: no allocation, no lock, no atomics but one relaxed load a turn (the token).
+//
+// One thread. The queue belongs to this worker while run() runs. Queries may suspend only in this worker's awaitables.
+
+#include <atomic>
+#include <coroutine>
+#include <cstddef>
+#include <cstdint>
+#include <exception>
+#include <type_traits>
+#include <utility>
+#include <vector>
+
+#include <tiervec/core/status.h>
+#include <tiervec/rdma/fixed_ring.h>
+#include <tiervec/rdma/load_store_target.h>
+#include <tiervec/rdma/task.h>
+#include <tiervec/rdma/tick_clock.h>
+#include <tiervec/rdma/tier.h>
+
+namespace tiervec::rdma {
+
+/// Set once, from any thread; every worker that runs with it stops within a turn of its loop.
+class CancelToken {
+ public:
+  void cancel() noexcept { cancelled_.store(true, std::memory_order_relaxed); }
+  [[nodiscard]] bool cancelled() const noexcept { return cancelled_.load(std::memory_order_relaxed); }
+
+ private:
+  std::atomic<bool> cancelled_{false};
+};
+
+/// A unit of work: a task and the moment after which its reads fail.
+struct Query {
+  Task<void> task;
+  Ticks deadline = kNever;
+};
+
+/// What a worker did since it was made. Idle: no query could run, only the tier's answer was awaited.
+struct WorkerCounters {
+  std::uint64_t turns = 0;
+  std::uint64_t batches = 0;
+  std::uint64_t flushes = 0;
+  Ticks idle_ticks = 0;
+};
+
+class Worker {
+ public:
+  Worker(TierQueue& queue, std::uint32_t in_flight);
+  ~Worker();
+  Worker(const Worker&) = delete;
+  Worker& operator=(const Worker&) = delete;
+
+  class ReadAwaiter;
+  class YieldAwaiter;
+
+  /// Runs queries until `next_query` has none left and all have finished. `next_query()` returns a Query or a
+  /// Task<void>; an empty one means "no more" and it is not asked again. Once the token is set, no query is started
+  /// any more. Throws what a query or next_query threw first, after the other queries were cancelled and finished.
+  template <class NextQuery>
+  void run(NextQuery&& next_query, const CancelToken* token = nullptr);
+
+  // For the coroutines of the queries that run here.
+
+  /// `ErrorCode e = co_await worker.read(batch)`: one round. Views are valid on kOk, until release(batch).
+  [[nodiscard]] ReadAwaiter read(ReadBatch& batch) noexcept;
+  /// `co_await worker.yield()`: lets the other ready queries run first, for example until a prefetch has landed.
+  [[nodiscard]] YieldAwaiter yield() noexcept;
+  /// Gives the views of a batch back. Due before the query reads again: a queue may be full of views.
+  void release(ReadBatch& batch) noexcept {
+    if (target_ == nullptr && batch.error == ErrorCode::kOk) {
+      queue_.release(batch);
+    }
+  }
+  /// Why the running query has to stop: kOk, kCancelled or kDeadlineExceeded.
+  [[nodiscard]] ErrorCode stopped() const noexcept { return current_->stop; }
+
+  [[nodiscard]] std::uint32_t running() const noexcept { return running_; }
+  [[nodiscard]] const WorkerCounters& counters() const noexcept { return counters_; }
+
+ private:
+  struct Slot {
+    std::coroutine_handle<> resume;  // where the query goes on: the innermost coroutine
+    Slot* next = nullptr;            // in the ready list
+    std::uint32_t reads_allowed = 0;  // per batch: kMaxReads, or 0 once the query has to stop
+    bool submitted = false;          // `batch` is in the queue; else it waits for room
+    ErrorCode stop = ErrorCode::kOk;
+    ReadBatch* batch = nullptr;      // what it waits for
+    Task<void>::Handle root;         // its outermost coroutine, to see the end
+    Ticks deadline = kNever;
+    Task<void> task;
+  };
+
+  void begin_run();
+  template <class NextQuery>
+  void start_queries(NextQuery& next_query);
+  void start(Query query);
+  void finish(Slot& slot) noexcept;
+  void collect() noexcept;
+  void check_stops(const CancelToken* token) noexcept;
+  void run_ready() noexcept;
+  void wait_for_tier();
+  void admit_waiting() noexcept;
+  void expire(Ticks now) noexcept;
+  void stop_all(ErrorCode why) noexcept;
+  void stop(Slot& slot, ErrorCode why) noexcept;
+  void fail_waiting(Slot& slot, ErrorCode why) noexcept;
+  void fail_run(std::exception_ptr error) noexcept;
+  void drop_all() noexcept;
+  void end_idle() noexcept;
+
+  // The ready list: current_ (running) -> ... -> end_of_turn_ -> ... -> last_ready_; between turns the marker
+  // end_of_turn_ is its head. Who suspends in it passes control
+  // straight to its successor, which is cheaper than a return to the loop and a call. The marker's "coroutine" does
+  // nothing, so there control returns to the loop. last_ready_->next means nothing.
+  void push_ready(Slot& slot) noexcept {
+    last_ready_->next = &slot;
+    last_ready_ = &slot;
+  }
+  [[nodiscard]] std::coroutine_handle<> pass_on() noexcept {
+    current_ = current_->next;
+    return current_->resume;
+  }
+  [[nodiscard]] bool none_ready() const noexcept { return last_ready_ == &end_of_turn_; }
+
+  void submit_or_wait(Slot& slot, ReadBatch& batch) noexcept {
+    slot.batch = &batch;
+    if (waiting_.empty() && queue_.can_submit(batch.count)) [[likely]] {
+      submit(slot, batch);
+    } else {
+      slot.submitted = false;
+      waiting_.push(&slot);
+    }
+  }
+
+  void submit(Slot& slot, ReadBatch& batch) noexcept {
+    batch.error = ErrorCode::kOk;
+    batch.owner = &slot;
+    slot.submitted = true;
+    unflushed_ = true;
+    ++counters_.batches;
+    queue_.submit(batch);
+  }
+
+  // current_ and last_ready_ are kept apart: g++ joins the stores to neighbours in a vector register, which doubles
+  // the time from one query's suspension to the next one's start.
+  Slot* current_ = &end_of_turn_;  // the query that runs now, or the marker between turns
+  TierQueue& queue_;
+  const LoadStoreTarget* const target_;  // null: reads go through the queue
+  Slot* last_ready_ = &end_of_turn_;
+  Slot end_of_turn_;
+  FixedRing<Slot*> waiting_;  // for room in the queue, first come first served
+  bool unflushed_ = false;
+  bool admitting_ = false;  // next_query may have more
+  std::uint32_t running_ = 0;
+  Ticks next_deadline_ = kNever;  // no deadline of a running query lies before it
+  Ticks idle_since_ = kNever;
+  std::uint32_t idle_turns_ = 0;
+  WorkerCounters counters_;
+  std::vector<Slot> slots_;
+  std::vector<Slot*> free_;
+  std::vector<ReadBatch*> done_;
+  std::exception_ptr first_error_;
+};
+
+class [[nodiscard]] Worker::ReadAwaiter {
+ public:
+  ReadAwaiter(Worker& worker, ReadBatch& batch) noexcept : worker_(worker), batch_(batch) {}
+
+  [[nodiscard]] bool await_ready() const noexcept {
+    if (batch_.count - 1 < worker_.current_->reads_allowed) [[likely]] {  // false for 0 too: it wraps
+      return false;
+    }
+    const ErrorCode stop = worker_.current_->stop;
+    batch_.error = stop != ErrorCode::kOk ? stop : ErrorCode::kInvalidArgument;
+    return true;
+  }
+  [[gnu::always_inline]] std::coroutine_handle<> await_suspend(std::coroutine_handle<> self) const noexcept {
+    Slot& slot = *worker_.current_;
+    slot.resume = self;
+    if (worker_.target_ != nullptr) {
+      batch_.error = worker_.target_->start(batch_);
+      worker_.push_ready(slot);
+    } else {
+      worker_.submit_or_wait(slot, batch_);
+    }
+    return worker_.pass_on();
+  }
+  [[nodiscard]] ErrorCode await_resume() const noexcept { return batch_.error; }
+
+ private:
+  Worker& worker_;
+  ReadBatch& batch_;
+};
+
+class [[nodiscard]] Worker::YieldAwaiter {
+ public:
+  explicit YieldAwaiter(Worker& worker) noexcept : worker_(worker) {}
+  [[nodiscard]] bool await_ready() const noexcept { return false; }
+  [[gnu::always_inline]] std::coroutine_handle<> await_suspend(std::coroutine_handle<> self) const noexcept {
+    Slot& slot = *worker_.current_;
+    slot.resume = self;
+    worker_.push_ready(slot);
+    return worker_.pass_on();
+  }
+  void await_resume() const noexcept {}
+
+ private:
+  Worker& worker_;
+};
+
+inline Worker::ReadAwaiter Worker::read(ReadBatch& batch) noexcept { return {*this, batch}; }
+inline Worker::YieldAwaiter Worker::yield() noexcept { return YieldAwaiter(*this); }
+
+template <class NextQuery>
+void Worker::run(NextQuery&& next_query, const CancelToken* token) {
+  begin_run();
+  for (;;) {
+    collect();
+    check_stops(token);
+    if (admitting_) {
+      start_queries(next_query);
+    }
+    if (running_ == 0) {
+      break;
+    }
+    ++counters_.turns;
+    if (none_ready()) {
+      wait_for_tier();
+    } else {
+      run_ready();
+    }
+  }
+  if (first_error_) {
+    std::rethrow_exception(std::exchange(first_error_, nullptr));
+  }
+}
+
+template <class NextQuery>
+void Worker::start_queries(NextQuery& next_query) {
+  while (!free_.empty()) {
+    Query query;
+    try {
+      if constexpr (std::is_same_v<std::invoke_result_t<NextQuery&>, Task<void>>) {
+        query.task = next_query();
+      } else {
+        query = next_query();
+      }
+    } catch (...) {
+      fail_run(std::current_exception());
+      return;
+    }
+    if (!query.task) {
+      admitting_ = false;
+      return;
+    }
+    start(std::move(query));
+  }
+}
+
+inline void Worker::collect() noexcept {
+  if (target_ != nullptr) {
+    return;
+  }
+  const std::size_t count = queue_.poll(done_);
+  for (std::size_t i = 0; i < count; ++i) {
+    ReadBatch& batch = *done_[i];
+    Slot& slot = *static_cast<Slot*>(batch.owner);
+    slot.batch = nullptr;
+    if (slot.stop != ErrorCode::kOk && batch.error == ErrorCode::kCancelled) [[unlikely]] {
+      batch.error = slot.stop;
+    }
+    push_ready(slot);
+  }
+  if (!waiting_.empty()) [[unlikely]] {
+    admit_waiting();
+  }
+  if (unflushed_) {
+    unflushed_ = false;
+    ++counters_.flushes;
+    queue_.flush();
+  }
+}
+
+inline void Worker::check_stops(const CancelToken* token) noexcept {
+  if (token != nullptr && token->cancelled()) [[unlikely]] {
+    stop_all(ErrorCode::kCancelled);
+  }
+  if (next_deadline_ != kNever) [[unlikely]] {
+    if (const Ticks now = TickClock::now(); now >= next_deadline_) {
+      expire(now);
+    }
+  }
+}
+
+inline void Worker::run_ready() noexcept {
+  if (idle_since_ != kNever) [[unlikely]] {
+    end_idle();
+  }
+  // The marker goes behind all that are ready now. What becomes ready meanwhile runs in the next turn: the tier is
+  // polled in between.
+  current_ = end_of_turn_.next;
+  push_ready(end_of_turn_);
+  while (current_ != &end_of_turn_) {
+    current_->resume.resume();  // comes back when the turn is over or a query has finished
+    if (current_ != &end_of_turn_) {
+      Slot& slot = *current_;
+      current_ = slot.next;
+      if (slot.root.done()) {
+        finish(slot);
+      }  // else it waits for something foreign: wait_for_tier will find out
+    }
+  }
+}
+
+}  // namespace tiervec::rdma

@@ -1,0 +1,181 @@
+#include <tiervec/rdma/measure.h>
+
+#include <algorithm>
+#include <exception>
+#include <memory>
+#include <thread>
+
+#include <tiervec/rdma/tick_clock.h>
+
+#include "random_reads.h"
+
+namespace tiervec::rdma {
+
+namespace {
+
+constexpr std::uint32_t kLineBytes = 64;
+constexpr std::uint32_t kReadsPerBatch = 16;
+
+// The compiler must believe that someone wants the sum of what was read.
+void keep(std::uint64_t value) noexcept { asm volatile("" : : "r"(value) : "memory"); }
+
+std::uint64_t load_lines(const std::byte* view, std::uint32_t length) noexcept {
+  std::uint64_t sum = 0;
+  for (std::uint32_t at = 0; at < length; at += kLineBytes) {
+    sum += std::to_integer<std::uint64_t>(view[at]);
+  }
+  return sum;
+}
+
+[[noreturn]] void fail(const Tier& tier, const ReadBatch& batch) {
+  throw Error(batch.error, "measuring " + tier.url() + ": a read of " + std::to_string(batch.reads[0].length) +
+                               " bytes at " + std::to_string(batch.reads[0].offset) + " failed");
+}
+
+// Waits until what was loaded before has arrived, so that the clock is read after it.
+Ticks now_after(std::uint64_t loaded) noexcept {
+  keep(loaded);
+#if defined(__x86_64__)
+  _mm_lfence();
+#endif
+  return TickClock::now();
+}
+
+double clock_cost_ticks() {
+  std::vector<double> costs(1001);
+  for (double& cost : costs) {
+    const Ticks start = now_after(0);
+    cost = static_cast<double>(now_after(0) - start);
+  }
+  std::nth_element(costs.begin(), costs.begin() + 500, costs.end());
+  return costs[500];
+}
+
+/// One thread's closed loop: `batches` batches always in flight, each submitted again when it has come back.
+class ReadLoop {
+ public:
+  ReadLoop(Tier& tier, const ThroughputRequest& request, std::uint32_t thread)
+      : tier_(tier),
+        offsets_(tier, request.read_bytes, request.seed + thread * 0x632be59bd9b4e019ULL),
+        batch_reads_(std::clamp(request.reads_in_flight, 1U, kReadsPerBatch)),
+        batches_(std::max(1U, request.reads_in_flight / batch_reads_)),
+        queue_(tier.open_queue(static_cast<std::uint32_t>(batches_.size()) * batch_reads_)) {}
+
+  /// Runs for `seconds`; returns reads/s.
+  double run(double seconds) {
+    const auto length = static_cast<Ticks>(seconds * 1e9 * TickClock::ticks_per_ns());
+    const Ticks start = TickClock::now();
+    Ticks now = start;
+    std::uint64_t reads = 0;
+    for (ReadBatch& batch : batches_) {
+      submit(batch);
+    }
+    while (now - start < length) {
+      queue_->flush();
+      reads += collect(true);
+      now = TickClock::now();
+    }
+    const double elapsed_s = static_cast<double>(now - start) / TickClock::ticks_per_ns() * 1e-9;
+    while (queue_->in_flight() > 0) {
+      queue_->flush();
+      (void)collect(false);
+    }
+    return static_cast<double>(reads) / elapsed_s;
+  }
+
+ private:
+  void submit(ReadBatch& batch) noexcept {
+    batch.count = batch_reads_;
+    for (std::uint32_t i = 0; i < batch_reads_; ++i) {
+      batch.reads[i] = offsets_.next();
+    }
+    queue_->submit(batch);
+  }
+
+  std::uint64_t collect(bool submit_again) {
+    ReadBatch* done[16];
+    const std::size_t count = queue_->poll(done);
+    for (std::size_t i = 0; i < count; ++i) {
+      ReadBatch& batch = *done[i];
+      if (batch.error != ErrorCode::kOk) {
+        fail(tier_, batch);
+      }
+      std::uint64_t sum = 0;
+      for (std::uint32_t read = 0; read < batch.count; ++read) {
+        sum += load_lines(batch.views[read], batch.reads[read].length);
+      }
+      keep(sum);
+      queue_->release(batch);
+      if (submit_again) {
+        submit(batch);
+      }
+    }
+    return count * batch_reads_;
+  }
+
+  Tier& tier_;
+  RandomReads offsets_;
+  std::uint32_t batch_reads_;
+  std::vector<ReadBatch> batches_;
+  std::unique_ptr<TierQueue> queue_;  // goes first: batches may be in flight when a failure is thrown
+};
+
+}  // namespace
+
+std::vector<double> measure_latency_ns(Tier& tier, std::uint32_t read_bytes, std::uint32_t reads, std::uint64_t seed) {
+  RandomReads offsets(tier, read_bytes, seed);
+  const std::unique_ptr<TierQueue> queue = tier.open_queue(1);
+  const double clock_cost = clock_cost_ticks();
+  std::vector<double> latencies_ns(reads);
+  ReadBatch batch;
+  batch.count = 1;
+  ReadBatch* done[1];
+  for (double& latency_ns : latencies_ns) {
+    batch.reads[0] = offsets.next();
+    const Ticks start = now_after(0);
+    queue->submit(batch);
+    queue->flush();
+    while (queue->poll(done) == 0) {
+    }
+    if (batch.error != ErrorCode::kOk) {
+      fail(tier, batch);
+    }
+    const Ticks end = now_after(load_lines(batch.views[0], read_bytes));
+    queue->release(batch);
+    latency_ns = std::max(0.0, (static_cast<double>(end - start) - clock_cost) / TickClock::ticks_per_ns());
+  }
+  std::sort(latencies_ns.begin(), latencies_ns.end());
+  return latencies_ns;
+}
+
+double measure_reads_per_s(Tier& tier, const ThroughputRequest& request) {
+  if (request.threads == 0 || !(request.seconds > 0)) {
+    throw Error(ErrorCode::kInvalidArgument, "a measurement needs at least 1 thread and more than 0 seconds");
+  }
+  std::vector<double> rates(request.threads);
+  std::vector<std::exception_ptr> failures(request.threads);
+  {
+    std::vector<std::jthread> threads;
+    for (std::uint32_t thread = 0; thread < request.threads; ++thread) {
+      threads.emplace_back([&, thread] {
+        try {
+          ReadLoop loop(tier, request, thread);
+          (void)loop.run(request.seconds * 0.2);
+          rates[thread] = loop.run(request.seconds);
+        } catch (...) {
+          failures[thread] = std::current_exception();
+        }
+      });
+    }
+  }
+  double sum = 0;
+  for (std::uint32_t thread = 0; thread < request.threads; ++thread) {
+    if (failures[thread]) {
+      std::rethrow_exception(failures[thread]);
+    }
+    sum += rates[thread];
+  }
+  return sum;
+}
+
+}  // namespace tiervec::rdma

@@ -1,0 +1,54 @@
+#include "region_file.h"
+
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <system_error>
+
+#include <tiervec/core/status.h>
+
+namespace tiervec::rdma {
+
+namespace {
+
+ErrorCode code_of_open_errno(int number) {
+  switch (number) {
+    case ENOENT:
+    case ENOTDIR:
+      return ErrorCode::kNotFound;
+    case EACCES:
+    case EISDIR:
+    case ENAMETOOLONG:
+    case ELOOP:
+      return ErrorCode::kInvalidArgument;
+    default:
+      return ErrorCode::kUnavailable;
+  }
+}
+
+}  // namespace
+
+RegionFile::RegionFile(const std::string& path) : descriptor_(::open(path.c_str(), O_RDONLY | O_CLOEXEC)) {
+  if (descriptor_ < 0) {
+    const int number = errno;
+    throw Error(code_of_open_errno(number),
+                "cannot open region file '" + path + "': " + std::generic_category().message(number));
+  }
+  struct stat status {};
+  const bool known = ::fstat(descriptor_, &status) == 0;
+  if (!known || !S_ISREG(status.st_mode)) {
+    ::close(descriptor_);
+    throw Error(ErrorCode::kInvalidArgument, "region file '" + path + "' is not a regular file");
+  }
+  if (status.st_size <= 0) {
+    ::close(descriptor_);
+    throw Error(ErrorCode::kDataLoss, "region file '" + path + "' is empty; a region holds at least 1 byte");
+  }
+  size_bytes_ = static_cast<std::uint64_t>(status.st_size);
+}
+
+RegionFile::~RegionFile() { ::close(descriptor_); }
+
+}  // namespace tiervec::rdma

@@ -1,0 +1,169 @@
+#include <tiervec/rdma/worker.h>
+
+#include <algorithm>
+#include <cassert>
+#include <thread>
+
+namespace tiervec::rdma {
+
+namespace {
+
+// An idle worker first spins: most devices answer within microseconds. Then it lets other threads have the core.
+constexpr std::uint32_t kSpinTurns = 1024;
+
+}  // namespace
+
+Worker::Worker(TierQueue& queue, std::uint32_t in_flight)
+    : queue_(queue), target_(queue.load_store_target()), waiting_(in_flight), slots_(in_flight), done_(in_flight) {
+  if (in_flight == 0) {
+    throw Error(ErrorCode::kInvalidArgument, "a worker needs at least 1 query in flight, got 0");
+  }
+  end_of_turn_.resume = std::noop_coroutine();
+  free_.reserve(in_flight);
+  for (Slot& slot : slots_) {
+    free_.push_back(&slot);
+  }
+  std::reverse(free_.begin(), free_.end());
+}
+
+Worker::~Worker() { assert(running_ == 0); }
+
+void Worker::begin_run() {
+  assert(running_ == 0 && none_ready());
+  admitting_ = true;
+  next_deadline_ = kNever;
+  idle_since_ = kNever;
+  idle_turns_ = 0;
+}
+
+void Worker::start(Query query) {
+  Slot& slot = *free_.back();
+  free_.pop_back();
+  slot.task = std::move(query.task);
+  slot.root = slot.task.handle();
+  slot.resume = slot.root;
+  slot.batch = nullptr;
+  slot.submitted = false;
+  slot.stop = ErrorCode::kOk;
+  slot.reads_allowed = ReadBatch::kMaxReads;
+  slot.deadline = query.deadline;
+  next_deadline_ = std::min(next_deadline_, slot.deadline);
+  ++running_;
+  push_ready(slot);
+}
+
+void Worker::finish(Slot& slot) noexcept {
+  try {
+    slot.root.promise().take();
+  } catch (...) {
+    fail_run(std::current_exception());
+  }
+  slot.task.reset();
+  slot.root = nullptr;
+  slot.resume = nullptr;
+  --running_;
+  free_.push_back(&slot);
+}
+
+void Worker::fail_run(std::exception_ptr error) noexcept {
+  if (!first_error_) {
+    first_error_ = std::move(error);
+  }
+  stop_all(ErrorCode::kCancelled);
+}
+
+void Worker::admit_waiting() noexcept {
+  while (!waiting_.empty()) {
+    Slot& slot = *waiting_.front();
+    if (!queue_.can_submit(slot.batch->count)) {
+      return;
+    }
+    waiting_.pop();
+    submit(slot, *slot.batch);
+  }
+}
+
+void Worker::expire(Ticks now) noexcept {
+  next_deadline_ = kNever;
+  for (Slot& slot : slots_) {
+    if (!slot.root || slot.stop != ErrorCode::kOk) {
+      continue;
+    }
+    if (slot.deadline <= now) {
+      stop(slot, ErrorCode::kDeadlineExceeded);
+    } else {
+      next_deadline_ = std::min(next_deadline_, slot.deadline);
+    }
+  }
+}
+
+void Worker::stop_all(ErrorCode why) noexcept {
+  admitting_ = false;
+  next_deadline_ = kNever;
+  for (Slot& slot : slots_) {
+    if (slot.root && slot.stop == ErrorCode::kOk) {
+      stop(slot, why);
+    }
+  }
+}
+
+void Worker::stop(Slot& slot, ErrorCode why) noexcept {
+  slot.stop = why;
+  slot.reads_allowed = 0;
+  if (slot.batch == nullptr) {
+    return;
+  }
+  if (slot.submitted) {
+    queue_.cancel(*slot.batch);
+  } else {
+    fail_waiting(slot, why);
+  }
+}
+
+void Worker::fail_waiting(Slot& slot, ErrorCode why) noexcept {
+  for (std::uint32_t left = waiting_.size(); left > 0; --left) {
+    if (Slot* other = waiting_.pop(); other != &slot) {
+      waiting_.push(other);
+    }
+  }
+  slot.batch->error = why;
+  slot.batch = nullptr;
+  push_ready(slot);
+}
+
+void Worker::wait_for_tier() {
+  if (idle_since_ == kNever) {
+    idle_since_ = TickClock::now();
+    idle_turns_ = 0;
+  }
+  if (queue_.in_flight() == 0) {
+    if (waiting_.empty()) {
+      drop_all();
+      throw Error(ErrorCode::kInternal, "a query waits for something that its worker does not know and cannot resume");
+    }
+    // Nothing will come back and make room: the batch is larger than the queue, or views were not released.
+    fail_waiting(*waiting_.front(), ErrorCode::kResourceExhausted);
+    return;
+  }
+  if (++idle_turns_ > kSpinTurns) {
+    std::this_thread::yield();
+  }
+}
+
+void Worker::drop_all() noexcept {
+  for (Slot& slot : slots_) {
+    if (slot.root) {
+      slot.task.reset();
+      slot.root = nullptr;
+      free_.push_back(&slot);
+    }
+  }
+  running_ = 0;
+}
+
+void Worker::end_idle() noexcept {
+  counters_.idle_ticks += TickClock::now() - idle_since_;
+  idle_since_ = kNever;
+}
+
+}  // namespace tiervec::rdma

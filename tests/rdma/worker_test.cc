@@ -1,0 +1,447 @@
+#include <tiervec/rdma/worker.h>
+
+#include <algorithm>
+#include <chrono>
+#include <coroutine>
+#include <cstdint>
+#include <memory>
+#include <stdexcept>
+#include <string>
+#include <thread>
+#include <utility>
+#include <vector>
+
+#include <gtest/gtest.h>
+
+#include "rdma/allocation_counter.h"
+#include "rdma/scripted_queue.h"
+
+namespace tiervec::rdma {
+namespace {
+
+using namespace std::chrono_literals;
+using testing::allocation_count;
+using testing::ScriptedQueue;
+
+/// What the queries of a test share and leave behind.
+struct Trace {
+  std::vector<ErrorCode> results;
+  std::vector<int> order;
+  std::uint32_t running = 0;
+  std::uint32_t most_running = 0;
+};
+
+void fill(ReadBatch& batch, std::uint64_t offset, std::uint32_t count = 1) {
+  batch.count = count;
+  for (std::uint32_t i = 0; i < count && i < ReadBatch::kMaxReads; ++i) {
+    batch.reads[i] = {offset, 64};
+  }
+}
+
+Task<void> read_times(Worker& worker, Trace& trace, int id, int times, std::uint32_t count = 1) {
+  trace.most_running = std::max(trace.most_running, ++trace.running);
+  ReadBatch batch;
+  for (int i = 0; i < times; ++i) {
+    fill(batch, static_cast<std::uint64_t>(id), count);
+    const ErrorCode error = co_await worker.read(batch);
+    trace.results.push_back(error);
+    trace.order.push_back(id);
+    worker.release(batch);
+    if (error != ErrorCode::kOk) {
+      break;
+    }
+  }
+  --trace.running;
+}
+
+Task<void> yield_times(Worker& worker, Trace& trace, int id, int times) {
+  for (int i = 0; i < times; ++i) {
+    trace.order.push_back(id);
+    co_await worker.yield();
+  }
+}
+
+/// Reads or yields until it is told to stop; keeps the reason.
+Task<void> run_until_stopped(Worker& worker, Trace& trace, bool by_yield) {
+  ReadBatch batch;
+  ErrorCode error = ErrorCode::kOk;
+  while (error == ErrorCode::kOk) {
+    if (by_yield) {
+      co_await worker.yield();
+      error = worker.stopped();
+    } else {
+      fill(batch, 0);
+      error = co_await worker.read(batch);
+      worker.release(batch);
+    }
+  }
+  trace.results.push_back(error);
+}
+
+/// Hands out queries made by `make(i)` for i in [0, count), each with the same deadline.
+template <class Make>
+class Source {
+ public:
+  Source(int count, Make make, Ticks deadline = kNever) : count_(count), make_(std::move(make)), deadline_(deadline) {}
+  Query operator()() {
+    if (asked_ >= count_) {
+      ++empty_answers_;
+      return {};
+    }
+    return {make_(asked_++), deadline_};
+  }
+  [[nodiscard]] int asked() const { return asked_; }
+  [[nodiscard]] int empty_answers() const { return empty_answers_; }
+
+ private:
+  int count_;
+  Make make_;
+  Ticks deadline_;
+  int asked_ = 0;
+  int empty_answers_ = 0;
+};
+
+TEST(Worker, RefusesZeroInFlight) {
+  ScriptedQueue queue(8);
+  EXPECT_THROW(Worker(queue, 0), Error);
+}
+
+TEST(Worker, RunsEveryQueryWithinItsBound) {
+  ScriptedQueue queue(64);
+  queue.complete_all = true;
+  Worker worker(queue, 5);
+  Trace trace;
+  Source source(23, [&](int id) { return read_times(worker, trace, id, 3); });
+  worker.run(source);
+  EXPECT_EQ(trace.results, std::vector<ErrorCode>(23 * 3, ErrorCode::kOk));
+  EXPECT_EQ(trace.most_running, 5U);
+  EXPECT_EQ(source.empty_answers(), 1);
+  EXPECT_EQ(worker.running(), 0U);
+  EXPECT_EQ(queue.releases, 23U * 3);
+  EXPECT_EQ(queue.wrong_calls, 0U);
+  EXPECT_EQ(worker.counters().batches, 23U * 3);
+}
+
+TEST(Worker, TakesPlainTasksAndNone) {
+  ScriptedQueue queue(8);
+  queue.complete_all = true;
+  Worker worker(queue, 2);
+  Trace trace;
+  worker.run([]() -> Task<void> { return {}; });
+  bool given = false;
+  worker.run([&]() -> Task<void> {
+    if (std::exchange(given, true)) {
+      return {};
+    }
+    return read_times(worker, trace, 1, 1);
+  });
+  EXPECT_EQ(trace.results.size(), 1U);
+}
+
+TEST(Worker, FlushesOncePerTurnForAllQueries) {
+  ScriptedQueue queue(64);
+  queue.complete_all = true;
+  Worker worker(queue, 16);
+  Trace trace;
+  worker.run(Source(16, [&](int id) { return read_times(worker, trace, id, 10); }));
+  EXPECT_EQ(queue.submits, 160U);
+  EXPECT_EQ(queue.flushes, 10U);
+  EXPECT_EQ(worker.counters().flushes, 10U);
+}
+
+TEST(Worker, ReadyQueriesTakeTurns) {
+  ScriptedQueue queue(8);
+  Worker worker(queue, 3);
+  Trace trace;
+  worker.run(Source(3, [&](int id) { return yield_times(worker, trace, id, 3); }));
+  EXPECT_EQ(trace.order, (std::vector<int>{0, 1, 2, 0, 1, 2, 0, 1, 2}));
+}
+
+TEST(Worker, YieldingQueriesDoNotStarveCompletions) {
+  ScriptedQueue queue(8);
+  queue.complete_all = true;
+  Worker worker(queue, 2);
+  Trace trace;
+  worker.run(Source(2, [&](int id) {
+    return id == 0 ? read_times(worker, trace, 0, 3) : yield_times(worker, trace, 1, 100);
+  }));
+  // A read and its completion take a turn each at most.
+  EXPECT_LT(std::find(trace.order.rbegin(), trace.order.rend(), 0) - trace.order.rbegin(), 100);
+  EXPECT_GT(std::find(trace.order.rbegin(), trace.order.rend(), 0) - trace.order.rbegin(), 90);
+}
+
+TEST(Worker, PassesErrorsOn) {
+  ScriptedQueue queue(8);
+  queue.complete_all = true;
+  queue.result = ErrorCode::kUnavailable;
+  Worker worker(queue, 2);
+  Trace trace;
+  worker.run(Source(2, [&](int id) { return read_times(worker, trace, id, 5); }));
+  EXPECT_EQ(trace.results, std::vector<ErrorCode>(2, ErrorCode::kUnavailable));
+  EXPECT_EQ(queue.releases, 0U) << "a failed batch has nothing to give back";
+}
+
+TEST(Worker, RefusesBatchesOfNoOrTooManyReads) {
+  ScriptedQueue queue(64);
+  Worker worker(queue, 2);
+  Trace trace;
+  worker.run(Source(2, [&](int id) {
+    return read_times(worker, trace, id, 1, id == 0 ? 0 : ReadBatch::kMaxReads + 1);
+  }));
+  EXPECT_EQ(trace.results, std::vector<ErrorCode>(2, ErrorCode::kInvalidArgument));
+  EXPECT_EQ(queue.submits, 0U);
+}
+
+TEST(Worker, FullQueueServesInOrder) {
+  ScriptedQueue queue(4);
+  queue.complete_all = true;
+  Worker worker(queue, 6);
+  Trace trace;
+  // The small batch of query 2 would fit beside the first one, but query 1 came before it.
+  worker.run(Source(6, [&](int id) { return read_times(worker, trace, id, 2, id == 2 ? 1 : 3); }));
+  EXPECT_EQ(queue.wrong_calls, 0U);
+  EXPECT_EQ(trace.results, std::vector<ErrorCode>(12, ErrorCode::kOk));
+  EXPECT_EQ(std::vector<std::uint64_t>(queue.submitted_offsets.begin(), queue.submitted_offsets.begin() + 6),
+            (std::vector<std::uint64_t>{0, 1, 2, 3, 4, 5}));
+}
+
+TEST(Worker, RoomMayComeFromReleases) {
+  ScriptedQueue queue(4);
+  queue.complete_all = true;
+  queue.needs_release = true;
+  Worker worker(queue, 6);
+  Trace trace;
+  worker.run(Source(6, [&](int id) { return read_times(worker, trace, id, 4, 2); }));
+  EXPECT_EQ(trace.results, std::vector<ErrorCode>(24, ErrorCode::kOk));
+  EXPECT_EQ(queue.wrong_calls, 0U);
+}
+
+TEST(Worker, BatchThatNeverFitsFails) {
+  ScriptedQueue queue(4);
+  queue.complete_all = true;
+  Worker worker(queue, 3);
+  Trace trace;
+  worker.run(Source(3, [&](int id) { return read_times(worker, trace, id, 2, id == 1 ? 5 : 2); }));
+  EXPECT_EQ(std::count(trace.results.begin(), trace.results.end(), ErrorCode::kResourceExhausted), 1);
+  EXPECT_EQ(std::count(trace.results.begin(), trace.results.end(), ErrorCode::kOk), 4);
+}
+
+TEST(Worker, CancelStopsReadersWaitersAndYielders) {
+  ScriptedQueue queue(2);  // two queries in flight, one waits for room, one yields
+  Worker worker(queue, 4);
+  Trace trace;
+  CancelToken token;
+  Source source(100, [&](int id) { return run_until_stopped(worker, trace, id == 3); });
+  std::jthread canceller([&] {
+    std::this_thread::sleep_for(20ms);
+    token.cancel();
+  });
+  worker.run(source, &token);
+  EXPECT_EQ(trace.results, std::vector<ErrorCode>(4, ErrorCode::kCancelled));
+  EXPECT_EQ(source.asked(), 4) << "no query starts after the cancel";
+  EXPECT_EQ(queue.in_flight(), 0U);
+  EXPECT_EQ(queue.cancels, 2U);
+}
+
+TEST(Worker, CancelledTokenStartsNothing) {
+  ScriptedQueue queue(2);
+  Worker worker(queue, 4);
+  Trace trace;
+  CancelToken token;
+  token.cancel();
+  Source source(5, [&](int) { return run_until_stopped(worker, trace, false); });
+  worker.run(source, &token);
+  EXPECT_EQ(source.asked(), 0);
+}
+
+/// Completes what it is told a while later, on the worker's own thread.
+Task<void> complete_later(Worker& worker, ScriptedQueue& queue, int turns, ErrorCode error) {
+  for (int i = 0; i < turns; ++i) {
+    co_await worker.yield();
+  }
+  while (!queue.sent.empty()) {
+    queue.complete(*queue.sent.front(), error);
+  }
+}
+
+TEST(Worker, WaitsForBatchesThatCancelDoesNotEnd) {
+  ScriptedQueue queue(8);
+  queue.cancel_completes = false;
+  Worker worker(queue, 3);
+  Trace trace;
+  CancelToken token;
+  worker.run(Source(3,
+                    [&](int id) {
+                      if (id == 2) {
+                        return complete_later(worker, queue, 50, ErrorCode::kCancelled);
+                      }
+                      token.cancel();
+                      return run_until_stopped(worker, trace, false);
+                    }),
+             &token);
+  EXPECT_EQ(queue.in_flight(), 0U);
+  EXPECT_EQ(trace.results, std::vector<ErrorCode>(2, ErrorCode::kCancelled));
+}
+
+TEST(Worker, CompletionThatBeatsTheCancelIsOk) {
+  ScriptedQueue queue(8);
+  queue.cancel_completes = false;
+  Worker worker(queue, 2);
+  Trace trace;
+  CancelToken token;
+  worker.run(Source(2,
+                    [&](int id) {
+                      if (id == 1) {
+                        token.cancel();
+                        return complete_later(worker, queue, 5, ErrorCode::kOk);
+                      }
+                      return read_times(worker, trace, 0, 5);
+                    }),
+             &token);
+  EXPECT_EQ(trace.results, (std::vector<ErrorCode>{ErrorCode::kOk, ErrorCode::kCancelled}));
+  EXPECT_EQ(queue.submits, 1U) << "the second read must not reach the queue";
+  EXPECT_EQ(queue.releases, 1U);
+}
+
+TEST(Worker, DeadlineEndsItsQueryOnly) {
+  ScriptedQueue queue(8);
+  Worker worker(queue, 3);
+  Trace late;
+  Trace other;
+  int given = 0;
+  worker.run([&]() -> Query {
+    switch (given++) {
+      case 0:
+        return {run_until_stopped(worker, late, false), TickClock::after(5ms)};
+      case 1:
+        return {run_until_stopped(worker, late, true), TickClock::after(10ms)};
+      case 2:
+        return {yield_times(worker, other, 1, 200'000), TickClock::after(1h)};
+      default:
+        return {};
+    }
+  });
+  EXPECT_EQ(late.results, std::vector<ErrorCode>(2, ErrorCode::kDeadlineExceeded));
+  EXPECT_EQ(other.order.size(), 200'000U);
+}
+
+TEST(Worker, DeadlineEndsAWaitForRoom) {
+  ScriptedQueue queue(1);
+  Worker worker(queue, 2);
+  Trace trace;
+  worker.run(Source(2, [&](int) { return run_until_stopped(worker, trace, false); }, TickClock::after(5ms)));
+  EXPECT_EQ(trace.results, std::vector<ErrorCode>(2, ErrorCode::kDeadlineExceeded));
+  EXPECT_EQ(queue.submits, 1U);
+}
+
+TEST(Worker, PastDeadlineFailsAtOnce) {
+  ScriptedQueue queue(1);
+  Worker worker(queue, 1);
+  Trace trace;
+  const Ticks past = TickClock::at(std::chrono::steady_clock::now() - 1s);
+  worker.run(Source(3, [&](int) { return run_until_stopped(worker, trace, false); }, past));
+  EXPECT_EQ(trace.results, std::vector<ErrorCode>(3, ErrorCode::kDeadlineExceeded));
+}
+
+Task<void> throw_after(Worker& worker, int turns) {
+  for (int i = 0; i < turns; ++i) {
+    co_await worker.yield();
+  }
+  throw std::runtime_error("query failed");
+}
+
+TEST(Worker, ExceptionCancelsTheOthersAndLeaves) {
+  ScriptedQueue queue(2);
+  Worker worker(queue, 4);
+  Trace trace;
+  Source source(100, [&](int id) { return id == 3 ? throw_after(worker, 10) : run_until_stopped(worker, trace, false); });
+  EXPECT_THROW(worker.run(source), std::runtime_error);
+  EXPECT_EQ(trace.results, std::vector<ErrorCode>(3, ErrorCode::kCancelled));
+  EXPECT_EQ(queue.in_flight(), 0U);
+
+  queue.complete_all = true;
+  Trace again;
+  worker.run(Source(5, [&](int id) { return read_times(worker, again, id, 1); }));
+  EXPECT_EQ(again.results, std::vector<ErrorCode>(5, ErrorCode::kOk));
+}
+
+TEST(Worker, ExceptionOfTheSourceLeavesAfterTheRest) {
+  ScriptedQueue queue(8);
+  Worker worker(queue, 4);
+  Trace trace;
+  int asked = 0;
+  EXPECT_THROW(worker.run([&]() -> Query {
+    if (++asked == 3) {
+      throw std::out_of_range("no third query");
+    }
+    return {run_until_stopped(worker, trace, false)};
+  }),
+               std::out_of_range);
+  EXPECT_EQ(trace.results, std::vector<ErrorCode>(2, ErrorCode::kCancelled));
+  EXPECT_EQ(asked, 3);
+}
+
+Task<void> wait_for_nobody(const std::shared_ptr<int> held) {
+  (void)held;
+  co_await std::suspend_always{};
+}
+
+TEST(Worker, ForeignSuspensionIsAnErrorAndNotAHang) {
+  ScriptedQueue queue(8);
+  Worker worker(queue, 2);
+  const auto held = std::make_shared<int>(0);
+  try {
+    worker.run(Source(1, [&](int) { return wait_for_nobody(held); }));
+    FAIL() << "expected an error";
+  } catch (const Error& error) {
+    EXPECT_EQ(error.code(), ErrorCode::kInternal);
+  }
+  EXPECT_EQ(held.use_count(), 1);
+  EXPECT_EQ(worker.running(), 0U);
+}
+
+Task<ErrorCode> read_inside(Worker& worker, ReadBatch& batch) {
+  const ErrorCode error = co_await worker.read(batch);
+  worker.release(batch);
+  co_return error;
+}
+
+Task<void> read_nested(Worker& worker, int times) {
+  ReadBatch batch;
+  for (int i = 0; i < times; ++i) {
+    fill(batch, 0);
+    const ErrorCode error = co_await read_inside(worker, batch);
+    if (error != ErrorCode::kOk) {
+      throw Error(error, "a nested read failed");
+    }
+    co_await worker.yield();
+  }
+}
+
+TEST(Worker, SteadyStateDoesNotAllocate) {
+  ScriptedQueue queue(64);
+  queue.complete_all = true;
+  queue.unflushed.reserve(1000);
+  queue.sent.reserve(1000);
+  queue.completed.reserve(1000);
+  queue.submitted_offsets.reserve(100'000);
+  Worker worker(queue, 8);
+  const auto run = [&] { worker.run(Source(200, [&](int) { return read_nested(worker, 20); })); };
+  run();
+  const std::uint64_t before = allocation_count;
+  run();
+  EXPECT_EQ(allocation_count, before);
+}
+
+TEST(Worker, CountsIdleTime) {
+  ScriptedQueue queue(8);
+  Worker worker(queue, 1);
+  Trace trace;
+  worker.run(Source(1, [&](int) { return run_until_stopped(worker, trace, false); }, TickClock::after(20ms)));
+  const double idle_ns = static_cast<double>(worker.counters().idle_ticks) / TickClock::ticks_per_ns();
+  EXPECT_GT(idle_ns, 10e6);
+  EXPECT_GT(worker.counters().turns, 1U);
+}
+
+}  // namespace
+}  // namespace tiervec::rdma

@@ -1,0 +1,57 @@
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tiervec import doctor
+
+
+def test_json(command: Any) -> None:
+    document = command("doctor", "--json").document
+    assert set(document) == {"environment", "findings"}
+    findings = {finding["name"]: finding for finding in document["findings"]}
+    assert {"extension", "SIMD", "huge pages", "locked memory", "libibverbs", "librdmacm"} <= set(findings)
+    assert {"liburing", "libnuma", "faiss", "h5py", "pyarrow"} <= set(findings)
+    for name in ("libibverbs", "librdmacm", "liburing", "libnuma"):
+        assert "this version does not have yet" in findings[name]["gives"]
+
+
+def test_text(command: Any) -> None:
+    outcome = command("doctor")
+    assert (outcome.status, outcome.err) == (0, "")
+    for words in ("TierVec", "CPUs", "Machine", "Optional libraries", "Optional Python packages", "Tiers"):
+        assert words in outcome.out
+
+
+def test_what_is_absent_says_why_and_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
+    library = doctor._Library(name="libnone", soname="libnone.so.9", debian="libnone9", gives="none: tier")
+    monkeypatch.setattr(doctor, "_LIBRARIES", (library,))
+    monkeypatch.setattr(doctor, "_PACKAGES", (("no_such_module", "no-such", "extra", "nothing"),))
+    findings = {finding.name: finding for finding in doctor.diagnose()}
+    assert findings["libnone"].state == findings["no_such_module"].state == "absent"
+    assert "libnone.so.9" in findings["libnone"].found
+    assert findings["libnone"].advice == "nothing now; when it is needed: apt-get install libnone9"
+    assert findings["no_such_module"].found == "No module named 'no_such_module'"
+    assert findings["no_such_module"].advice == "pip install 'tiervec[extra]'"
+
+
+@pytest.mark.parametrize(
+    ("text", "state", "words"),
+    [
+        ("always [madvise] never", "ok", "madvise"),
+        ("[always] madvise never", "ok", "always"),
+        ("always madvise [never]", "slow", "never"),
+        (None, "absent", "No such file or directory"),
+    ],
+)
+def test_huge_pages(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, text: str | None, state: str, words: str) -> None:
+    path = tmp_path / "enabled"
+    if text is not None:
+        path.write_text(text + "\n")
+    monkeypatch.setattr(doctor, "_HUGE_PAGES", path)
+    finding = doctor._huge_pages()
+    assert finding.state == state
+    assert words in finding.found
+    assert bool(finding.advice) == (state == "slow")

@@ -1,0 +1,51 @@
+"""TierVec: vector search with the index in second-tier memory."""
+
+from __future__ import annotations
+
+__version__ = "0.1.0"
+
+try:
+    import tiervec._core  # noqa: F401
+except ModuleNotFoundError as missing:
+    if missing.name != "tiervec._core":
+        raise
+    raise ImportError(
+        "tiervec's extension is not built: run `make install` in the source tree, or `pip install .`"
+    ) from missing
+
+from tiervec.api import Index, IndexInfo, SearchResult, build, open  # noqa: A004 - the contract's name
+from tiervec.errors import (
+    AlreadyExistsError,
+    CancelledError,
+    DataLossError,
+    DeadlineExceededError,
+    InvalidArgumentError,
+    NotFoundError,
+    ResourceExhaustedError,
+    TiervecError,
+    UnavailableError,
+    UnsupportedError,
+)
+from tiervec.ground_truth import recall
+from tiervec.receipt import Receipt
+
+__all__ = [
+    "AlreadyExistsError",
+    "CancelledError",
+    "DataLossError",
+    "DeadlineExceededError",
+    "Index",
+    "IndexInfo",
+    "InvalidArgumentError",
+    "NotFoundError",
+    "Receipt",
+    "ResourceExhaustedError",
+    "SearchResult",
+    "TiervecError",
+    "UnavailableError",
+    "UnsupportedError",
+    "__version__",
+    "build",
+    "open",
+    "recall",
+]

@@ -1,0 +1,13 @@
+// tiervec._core, the one extension module: the only place where C++ meets Python.
+
+#include "register.h"
+
+NB_MODULE(_core, module) {
+  using namespace tiervec::native;
+  module.doc() = "Native part of TierVec; use the tiervec package instead.";
+  register_errors(module);  // first: the others may throw tiervec::Error
+  register_build_info(module);
+  register_tiers(module);
+  register_codes(module);
+  register_graph_index(module);
+}

@@ -1,0 +1,256 @@
+#include <nanobind/stl/optional.h>
+#include <nanobind/stl/shared_ptr.h>
+#include <nanobind/stl/string.h>
+#include <nanobind/stl/unique_ptr.h>
+
+#include <cstring>
+#include <memory>
+#include <optional>
+#include <string>
+
+#include <tiervec/graph_index/graph_searcher.h>
+#include <tiervec/graph_index/navigation_sample.h>
+#include <tiervec/graph_index/record_writer.h>
+#include <tiervec/graph_index/vamana.h>
+
+#include "arrays.h"
+#include "register.h"
+
+namespace nb = nanobind;
+
+namespace tiervec::native {
+namespace {
+
+using namespace graph_index;
+
+nb::dict layout_to_dict(const RecordLayout& layout) {
+  nb::dict fields;
+  fields["id_bits"] = layout.id_bits;
+  fields["label_bytes"] = layout.label_bytes;
+  fields["unit"] = layout.unit;
+  return fields;
+}
+
+/// Builds one graph; keeps the vectors' array alive as long as it is.
+class GraphBuilder {
+ public:
+  GraphBuilder(Matrix data, const std::string& metric, unsigned threads)
+      : data_(std::move(data)),
+        threads_(resolve_threads(threads)),
+        space_(bytes_of(data_), row_count(data_), static_cast<std::uint32_t>(data_.shape(1)), dtype_of(data_),
+               parse_metric(metric), threads_) {}
+
+  void link(std::uint32_t degree, std::uint32_t list, float alpha, std::uint64_t seed, WorkMonitor* monitor) {
+    const nb::gil_scoped_release release;
+    VamanaParameters parameters;
+    parameters.graph_degree = degree;
+    parameters.build_list = list;
+    parameters.alpha = alpha;
+    parameters.seed = seed;
+    parameters.threads = threads_;
+    graph_ = build_vamana(space_, parameters, monitor);
+  }
+
+  nb::dict write_records(const std::string& path, const std::optional<Vector<std::int64_t>>& labels,
+                         WorkMonitor* monitor) {
+    const std::span<const std::int64_t> given =
+        labels ? std::span(labels->data(), labels->shape(0)) : std::span<const std::int64_t>();
+    if (graph_ == nullptr || (labels && given.size() != space_.count())) {
+      throw Error(ErrorCode::kInvalidArgument, "records need a linked graph and one label per vector");
+    }
+    WrittenRecords written;
+    {
+      const nb::gil_scoped_release release;
+      written = graph_index::write_records(*graph_, space_, given, path, monitor);
+    }
+    nb::dict result;
+    result["layout"] = layout_to_dict(written.layout);
+    result["bytes"] = written.bytes;
+    result["edges"] = written.edges;
+    std::vector<std::uint8_t> locator(written.locator.size() * sizeof(LocatorGroup));
+    std::memcpy(locator.data(), written.locator.data(), locator.size());
+    const std::size_t bytes = locator.size();
+    result["locator"] = to_numpy(std::move(locator), {bytes});
+    return result;
+  }
+
+  nb::tuple navigation(std::uint32_t size, std::uint64_t seed, WorkMonitor* monitor) {
+    NavigationSample sample;
+    {
+      const nb::gil_scoped_release release;
+      sample = build_navigation_sample(space_, size, seed, threads_, monitor);
+    }
+    const std::size_t ids = sample.ids.size();
+    return nb::make_tuple(to_numpy(std::move(sample.ids), {ids}),
+                          to_numpy(std::move(sample.adjacency), {ids, NavigationSample::kDegree}));
+  }
+
+  nb::object adjacency() const {
+    if (graph_ == nullptr) throw Error(ErrorCode::kInvalidArgument, "the graph is not linked yet");
+    const std::size_t width = graph_->max_degree();
+    std::vector<std::int64_t> flat(graph_->count() * width, -1);
+    for (std::uint32_t v = 0; v < graph_->count(); ++v) {
+      for (std::uint32_t i = 0; i < graph_->degree(v); ++i) flat[v * width + i] = graph_->neighbors(v)[i];
+    }
+    return to_numpy(std::move(flat), {graph_->count(), width});
+  }
+
+ private:
+  Matrix data_;
+  unsigned threads_;
+  VectorSpace space_;
+  std::unique_ptr<Graph> graph_;
+};
+
+template <class T>
+std::vector<T> from_bytes(const Vector<std::uint8_t>& bytes, const char* what) {
+  if (bytes.shape(0) % sizeof(T) != 0) {
+    throw Error(ErrorCode::kDataLoss, std::string("section ") + what + " has " + std::to_string(bytes.shape(0)) +
+                                          " bytes; it must be a multiple of " + std::to_string(sizeof(T)));
+  }
+  std::vector<T> values(bytes.shape(0) / sizeof(T));
+  std::memcpy(values.data(), bytes.data(), bytes.shape(0));
+  return values;
+}
+
+RecordLayout layout_from(std::uint32_t dim, const std::string& dtype, const nb::dict& fields) {
+  RecordLayout layout;
+  layout.dim = dim;
+  layout.dtype = parse_dtype(dtype);
+  layout.id_bits = nb::cast<std::uint32_t>(fields["id_bits"]);
+  layout.label_bytes = nb::cast<std::uint32_t>(fields["label_bytes"]);
+  layout.unit = nb::cast<std::uint32_t>(fields["unit"]);
+  if (layout.id_bits < 1 || layout.id_bits > 31 || layout.label_bytes > 8 || layout.unit == 0) {
+    throw Error(ErrorCode::kDataLoss, "the record layout has impossible sizes");
+  }
+  return layout;
+}
+
+void init_searcher(GraphSearcher* self, std::shared_ptr<rdma::Tier> tier, std::uint32_t count, std::uint32_t dim,
+                   const std::string& dtype, const std::string& metric, const nb::dict& layout,
+                   const Vector<std::uint8_t>& locator, const Vector<std::uint8_t>& navigation_ids,
+                   const Vector<std::uint8_t>& navigation_edges, std::shared_ptr<codes::Code> code,
+                   const Vector<std::uint8_t>& rows) {
+  GraphFastPart part;
+  part.count = count;
+  part.metric = parse_metric(metric);
+  part.layout = layout_from(dim, dtype, layout);
+  part.locator = from_bytes<LocatorGroup>(locator, "locator");
+  part.navigation.ids = from_bytes<std::uint32_t>(navigation_ids, "navigation_ids");
+  part.navigation.adjacency = from_bytes<std::uint32_t>(navigation_edges, "navigation_edges");
+  if (rows.shape(0) != std::size_t{count} * code->row_bytes()) {
+    throw Error(ErrorCode::kDataLoss, "section codes has " + std::to_string(rows.shape(0)) + " bytes; " +
+                                          std::to_string(count) + " rows of " + std::to_string(code->row_bytes()) +
+                                          " were expected");
+  }
+  const nb::gil_scoped_release release;
+  part.rows = HugeBuffer(rows.shape(0));
+  std::memcpy(part.rows.as<std::uint8_t>(), rows.data(), rows.shape(0));
+  part.code = std::move(code);
+  new (self) GraphSearcher(std::move(tier), std::move(part));
+}
+
+nb::dict search(GraphSearcher& searcher, const Matrix& queries, std::uint32_t k, std::uint32_t search_list,
+                std::uint32_t beam_width, float stop_margin, bool pipeline, unsigned threads,
+                const std::optional<Vector<std::int64_t>>& exclude, const rdma::CancelToken* cancel,
+                std::optional<double> timeout_s) {
+  SearchRequest request;
+  request.queries = bytes_of(queries);
+  request.count = row_count(queries);
+  request.parameters = {k, std::max(search_list, k), beam_width, stop_margin, pipeline};
+  request.threads = resolve_threads(threads);
+  request.cancel = cancel;
+  if (exclude) {
+    if (exclude->shape(0) != queries.shape(0)) {
+      throw Error(ErrorCode::kInvalidArgument, "exclude must have one entry per query");
+    }
+    request.exclude = exclude->data();
+  }
+  if (beam_width == 0 || beam_width > rdma::ReadBatch::kMaxReads || k == 0) {
+    throw Error(ErrorCode::kInvalidArgument, "beam_width must be 1 to 32 and k at least 1");
+  }
+  if (dtype_of(queries) != searcher.query_dtype() || queries.shape(1) != searcher.dim()) {
+    throw Error(ErrorCode::kInvalidArgument, "queries do not have the index's dtype and dimension");
+  }
+  const std::size_t count = request.count;
+  std::vector<std::int64_t> ids(count * k, -1);
+  std::vector<float> distances(count * k, std::numeric_limits<float>::infinity());
+  std::vector<QueryCost> costs(count);
+  request.ids = ids.data();
+  request.distances = distances.data();
+  request.costs = costs.data();
+  double cpu_us = 0;
+  {
+    const nb::gil_scoped_release release;
+    if (timeout_s) {
+      request.deadline = rdma::TickClock::after(std::chrono::nanoseconds(static_cast<std::int64_t>(*timeout_s * 1e9)));
+    }
+    cpu_us = searcher.search(request);
+  }
+  std::uint64_t reads = 0;
+  std::uint64_t rounds = 0;
+  std::uint64_t code_distances = 0;
+  std::uint64_t bytes = 0;
+  std::vector<float> latency(count);
+  for (std::size_t i = 0; i < count; ++i) {
+    reads += costs[i].reads;
+    rounds += costs[i].rounds;
+    code_distances += costs[i].code_distances;
+    bytes += costs[i].bytes;
+    latency[i] = costs[i].latency_us;
+  }
+  nb::dict result;
+  result["ids"] = to_numpy(std::move(ids), {count, k});
+  result["distances"] = to_numpy(std::move(distances), {count, k});
+  result["latency_us"] = to_numpy(std::move(latency), {count});
+  result["cpu_us"] = cpu_us;
+  result["reads"] = reads;
+  result["rounds"] = rounds;
+  result["code_distances"] = code_distances;
+  result["bytes_read"] = bytes;
+  return result;
+}
+
+}  // namespace
+
+void register_graph_index(nb::module_& module) {
+  nb::class_<rdma::CancelToken>(module, "CancelToken", "Stops searches that run with it, from any thread.")
+      .def(nb::init<>())
+      .def("cancel", &rdma::CancelToken::cancel)
+      .def_prop_ro("cancelled", &rdma::CancelToken::cancelled);
+
+  nb::class_<GraphBuilder>(module, "GraphBuilder", "Builds a Vamana graph over vectors (n, dim) and writes its records.")
+      .def(nb::init<Matrix, const std::string&, unsigned>(), nb::arg("data").noconvert(), nb::arg("metric"),
+           nb::arg("threads") = 0)
+      .def("link", &GraphBuilder::link, nb::arg("graph_degree"), nb::arg("build_list"), nb::arg("alpha"),
+           nb::arg("seed") = 0, nb::arg("monitor") = nb::none())
+      .def("write_records", &GraphBuilder::write_records, nb::arg("path"), nb::arg("labels") = nb::none(),
+           nb::arg("monitor") = nb::none())
+      .def("navigation", &GraphBuilder::navigation, nb::arg("size"), nb::arg("seed") = 0,
+           nb::arg("monitor") = nb::none())
+      .def("adjacency", &GraphBuilder::adjacency, nb::sig("def adjacency(self) -> object"),
+           "Out-neighbours (n, widest) int64, padded with -1; for tests and analysis.");
+
+  module.def(
+      "vamana_memory_bytes",
+      [](std::uint32_t count, std::uint32_t degree, std::uint32_t list, unsigned threads) {
+        VamanaParameters parameters;
+        parameters.graph_degree = degree;
+        parameters.build_list = list;
+        parameters.threads = resolve_threads(threads);
+        return vamana_memory_bytes(count, parameters);
+      },
+      nb::arg("count"), nb::arg("graph_degree"), nb::arg("build_list"), nb::arg("threads") = 0);
+  module.def("resolve_threads", &resolve_threads, nb::arg("threads"), "0 becomes the number of CPUs allowed here.");
+
+  nb::class_<GraphSearcher>(module, "GraphSearcher", "Searches a graph whose records lie in a tier.")
+      .def("__init__", &init_searcher, nb::arg("tier"), nb::arg("count"), nb::arg("dim"), nb::arg("dtype"),
+           nb::arg("metric"), nb::arg("layout"), nb::arg("locator"), nb::arg("navigation_ids"),
+           nb::arg("navigation_edges"), nb::arg("code"), nb::arg("rows"))
+      .def_prop_ro("fast_bytes", &GraphSearcher::fast_bytes)
+      .def("search", &search, nb::arg("queries"), nb::arg("k"), nb::arg("search_list"), nb::arg("beam_width"),
+           nb::arg("stop_margin"), nb::arg("pipeline"), nb::arg("threads"), nb::arg("exclude") = nb::none(),
+           nb::arg("cancel") = nb::none(), nb::arg("timeout_s") = nb::none());
+}
+
+}  // namespace tiervec::native

@@ -1,0 +1,179 @@
+"""Calibration: which search parameters reach which recall, measured when the index is built and stored with it.
+
+For each k a grid of (search_list, stop_margin) is run on queries whose exact neighbours are known. `choose` reads the
+grid: for each list length it interpolates the margin that just reaches the target and takes the pair with the fewest
+reads.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tiervec import _core
+from tiervec.errors import InvalidArgumentError
+from tiervec.ground_truth import recall
+from tiervec.interruptible import BuildProgress
+
+__all__ = ["CalibrationQueries", "ChosenSearch", "calibrate", "choose"]
+
+_QUERIES = 1000
+_LEAST_BASE = 50  # fewer vectors are searched whole anyway
+_KS = (1, 10, 100)
+_LISTS = (10, 16, 24, 32, 48, 64, 96, 128, 192, 256, 384)
+_MARGINS = (0.02, 0.05, 0.08, 0.11, 0.15, 0.2, 0.3, 0.5, 0.0)  # 0 = the whole list, so it comes last
+_ENOUGH = 0.999
+
+#: Runs the calibration queries: (k, search_list, stop_margin) to (labels found (nq, k), mean reads per query).
+SearchAt = Callable[[int, int, float], tuple[NDArray[np.int64], float]]
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class CalibrationQueries:
+    """Queries to measure recall with.
+
+    Attributes:
+        vectors: (nq, dim) of the index's query dtype.
+        source: Where they are from: ``given`` or ``held-out base vectors``.
+        excluded: For queries that are in the index: which vertex the search must not meet; else None.
+    """
+
+    vectors: NDArray[Any]
+    source: str
+    excluded: NDArray[np.int64] | None = None
+
+    @classmethod
+    def given(cls, vectors: NDArray[Any]) -> CalibrationQueries:
+        """Queries that the user gave; at most the first thousand are used."""
+        return cls(vectors=np.ascontiguousarray(vectors[:_QUERIES]), source="given")
+
+    @classmethod
+    def held_out(cls, base: NDArray[Any], seed: int) -> CalibrationQueries:
+        """A sample of the base vectors, each hidden from its own search; empty when there are too few."""
+        count = min(_QUERIES, len(base) // 2) if len(base) >= _LEAST_BASE else 0
+        rows = np.sort(np.random.default_rng(seed + 1).permutation(len(base))[:count])
+        vectors = base[rows]
+        if vectors.dtype == np.float16:
+            vectors = vectors.astype(np.float32)
+        return cls(
+            vectors=np.ascontiguousarray(vectors), source="held-out base vectors", excluded=rows.astype(np.int64)
+        )
+
+    def exact_neighbors(
+        self, base: NDArray[Any], metric: str, threads: int, monitor: _core.WorkMonitor
+    ) -> NDArray[np.int64]:
+        """Rows of the exact nearest neighbours, (nq, up to 100)."""
+        k = min(max(_KS), len(base) - 1)
+        ids, _ = _core.exact_search(base, metric, self.vectors, k, self.excluded, threads, monitor)
+        return np.asarray(ids)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ChosenSearch:
+    """What `choose` found: parameters, the recall they reached in calibration, and a note when it is not enough."""
+
+    search_list: int
+    stop_margin: float
+    recall: float
+    note: str | None = None
+
+
+def calibrate(
+    search: SearchAt, expected: NDArray[np.int64], source: str, progress: BuildProgress | None
+) -> dict[str, Any]:
+    """Measures the grid.
+
+    Args:
+        search: Runs the queries.
+        expected: Labels of the exact neighbours, nearest first, (nq, depth).
+        source: What kind of queries these are; stored.
+        progress: Progress callback or None.
+
+    Returns:
+        JSON values: ``{"source", "queries", "tables": {k: [{"search_list", "stop_margin", "recall", "reads"}]}}``.
+    """
+    depth = expected.shape[1]
+    depths = [k for k in _KS if k <= depth] or [depth]
+    tables: dict[str, list[dict[str, float]]] = {}
+    for step, k in enumerate(depths):
+        table: list[dict[str, float]] = []
+        for search_list in (length for length in _LISTS if length >= k):
+            if _measure_list(search, expected, k, search_list, table) >= _ENOUGH:
+                break
+        tables[str(k)] = table
+        if progress is not None:
+            progress("calibration", step + 1, len(depths), None)
+    return {"source": source, "queries": len(expected), "tables": tables}
+
+
+def _measure_list(
+    search: SearchAt, expected: NDArray[np.int64], k: int, search_list: int, table: list[dict[str, float]]
+) -> float:
+    """Adds the rows of one list length; the recall of its last row."""
+    reached = 0.0
+    for margin in _MARGINS:
+        labels, reads = search(k, search_list, margin)
+        reached = recall(labels, expected, k)
+        table.append(
+            {"search_list": search_list, "stop_margin": margin, "recall": round(reached, 5), "reads": round(reads, 3)}
+        )
+    return reached
+
+
+def choose(calibration: Mapping[str, Any] | None, k: int, target_recall: float, vectors: int) -> ChosenSearch:
+    """The parameters with the fewest reads that reached `target_recall` in calibration.
+
+    A k between the calibrated ones uses the table of the next larger. Beyond the largest, or above what was reached,
+    the most thorough parameters are taken and the note says so.
+
+    Raises:
+        InvalidArgumentError: A target outside (0, 1], or an index without calibration.
+    """
+    if not 0 < target_recall <= 1:
+        raise InvalidArgumentError(f"target_recall is {target_recall}; it must be above 0 and at most 1")
+    if calibration is None:
+        if vectors < _LEAST_BASE:
+            return ChosenSearch(search_list=max(vectors, k), stop_margin=0.0, recall=1.0)
+        raise InvalidArgumentError("target_recall needs a calibrated index, and this one has none; give search_list")
+    tables = {int(key): rows for key, rows in calibration["tables"].items()}
+    table = tables[min((depth for depth in tables if depth >= k), default=max(tables))]
+    reaching = [
+        found
+        for search_list in sorted({row["search_list"] for row in table})
+        if (found := _reach([row for row in table if row["search_list"] == search_list], target_recall)) is not None
+    ]
+    if not reaching or k > max(tables):
+        best = max(table, key=lambda row: (row["recall"], -row["reads"]))
+        search_list = max(int(best["search_list"]), 4 * k)
+        note = f"calibration reached recall {best['recall']:.3f} for k={max(d for d in tables)}"
+        return ChosenSearch(
+            search_list=search_list,
+            stop_margin=0.0,
+            recall=best["recall"],
+            note=f"target_recall={target_recall} with k={k} is beyond the calibration ({note}); "
+            f"search_list={search_list} was used",
+        )
+    _, chosen = min(reaching, key=lambda pair: pair[0])
+    return chosen
+
+
+def _reach(rows: Sequence[Mapping[str, float]], target: float) -> tuple[float, ChosenSearch] | None:
+    """For one list length: (reads, parameters) at the margin that just reaches the target; None if none does."""
+    below: Mapping[str, float] | None = None
+    for row in rows:  # by growing margin, the whole list last
+        if row["recall"] < target:
+            below = row
+            continue
+        share, margin, reads = 1.0, row["stop_margin"], row["reads"]
+        if below is not None and margin > 0 and row["recall"] > below["recall"]:
+            share = (target - below["recall"]) / (row["recall"] - below["recall"])
+            margin = below["stop_margin"] + share * (margin - below["stop_margin"])
+            reads = below["reads"] + share * (reads - below["reads"])
+        return reads, ChosenSearch(
+            search_list=int(row["search_list"]), stop_margin=round(margin, 5), recall=target if below is not None else row["recall"]
+        )
+    return None

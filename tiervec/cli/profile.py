@@ -1,0 +1,35 @@
+"""``tiervec profile``: measures what a tier can do."""
+
+from __future__ import annotations
+
+import argparse
+from typing import Any
+
+from tiervec.cli.options import add_json
+
+__all__ = ["add_parser"]
+
+
+def add_parser(commands: Any) -> None:
+    """Adds the command."""
+    parser: argparse.ArgumentParser = commands.add_parser(
+        "profile",
+        help="measure a tier: latency, reads/s and GB/s by read size",
+        description="Measures latency, reads per second and bytes per second of a tier over read sizes.",
+        allow_abbrev=False,
+    )
+    parser.add_argument("url", metavar="URL", help="a tier, for example dram: or emulated:rdma-200g")
+    add_json(parser)
+    parser.set_defaults(run=_run)
+
+
+def _run(arguments: argparse.Namespace) -> int:
+    from tiervec.cli.output import print_json
+    from tiervec.rdma.profile import profile
+
+    measured = profile(arguments.url)
+    if arguments.json:
+        print_json(measured.as_dict())
+    else:
+        print(measured.table())
+    return 0

@@ -1,0 +1,167 @@
+"""A small client of a TierVec server: the same results, receipts and errors as a local index.
+
+Example:
+    >>> from tiervec.client import Client
+    >>> with Client("127.0.0.1:7700") as client:  # doctest: +SKIP
+    ...     print(client.indexes())
+    ...     result = client.search("peps", queries, k=5, target_recall=0.95)
+    ...     print(result.ids[0], result.receipt.reads_per_query)
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import grpc
+import numpy as np
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+
+from tiervec.api import SearchResult
+from tiervec.errors import InvalidArgumentError, NotFoundError, TiervecError, UnavailableError
+from tiervec.service import wire
+from tiervec.service._generated import index_pb2, index_pb2_grpc, search_pb2, search_pb2_grpc
+from tiervec.service.status_codes import error_class
+from tiervec.vectors import as_matrix
+
+__all__ = ["Client"]
+
+
+class Client:
+    """A connection to a server; connects on the first call, reconnects by itself, is safe to use from many threads.
+
+    Args:
+        address: ``HOST:PORT``.
+        timeout_s: Seconds that a call may take unless the call says otherwise.
+        tls_ca: PEM file of the authorities to trust; given, the connection is encrypted. None: plain text.
+
+    Raises:
+        NotFoundError: The file ``tls_ca`` does not exist.
+    """
+
+    def __init__(self, address: str, *, timeout_s: float = 30.0, tls_ca: str | os.PathLike[str] | None = None) -> None:
+        # The server's limits bound what it sends; gRPC's default of 4 MiB would refuse legitimate responses.
+        options = [("grpc.max_receive_message_length", -1), ("grpc.max_send_message_length", -1)]
+        if tls_ca is None:
+            self._channel = grpc.insecure_channel(address, options)
+        else:
+            self._channel = grpc.secure_channel(address, _trusting(tls_ca), options)
+        self._address = address
+        self._timeout_s = timeout_s
+        # The generated stubs have no types.
+        self._search: Any = _stub(search_pb2_grpc.SearchServiceStub, self._channel)
+        self._indexes: Any = _stub(index_pb2_grpc.IndexServiceStub, self._channel)
+        self._health: Any = _stub(health_pb2_grpc.HealthStub, self._channel)
+
+    def search(
+        self,
+        index: str,
+        queries: Any,
+        k: int = 10,
+        *,
+        target_recall: float | None = None,
+        params: Mapping[str, Any] | None = None,
+        timeout_s: float | None = None,
+    ) -> SearchResult:
+        """Asks an index of the server for the nearest neighbours of a batch of queries.
+
+        Args:
+            index: Name of the index on the server.
+            queries: One query per row (a single one may be 1-d), as ``tiervec.vectors.as_matrix`` takes them.
+            k: Neighbours per query.
+            target_recall: Recall to aim at, above 0 and at most 1.
+            params: Search parameters, for example ``{"search_list": 64, "pipeline": False}``.
+            timeout_s: Seconds that the call may take; None means the client's.
+
+        Returns:
+            ids (int64) and distances (float32) of shape (queries, k), padded with -1 and +inf, and the receipt.
+
+        Raises:
+            TiervecError: Of the subclass that a local index would raise, or UnavailableError without a server,
+                DeadlineExceededError without an answer in time, ResourceExhaustedError above the server's limits.
+        """
+        if not 0 <= k < 2**32:
+            raise InvalidArgumentError(f"k is {k}; it must be at least 1")
+        matrix = as_matrix(np.atleast_2d(queries) if _is_one_vector(queries) else queries, what="queries")
+        request = search_pb2.SearchRequest(
+            index=index,
+            queries=wire.vectors_message(matrix),
+            k=k,
+            target_recall=target_recall,
+            params={key: _as_text(value) for key, value in (params or {}).items()},
+        )
+        response = self._call(self._search.Search, request, timeout_s)
+        ids, distances = wire.result_arrays(response, len(matrix), k)
+        return SearchResult(ids, distances, wire.receipt_from_message(response.receipt))
+
+    def indexes(self) -> list[str]:
+        """Names of the indexes that the server has open."""
+        response = self._call(self._indexes.List, index_pb2.ListIndexesRequest())
+        return [index.name for index in response.indexes]
+
+    def info(self, index: str) -> dict[str, Any]:
+        """Describes an index: ``name``, ``tier``, ``emulated`` and the keys of ``tiervec info --json``.
+
+        Raises:
+            NotFoundError: The server has no index of that name.
+        """
+        return wire.index_document(self._call(self._indexes.Get, index_pb2.GetIndexRequest(name=index)))
+
+    def is_serving(self, index: str = "") -> bool:
+        """Whether the server says that an index can answer now; the empty name asks about the server as a whole.
+
+        Raises:
+            NotFoundError: The server has no index of that name.
+            UnavailableError: No server answers at the address.
+        """
+        response = self._call(self._health.Check, health_pb2.HealthCheckRequest(service=index))
+        return bool(response.status == health_pb2.HealthCheckResponse.SERVING)
+
+    def close(self) -> None:
+        """Closes the connection; calls that run are cancelled."""
+        self._channel.close()
+
+    def __enter__(self) -> Client:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _call(self, method: Callable[..., Any], request: Any, timeout_s: float | None = None) -> Any:
+        try:
+            return method(request, timeout=self._timeout_s if timeout_s is None else timeout_s)
+        except grpc.RpcError as error:
+            raise self._translated(error) from None
+        except ValueError as error:
+            raise InvalidArgumentError(f"the client of {self._address} cannot send this call: {error}") from None
+
+    def _translated(self, error: Any) -> TiervecError:
+        code, details = error.code(), error.details() or error.code().name.lower()
+        if code is grpc.StatusCode.CANCELLED and details == "CANCELLED":
+            # This client never cancels: gRPC gives the bare word to a call that meets a stopping server.
+            return UnavailableError(f"{self._address}: the server is stopping")
+        return error_class(code)(f"{self._address}: {details}")
+
+
+def _stub(stub: Any, channel: Any) -> Any:
+    return stub(channel)
+
+
+def _is_one_vector(queries: Any) -> bool:
+    return getattr(queries, "ndim", 0) == 1 or (isinstance(queries, list) and bool(queries) and np.isscalar(queries[0]))
+
+
+def _as_text(value: Any) -> str:
+    return ("on" if value else "off") if isinstance(value, bool) else str(value)
+
+
+def _trusting(tls_ca: str | os.PathLike[str]) -> Any:
+    try:
+        return grpc.ssl_channel_credentials(root_certificates=Path(tls_ca).read_bytes())
+    except FileNotFoundError:
+        raise NotFoundError(f"TLS file {os.fspath(tls_ca)} does not exist") from None

@@ -1,0 +1,11 @@
+"""Codes: compressed vectors in fast memory, and how they are trained.
+
+One module per training; the encoding and the distance kernels are native. `train_code` picks by name, `TrainedCode`
+carries the parameters between training, the index directory and the native code.
+"""
+
+from __future__ import annotations
+
+from tiervec.codes.trained_code import CODE_NAMES, TrainedCode, code_row_bytes, train_code
+
+__all__ = ["CODE_NAMES", "TrainedCode", "code_row_bytes", "train_code"]

@@ -1,0 +1,87 @@
+"""Training of the ``rabitq`` code: rotation to principal axes, and bits where the variance is.
+
+RaBitQ (SIGMOD'24) and its extension (SIGMOD'25) round a randomly rotated vector to a grid and correct the estimate with
+two factors per vector. A random rotation spreads the variance evenly; rotating to the principal axes instead and giving
+an axis bits by its variance (SAQ, 2025) makes the estimate far better for the same bytes on data with structure, and
+equal on data without. The correction is RaBitQ's.
+"""
+
+from __future__ import annotations
+
+import heapq
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = ["train"]
+
+_FACTOR_BYTES = 4
+# Step of the uniform grid with least squared error for a unit normal variable, and that error, by bits (Max, 1960).
+# A tenth more step loses nothing there and clips less of what is not normal.
+_STEP = {2: 0.996, 4: 0.335, 6: 0.104, 8: 0.0308}
+_ERROR = {0: 1.0, 2: 0.1188, 4: 0.01154, 6: 0.00104, 8: 0.00009}
+_STEP_MARGIN = 1.1
+
+
+def train(vectors: NDArray[np.float32], row_bytes: int) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
+    """Trains on float32 vectors (rows, dim), unit length for cosine; returns (arrays, scalars) of a dot code."""
+    center = vectors.mean(axis=0, dtype=np.float64)
+    covariance = np.cov(vectors - center.astype(np.float32), rowvar=False, bias=True).reshape(len(center), -1)
+    variances, axes = np.linalg.eigh(covariance)
+    variances, axes = np.maximum(variances[::-1], 0), axes[:, ::-1]
+    widths = allocate_bits(variances, 8 * (row_bytes - _FACTOR_BYTES))
+    steps = np.array([_STEP.get(int(width), 0.0) for width in widths]) * np.sqrt(variances) * _STEP_MARGIN
+    arrays = {
+        "center": center.astype(np.float32),
+        "rotation": np.ascontiguousarray(axes.T, dtype=np.float32),
+        "widths": widths,
+        "steps": steps.astype(np.float32),
+    }
+    return arrays, {"row_bytes": row_bytes, "addend_scale": addend_scale(float(variances.sum())), "unbiased": True}
+
+
+def addend_scale(mean_squared_norm: float) -> float:
+    """Puts a typical squared norm at 64 in half precision, with room for a thousand times more."""
+    return mean_squared_norm / 64 if mean_squared_norm > 0 else 1.0
+
+
+def allocate_bits(variances: NDArray[np.float64], budget_bits: int) -> NDArray[np.uint8]:
+    """Spends `budget_bits` on dimensions, 2 at a time, where they lower the error of an inner product most.
+
+    The error of dimension i is its variance (of the data) times its variance (of the query) times the grid's error. The
+    result packs into budget_bits / 8 bytes, each cut into 8, 6+2, 4+4, 4+2+2 or 2+2+2+2 bits.
+    """
+    for budget in range(budget_bits - budget_bits % 2, -1, -2):
+        widths = _greedy(variances, budget)
+        if _packed_bytes(widths) * 8 <= budget_bits:
+            return widths
+    raise AssertionError("no bits at all always fit")
+
+
+def _greedy(variances: NDArray[np.float64], budget_bits: int) -> NDArray[np.uint8]:
+    weights = variances.astype(np.float64) ** 2
+
+    def gain(index: int, width: int) -> float:
+        return float(weights[index] * (_ERROR[width] - _ERROR[width + 2]))
+
+    widths = np.zeros(len(variances), np.uint8)
+    heap = [(-gain(index, 0), index) for index in range(len(variances))]
+    heapq.heapify(heap)
+    for _ in range(budget_bits // 2):
+        if not heap:
+            break
+        _, index = heapq.heappop(heap)
+        widths[index] += 2
+        if widths[index] < 8:
+            heapq.heappush(heap, (-gain(index, int(widths[index])), index))
+    return widths
+
+
+def _packed_bytes(widths: NDArray[np.uint8]) -> int:
+    """Bytes that the native packing takes: wide fields first, gaps filled with narrower ones."""
+    eights, sixes, fours, twos = (int(np.sum(widths == width)) for width in (8, 6, 4, 2))
+    twos -= min(twos, sixes)
+    if fours % 2:
+        twos -= min(twos, 2)
+    return eights + sixes + (fours + 1) // 2 + (twos + 3) // 4

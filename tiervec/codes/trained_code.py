@@ -1,0 +1,151 @@
+"""The parameters of a trained code, their form in the index directory, and the native code made of them."""
+
+from __future__ import annotations
+
+import io
+import zipfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tiervec import _core
+from tiervec.errors import DataLossError, InvalidArgumentError
+
+__all__ = ["CODE_NAMES", "TrainedCode", "code_row_bytes", "train_code"]
+
+CODE_NAMES = ("rabitq", "sq", "pq")
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class TrainedCode:
+    """A trained code.
+
+    Attributes:
+        name: ``rabitq``, ``sq`` or ``pq``.
+        metric: ``l2``, ``ip`` or ``cosine``.
+        dim: Columns of a vector.
+        arrays: The trained arrays; their names and shapes belong to the training's module.
+        scalars: Trained numbers.
+    """
+
+    name: str
+    metric: str
+    dim: int
+    arrays: Mapping[str, NDArray[Any]]
+    scalars: Mapping[str, float | int | bool]
+
+    def native(self) -> _core.Code:
+        """The native code that encodes and estimates distances."""
+        if self.name == "pq":
+            return _core.pq_code(
+                self.metric, self.dim, int(self.scalars["parts"]), self.arrays["centroids"].reshape(-1)
+            )
+        rotation = self.arrays.get("rotation")
+        return _core.dot_code(
+            self.metric,
+            self.arrays["center"],
+            None if rotation is None else rotation.reshape(-1),
+            self.arrays["widths"],
+            self.arrays["steps"],
+            int(self.scalars["row_bytes"]),
+            float(self.scalars["addend_scale"]),
+            bool(self.scalars["unbiased"]),
+        )
+
+    def to_bytes(self) -> bytes:
+        """The content of an index directory's section ``code``: an .npz archive."""
+        buffer = io.BytesIO()
+        scalars = {f"scalar_{key}": np.asarray(value) for key, value in self.scalars.items()}
+        np.savez(buffer, allow_pickle=False, **self.arrays, **scalars)
+        return buffer.getvalue()
+
+    @classmethod
+    def from_bytes(cls, content: bytes, *, name: str, metric: str, dim: int) -> TrainedCode:
+        """Reads what `to_bytes` wrote.
+
+        Raises:
+            DataLossError: It is not such an archive, or an array does not have the dtype that was written.
+        """
+        try:
+            with np.load(io.BytesIO(content), allow_pickle=False) as archive:
+                found = {key: archive[key] for key in archive.files}
+        except (ValueError, OSError, EOFError, KeyError, zipfile.BadZipFile) as error:
+            raise DataLossError(f"section code is not an archive of arrays: {error}") from error
+        scalars = {key[len("scalar_") :]: found.pop(key).item() for key in list(found) if key.startswith("scalar_")}
+        code = cls(name=name, metric=metric, dim=dim, arrays=found, scalars=scalars)
+        try:
+            code.native()
+        except (KeyError, TypeError, ValueError) as error:
+            raise DataLossError(f"section code does not hold a {name} code of dimension {dim}: {error}") from error
+        return code
+
+
+def code_row_bytes(name: str, code_bits: float, dim: int) -> int:
+    """Fast memory of one vector's code in bytes.
+
+    ``rabitq`` keeps its two factors within the budget of ``code_bits`` per dimension; ``sq`` adds four bytes for them;
+    ``pq`` spends one byte per part and needs parts that divide the dimension.
+
+    Raises:
+        InvalidArgumentError: An unknown code, or bits that it does not have.
+
+    Example:
+        >>> code_row_bytes("rabitq", 4, 128), code_row_bytes("sq", 8, 128), code_row_bytes("pq", 2, 128)
+        (64, 132, 32)
+    """
+    if name not in CODE_NAMES:
+        raise InvalidArgumentError(f"code is {name!r}; it must be one of {', '.join(CODE_NAMES)}")
+    if name == "sq":
+        if code_bits not in (4, 8):
+            raise InvalidArgumentError(f"code_bits is {code_bits}; code sq has 4 or 8")
+        return (dim * int(code_bits) + 7) // 8 + 4
+    if not 0.5 <= code_bits <= 8:
+        raise InvalidArgumentError(f"code_bits is {code_bits}; code {name} has 0.5 to 8 bits per dimension")
+    budget = int(dim * code_bits / 8)
+    if name == "rabitq":
+        return max(budget, 8)
+    return next(parts for parts in range(max(budget, 1), 0, -1) if dim % parts == 0)
+
+
+def train_code(
+    name: str, sample: NDArray[Any], *, metric: str, code_bits: float, seed: int = 0, threads: int = 0
+) -> TrainedCode:
+    """Trains a code on a sample of the vectors.
+
+    Args:
+        name: ``rabitq``, ``sq`` or ``pq``.
+        sample: (rows, dim), any of the four dtypes; tens of thousands of rows are enough.
+        metric: ``l2``, ``ip`` or ``cosine``.
+        code_bits: Bits per dimension; see `code_row_bytes` for what they pay for.
+        seed: Of everything random.
+        threads: For training; 0 means all allowed CPUs.
+
+    Raises:
+        InvalidArgumentError: An unknown code, or bits that it does not have.
+        UnsupportedError: ``pq`` without faiss installed.
+
+    Example:
+        >>> import numpy as np
+        >>> sample = np.random.default_rng(0).normal(size=(1000, 32)).astype(np.float32)
+        >>> code = train_code("rabitq", sample, metric="l2", code_bits=4).native()
+        >>> code.dim, code.row_bytes
+        (32, 16)
+    """
+    from tiervec.codes import product_quantization, rabitq, scalar_quantization
+
+    vectors = np.asarray(sample, dtype=np.float32)
+    if metric == "cosine":
+        norms = np.linalg.norm(vectors, axis=1, keepdims=True)
+        vectors = vectors / np.where(norms > 0, norms, 1)
+    dim = vectors.shape[1]
+    row_bytes = code_row_bytes(name, code_bits, dim)
+    if name == "rabitq":
+        arrays, scalars = rabitq.train(vectors, row_bytes)
+    elif name == "sq":
+        arrays, scalars = scalar_quantization.train(vectors, row_bytes, int(code_bits))
+    else:
+        arrays, scalars = product_quantization.train(vectors, row_bytes, seed=seed, threads=threads)
+    return TrainedCode(name=name, metric=metric, dim=dim, arrays=arrays, scalars=scalars)

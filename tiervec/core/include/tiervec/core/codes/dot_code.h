@@ -1,0 +1,98 @@
+#pragma once
+
+// DotCode: rows whose distance estimate is one integer dot product and two factors per row.
+//
+//   x' = T (x - c), each stored dimension i rounded to a grid:  x^_i = (u_i + 1/2 - 2^(w_i - 1)) * step_i
+//   l2       |q' - x'|^2  =  |q'|^2 + addend(x) - factor(x) * <q', x^>
+//   ip       -<q, x>      =  -<q, c> - factor(x) * <q', x^>
+//   cosine   half the l2 of the unit vectors
+//
+// Two trainings share it:
+//   rabitq   c = mean, T = PCA rotation, w_i by the variance of dimension i; factor = 2 |x'|^2 / <x', x^> makes the
+//            estimate unbiased around the vector itself (RaBitQ, SIGMOD'24, section 3.2; bits by variance: SAQ, 2025)
+//   sq       c = middle of the range, no rotation, one width; addend = |x^|^2, factor = 2 (plain reconstruction)
+
+#include <cstdint>
+#include <memory>
+#include <vector>
+
+#include <tiervec/core/codes/code.h>
+#include <tiervec/core/codes/field_layout.h>
+#include <tiervec/core/simd.h>
+#include <tiervec/core/vector_kernels.h>
+
+namespace tiervec::codes {
+
+struct DotCodeParameters {
+  Metric metric = Metric::kL2;
+  std::uint32_t dim = 0;
+  std::uint32_t row_bytes = 0;          // at least the packed fields plus kFactorBytes
+  std::vector<float> center;            // dim
+  std::vector<float> rotation;          // dim x dim, row i gives dimension i of x'; empty: no rotation
+  std::vector<std::uint8_t> widths;     // dim; bits per dimension of x': 0, 2, 4, 6, 8
+  std::vector<float> steps;             // dim; grid step, 0 where the width is 0
+  float addend_scale = 1;               // addends are stored as half(addend / addend_scale)
+  bool unbiased = true;                 // rabitq: true; sq: false
+};
+
+/// What distance kernels read of a prepared query. Followed in memory by the planes: for each chunk of the row, four
+/// times chunk bytes of int8.
+struct DotQuery {
+  float offset = 0;        // part of the distance that does not depend on the row
+  float dot_shift = 0;     // the grid's middle, times the query: added to the integer dot product
+  float dot_scale = 0;     // integer dot product to <q', x^>
+  float addend_scale = 0;
+};
+
+/// How kernels walk a row. A row up to 32 bytes has one chunk of 32, else chunks of 64.
+struct DotRowShape {
+  std::uint32_t row_bytes = 0;
+  std::uint32_t chunk_bytes = 64;
+  std::uint32_t chunks = 0;
+  const std::uint8_t* masks = nullptr;  // per chunk: 4 x chunk_bytes
+};
+
+using DotDistancesFn = void (*)(const DotRowShape& shape, const DotQuery& query, const std::int8_t* planes,
+                                const std::uint8_t* rows, const std::uint32_t* ids, std::uint32_t count,
+                                float* out) noexcept;
+
+// ids == nullptr means consecutive rows.
+void dot_distances_portable(const DotRowShape&, const DotQuery&, const std::int8_t*, const std::uint8_t*,
+                            const std::uint32_t*, std::uint32_t, float*) noexcept;
+void dot_distances_avx2(const DotRowShape&, const DotQuery&, const std::int8_t*, const std::uint8_t*,
+                        const std::uint32_t*, std::uint32_t, float*) noexcept;
+void dot_distances_avx512(const DotRowShape&, const DotQuery&, const std::int8_t*, const std::uint8_t*,
+                          const std::uint32_t*, std::uint32_t, float*) noexcept;
+
+class DotCode final : public Code {
+ public:
+  /// Throws Error(kInvalidArgument) when sizes or widths do not fit together.
+  explicit DotCode(DotCodeParameters parameters, SimdLevel level = simd_level());
+
+  [[nodiscard]] std::uint32_t dim() const noexcept override { return parameters_.dim; }
+  [[nodiscard]] std::uint32_t row_bytes() const noexcept override { return parameters_.row_bytes; }
+  [[nodiscard]] std::size_t query_bytes() const noexcept override;
+  [[nodiscard]] std::size_t parameter_bytes() const noexcept override;
+  void encode(const float* vectors, std::size_t count, std::uint8_t* rows) const override;
+  void make_query(const float* query, std::byte* state) const noexcept override;
+  void distances(const std::byte* state, const std::uint8_t* rows, const std::uint32_t* ids, std::uint32_t count,
+                 float* out) const noexcept override;
+  void block_distances(const std::byte* state, const std::uint8_t* rows, std::uint32_t count,
+                       float* out) const noexcept override;
+
+  [[nodiscard]] const DotCodeParameters& parameters() const noexcept { return parameters_; }
+
+ private:
+  void center_and_rotate(const float* vector, float* centered, float* rotated) const noexcept;
+  void encode_row(const float* rotated, std::uint8_t* row) const noexcept;
+
+  DotCodeParameters parameters_;
+  FieldLayout layout_;
+  DotRowShape shape_;
+  std::vector<std::uint8_t> masks_;
+  std::vector<std::int32_t> plane_dimension_;  // like masks_: which dimension each field is, or kNoDimension
+  VectorKernels::Fn dot_ = nullptr;
+  DotDistancesFn kernel_ = nullptr;
+};
+
+}  // namespace tiervec::codes

@@ -1,0 +1,34 @@
+#pragma once
+
+// How a row of a DotCode holds one small unsigned integer (a field) per dimension.
+//
+//   row   | code bytes: fields of 2, 4, 6 or 8 bits, none across a byte | .. 0 .. | half addend | half factor |
+//
+//   A byte is cut in one of five ways (low bits first):   8   6+2   4+4   4+2+2   2+2+2+2
+//   so a field starts at bit 0, 2, 4 or 6. All fields that start at bit 2p form plane p: (byte >> 2p) & mask.
+//   A dot product with a query then takes four multiply-adds a vector register, whatever the mixture of widths.
+
+#include <array>
+#include <cstdint>
+#include <span>
+#include <vector>
+
+namespace tiervec::codes {
+
+inline constexpr std::uint32_t kPlanes = 4;
+inline constexpr std::uint32_t kFactorBytes = 4;
+
+struct FieldLayout {
+  static constexpr std::int32_t kNoDimension = -1;
+
+  /// For each plane and each byte: which dimension's field is there, and its bits.
+  std::array<std::vector<std::int32_t>, kPlanes> dimension;
+  std::array<std::vector<std::uint8_t>, kPlanes> mask;
+  std::uint32_t code_bytes = 0;
+};
+
+/// Packs fields of `widths` bits (0 = the dimension is not stored) into bytes: wide first, gaps filled by narrower
+/// ones. Deterministic, so only the widths need to be stored. Throws Error(kInvalidArgument) for other widths.
+FieldLayout pack_fields(std::span<const std::uint8_t> widths);
+
+}  // namespace tiervec::codes

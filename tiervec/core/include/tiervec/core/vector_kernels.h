@@ -1,0 +1,32 @@
+#pragma once
+
+#include <cstddef>
+
+#include <tiervec/core/dtype.h>
+#include <tiervec/core/simd.h>
+
+namespace tiervec {
+
+/// Distances between full vectors of one element type. The pair_* functions take two stored vectors; the query_*
+/// functions take a query of query_dtype() and a stored vector. No alignment is asked for.
+struct VectorKernels {
+  using Fn = float (*)(const void* a, const void* b, std::size_t dim) noexcept;
+
+  Fn pair_l2;     // squared
+  Fn pair_dot;
+  Fn query_l2;    // squared
+  Fn query_dot;
+};
+
+/// Kernels of `dtype` for `level`, which must not be above detected_simd_level().
+const VectorKernels& vector_kernels(Dtype dtype, SimdLevel level = simd_level()) noexcept;
+
+/// `count` elements to float32.
+void widen(Dtype dtype, const void* from, std::size_t count, float* to) noexcept;
+
+// One table per instruction set, indexed by Dtype; each lives in a file compiled for it.
+extern const VectorKernels kVectorKernelsPortable[4];
+extern const VectorKernels kVectorKernelsAvx2[4];
+extern const VectorKernels kVectorKernelsAvx512[4];
+
+}  // namespace tiervec

@@ -1,0 +1,200 @@
+#include <tiervec/core/codes/dot_code.h>
+
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+#include <string>
+
+#include <tiervec/core/half.h>
+#include <tiervec/core/status.h>
+
+namespace tiervec::codes {
+namespace {
+
+constexpr std::size_t kStateAlignment = 64;
+constexpr float kLargestHalf = 65504.0F;
+
+std::size_t rounded_up(std::size_t value, std::size_t unit) { return (value + unit - 1) / unit * unit; }
+
+void check(const DotCodeParameters& p, std::uint32_t code_bytes) {
+  const auto fail = [](const std::string& what) { throw Error(ErrorCode::kInvalidArgument, "code parameters: " + what); };
+  if (p.dim == 0 || p.center.size() != p.dim || p.widths.size() != p.dim || p.steps.size() != p.dim) {
+    fail("center, widths and steps must have one entry for each of " + std::to_string(p.dim) + " dimensions");
+  }
+  if (!p.rotation.empty() && p.rotation.size() != std::size_t{p.dim} * p.dim) {
+    fail("the rotation must be " + std::to_string(p.dim) + " x " + std::to_string(p.dim));
+  }
+  if (p.row_bytes < code_bytes + kFactorBytes || p.row_bytes > (1u << 20)) {
+    fail("a row of " + std::to_string(p.row_bytes) + " bytes cannot hold " + std::to_string(code_bytes) +
+         " bytes of code and " + std::to_string(kFactorBytes) + " of factors");
+  }
+  if (!(p.addend_scale > 0) || !std::isfinite(p.addend_scale)) {
+    fail("addend_scale must be positive");
+  }
+}
+
+void normalize(float* vector, std::size_t dim) noexcept {
+  float norm = 0;
+  for (std::size_t i = 0; i < dim; ++i) norm += vector[i] * vector[i];
+  if (norm > 0) {
+    const float inverse = 1.0F / std::sqrt(norm);
+    for (std::size_t i = 0; i < dim; ++i) vector[i] *= inverse;
+  }
+}
+
+void store_half(float value, std::uint8_t* to) noexcept {
+  const std::uint16_t half = float_to_half(std::clamp(value, -kLargestHalf, kLargestHalf));
+  std::memcpy(to, &half, sizeof half);
+}
+
+}  // namespace
+
+DotCode::DotCode(DotCodeParameters parameters, SimdLevel level)
+    : parameters_(std::move(parameters)), layout_(pack_fields(parameters_.widths)) {
+  check(parameters_, layout_.code_bytes);
+  shape_.row_bytes = parameters_.row_bytes;
+  shape_.chunk_bytes = parameters_.row_bytes <= 32 ? 32 : 64;
+  shape_.chunks = (layout_.code_bytes + shape_.chunk_bytes - 1) / shape_.chunk_bytes;
+  masks_.assign(std::size_t{shape_.chunks} * kPlanes * shape_.chunk_bytes, 0);
+  plane_dimension_.assign(masks_.size(), FieldLayout::kNoDimension);
+  for (std::uint32_t byte = 0; byte < layout_.code_bytes; ++byte) {
+    for (std::uint32_t plane = 0; plane < kPlanes; ++plane) {
+      const std::size_t at = (std::size_t{byte / shape_.chunk_bytes} * kPlanes + plane) * shape_.chunk_bytes +
+                             byte % shape_.chunk_bytes;
+      masks_[at] = layout_.mask[plane][byte];
+      plane_dimension_[at] = layout_.dimension[plane][byte];
+    }
+  }
+  shape_.masks = masks_.data();
+  dot_ = vector_kernels(Dtype::kFloat32, level).pair_dot;
+  kernel_ = dot_distances_portable;
+#ifdef TIERVEC_X86
+  if (level == SimdLevel::kAvx512) kernel_ = dot_distances_avx512;
+  if (level == SimdLevel::kAvx2) kernel_ = dot_distances_avx2;
+#endif
+}
+
+// Query state: DotQuery, planes (int8), then scratch for the centred and the rotated query.
+std::size_t DotCode::query_bytes() const noexcept {
+  return kStateAlignment + rounded_up(masks_.size(), kStateAlignment) +
+         rounded_up(2 * sizeof(float) * parameters_.dim, kStateAlignment);
+}
+
+std::size_t DotCode::parameter_bytes() const noexcept {
+  return (parameters_.center.size() + parameters_.rotation.size() + parameters_.steps.size()) * sizeof(float) +
+         masks_.size() + plane_dimension_.size() * sizeof(std::int32_t);
+}
+
+void DotCode::center_and_rotate(const float* vector, float* centered, float* rotated) const noexcept {
+  const std::size_t dim = parameters_.dim;
+  std::copy_n(vector, dim, centered);
+  if (parameters_.metric == Metric::kCosine) {
+    normalize(centered, dim);
+  }
+  for (std::size_t i = 0; i < dim; ++i) centered[i] -= parameters_.center[i];
+  if (parameters_.rotation.empty()) {
+    std::copy_n(centered, dim, rotated);
+    return;
+  }
+  for (std::size_t i = 0; i < dim; ++i) {
+    rotated[i] = dot_(parameters_.rotation.data() + i * dim, centered, dim);
+  }
+}
+
+void DotCode::encode(const float* vectors, std::size_t count, std::uint8_t* rows) const {
+  std::vector<float> scratch(2 * std::size_t{parameters_.dim});
+  for (std::size_t i = 0; i < count; ++i) {
+    center_and_rotate(vectors + i * parameters_.dim, scratch.data(), scratch.data() + parameters_.dim);
+    encode_row(scratch.data() + parameters_.dim, rows + i * parameters_.row_bytes);
+  }
+}
+
+void DotCode::encode_row(const float* rotated, std::uint8_t* row) const noexcept {
+  std::memset(row, 0, parameters_.row_bytes);
+  float squared = 0;        // |x'|^2
+  float reconstructed = 0;  // |x^|^2
+  float agreement = 0;      // <x', x^>
+  for (std::uint32_t i = 0; i < parameters_.dim; ++i) squared += rotated[i] * rotated[i];
+  for (std::uint32_t plane = 0; plane < kPlanes; ++plane) {
+    for (std::uint32_t byte = 0; byte < layout_.code_bytes; ++byte) {
+      const std::int32_t d = layout_.dimension[plane][byte];
+      if (d == FieldLayout::kNoDimension) continue;
+      const float step = parameters_.steps[static_cast<std::size_t>(d)];
+      const float levels = static_cast<float>(1u << parameters_.widths[static_cast<std::size_t>(d)]);
+      const float x = rotated[d];
+      const float u = step > 0 ? std::clamp(std::floor(x / step + levels / 2), 0.0F, levels - 1) : levels / 2;
+      const float grid = (u + 0.5F - levels / 2) * step;
+      row[byte] = static_cast<std::uint8_t>(row[byte] | (static_cast<unsigned>(u) << (2 * plane)));
+      reconstructed += grid * grid;
+      agreement += x * grid;
+    }
+  }
+  float addend = reconstructed;
+  float factor = 1;
+  if (parameters_.unbiased) {
+    addend = squared;
+    // A vector that the grid cannot tell from the centre has no direction to correct.
+    factor = agreement > squared / 8 ? squared / agreement : 1;
+  }
+  if (parameters_.metric == Metric::kL2) factor *= 2;
+  if (parameters_.metric == Metric::kCosine) addend *= 0.5F;
+  if (parameters_.metric == Metric::kIp) addend = 0;
+  std::uint8_t* factors = row + parameters_.row_bytes - kFactorBytes;
+  store_half(addend / parameters_.addend_scale, factors);
+  store_half(factor, factors + 2);
+}
+
+void DotCode::make_query(const float* query, std::byte* state) const noexcept {
+  auto* head = reinterpret_cast<DotQuery*>(state);
+  auto* planes = reinterpret_cast<std::int8_t*>(state + kStateAlignment);
+  auto* centered = reinterpret_cast<float*>(state + kStateAlignment + rounded_up(masks_.size(), kStateAlignment));
+  float* rotated = centered + parameters_.dim;
+  center_and_rotate(query, centered, rotated);
+
+  float largest = 0;
+  float squared = 0;
+  for (std::uint32_t i = 0; i < parameters_.dim; ++i) {
+    squared += rotated[i] * rotated[i];
+    largest = std::max(largest, std::fabs(rotated[i] * parameters_.steps[i]));
+  }
+  const float unit = largest > 0 ? largest / 127.0F : 1.0F;
+  const float per_unit = 1.0F / unit;
+  float shift = 0;
+  for (std::size_t at = 0; at < plane_dimension_.size(); ++at) {
+    const std::int32_t d = plane_dimension_[at];
+    if (d == FieldLayout::kNoDimension) {
+      planes[at] = 0;
+      continue;
+    }
+    const float value = std::nearbyint(rotated[d] * parameters_.steps[static_cast<std::size_t>(d)] * per_unit);
+    planes[at] = static_cast<std::int8_t>(value);
+    shift += value * (0.5F - static_cast<float>(1u << parameters_.widths[static_cast<std::size_t>(d)]) / 2);
+  }
+  head->dot_shift = shift;
+  head->dot_scale = unit;
+  head->addend_scale = parameters_.addend_scale;
+  switch (parameters_.metric) {
+    case Metric::kL2:
+      head->offset = squared;
+      break;
+    case Metric::kCosine:
+      head->offset = squared / 2;
+      break;
+    case Metric::kIp:
+      head->offset = -dot_(query, parameters_.center.data(), parameters_.dim);
+      break;
+  }
+}
+
+void DotCode::distances(const std::byte* state, const std::uint8_t* rows, const std::uint32_t* ids,
+                        std::uint32_t count, float* out) const noexcept {
+  kernel_(shape_, *reinterpret_cast<const DotQuery*>(state),
+          reinterpret_cast<const std::int8_t*>(state + kStateAlignment), rows, ids, count, out);
+}
+
+void DotCode::block_distances(const std::byte* state, const std::uint8_t* rows, std::uint32_t count,
+                              float* out) const noexcept {
+  distances(state, rows, nullptr, count, out);
+}
+
+}  // namespace tiervec::codes

@@ -1,0 +1,68 @@
+#include <immintrin.h>
+
+#include <cstring>
+
+#include <tiervec/core/codes/dot_code.h>
+#include <tiervec/core/half.h>
+
+namespace tiervec::codes {
+namespace {
+
+// Sixteen fields as int16 times sixteen query values: bytes are widened because eight-bit fields would saturate the
+// byte multiply-add.
+__m256i multiply_half(__m256i sum, __m128i fields, __m128i query) noexcept {
+  return _mm256_add_epi32(sum, _mm256_madd_epi16(_mm256_cvtepu8_epi16(fields), _mm256_cvtepi8_epi16(query)));
+}
+
+template <int kPlane>
+__m256i multiply_plane(__m256i sum, __m256i row, const std::uint8_t* mask, const std::int8_t* query) noexcept {
+  const __m256i fields = _mm256_and_si256(kPlane == 0 ? row : _mm256_srli_epi16(row, 2 * kPlane),
+                                          _mm256_loadu_si256(reinterpret_cast<const __m256i*>(mask)));
+  const __m256i q = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(query));
+  sum = multiply_half(sum, _mm256_castsi256_si128(fields), _mm256_castsi256_si128(q));
+  return multiply_half(sum, _mm256_extracti128_si256(fields, 1), _mm256_extracti128_si256(q, 1));
+}
+
+std::int32_t sum_lanes(__m256i v) noexcept {
+  __m128i s = _mm_add_epi32(_mm256_castsi256_si128(v), _mm256_extracti128_si256(v, 1));
+  s = _mm_hadd_epi32(s, s);
+  return _mm_cvtsi128_si32(_mm_hadd_epi32(s, s));
+}
+
+// Never reads past the row: it may be the last one of the memory.
+__m256i load_part(const std::uint8_t* at, std::size_t bytes) noexcept {
+  if (bytes >= 32) {
+    return _mm256_loadu_si256(reinterpret_cast<const __m256i*>(at));
+  }
+  alignas(32) std::uint8_t padded[32] = {};
+  std::memcpy(padded, at, bytes);
+  return _mm256_load_si256(reinterpret_cast<const __m256i*>(padded));
+}
+
+}  // namespace
+
+void dot_distances_avx2(const DotRowShape& shape, const DotQuery& query, const std::int8_t* planes,
+                        const std::uint8_t* rows, const std::uint32_t* ids, std::uint32_t count, float* out) noexcept {
+  const std::size_t code_bytes = shape.row_bytes - kFactorBytes;
+  const std::size_t planes_bytes = std::size_t{shape.chunks} * shape.chunk_bytes;
+  for (std::uint32_t i = 0; i < count; ++i) {
+    const std::uint8_t* row = rows + std::size_t{ids == nullptr ? i : ids[i]} * shape.row_bytes;
+    __m256i sum = _mm256_setzero_si256();
+    for (std::size_t from = 0; from < planes_bytes && from < code_bytes; from += 32) {
+      const std::size_t chunk = from / shape.chunk_bytes;
+      const std::size_t at = chunk * kPlanes * shape.chunk_bytes + from % shape.chunk_bytes;
+      const __m256i part = load_part(row + from, shape.row_bytes - from);
+      const std::size_t plane = shape.chunk_bytes;
+      sum = multiply_plane<0>(sum, part, shape.masks + at, planes + at);
+      sum = multiply_plane<1>(sum, part, shape.masks + at + plane, planes + at + plane);
+      sum = multiply_plane<2>(sum, part, shape.masks + at + 2 * plane, planes + at + 2 * plane);
+      sum = multiply_plane<3>(sum, part, shape.masks + at + 3 * plane, planes + at + 3 * plane);
+    }
+    std::uint16_t factors[2];
+    std::memcpy(factors, row + code_bytes, sizeof factors);
+    const float inner = (static_cast<float>(sum_lanes(sum)) + query.dot_shift) * query.dot_scale;
+    out[i] = query.offset + half_to_float(factors[0]) * query.addend_scale - half_to_float(factors[1]) * inner;
+  }
+}
+
+}  // namespace tiervec::codes

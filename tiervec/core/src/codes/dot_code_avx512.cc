@@ -1,0 +1,152 @@
+#include <immintrin.h>
+
+#include <algorithm>
+#include <cstring>
+
+#include <tiervec/core/codes/dot_code.h>
+
+namespace tiervec::codes {
+namespace {
+
+__m512i multiply_planes(__m512i sum, __m512i row, const std::uint8_t* masks, const std::int8_t* planes) noexcept {
+  const auto step = [&](__m512i total, __m512i shifted, std::size_t plane) {
+    const __m512i fields = _mm512_and_si512(shifted, _mm512_loadu_si512(masks + plane * 64));
+    return _mm512_dpbusd_epi32(total, fields, _mm512_loadu_si512(planes + plane * 64));
+  };
+  // Two chains of dependent multiply-adds.
+  __m512i other = step(_mm512_setzero_si512(), _mm512_srli_epi16(row, 2), 1);
+  sum = step(sum, row, 0);
+  other = step(other, _mm512_srli_epi16(row, 6), 3);
+  sum = step(sum, _mm512_srli_epi16(row, 4), 2);
+  return _mm512_add_epi32(sum, other);
+}
+
+// A load never touches a cache line that the row does not own: it would not have been prefetched.
+__m512i load_chunk(const std::uint8_t* at, std::size_t bytes) noexcept {
+  if (bytes >= 64) {
+    return _mm512_loadu_si512(at);
+  }
+  if (bytes <= 32) {
+    const __mmask32 mask = bytes == 32 ? ~__mmask32{0} : (__mmask32{1} << bytes) - 1;
+    return _mm512_zextsi256_si512(_mm256_maskz_loadu_epi8(mask, at));
+  }
+  const __mmask32 mask = (__mmask32{1} << (bytes - 32)) - 1;
+  const __m256i low = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(at));
+  return _mm512_inserti64x4(_mm512_castsi256_si512(low), _mm256_maskz_loadu_epi8(mask, at + 32), 1);
+}
+
+__m256i add_halves(__m512i v) noexcept {
+  return _mm256_add_epi32(_mm512_castsi512_si256(v), _mm512_extracti64x4_epi64(v, 1));
+}
+
+// Four vectors of eight partial sums to four sums.
+__m128i sum_lanes(__m256i a, __m256i b, __m256i c, __m256i d) noexcept {
+  const __m256i sums = _mm256_hadd_epi32(_mm256_hadd_epi32(a, b), _mm256_hadd_epi32(c, d));
+  return _mm_add_epi32(_mm256_castsi256_si128(sums), _mm256_extracti128_si256(sums, 1));
+}
+
+__m256i long_row(const DotRowShape& shape, const std::uint8_t* row, const std::int8_t* planes) noexcept {
+  __m512i sum = _mm512_setzero_si512();
+  for (std::uint32_t chunk = 0; chunk < shape.chunks; ++chunk) {
+    const std::size_t from = std::size_t{chunk} * 64;
+    const std::size_t at = std::size_t{chunk} * kPlanes * 64;
+    sum = multiply_planes(sum, load_chunk(row + from, shape.row_bytes - from), shape.masks + at, planes + at);
+  }
+  return add_halves(sum);
+}
+
+// Rows of at most 32 bytes go in pairs through one register. The pair's masks and queries repeat in both halves.
+struct ShortRowPlanes {
+  alignas(64) std::uint8_t masks[kPlanes * 64];
+  alignas(64) std::int8_t queries[kPlanes * 64];
+
+  void fill(const DotRowShape& shape, const std::int8_t* planes) noexcept {
+    for (std::size_t plane = 0; plane < kPlanes; ++plane) {
+      const __m256i mask = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(shape.masks + plane * 32));
+      const __m256i query = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(planes + plane * 32));
+      _mm512_store_si512(masks + plane * 64, _mm512_broadcast_i64x4(mask));
+      _mm512_store_si512(queries + plane * 64, _mm512_broadcast_i64x4(query));
+    }
+  }
+};
+
+__m512i short_row_pair(const ShortRowPlanes& planes, const std::uint8_t* first, const std::uint8_t* second,
+                       __mmask32 mask) noexcept {
+  const __m512i rows = _mm512_inserti64x4(_mm512_castsi256_si512(_mm256_maskz_loadu_epi8(mask, first)),
+                                          _mm256_maskz_loadu_epi8(mask, second), 1);
+  return multiply_planes(_mm512_setzero_si512(), rows, planes.masks, planes.queries);
+}
+
+__m256i low(__m512i v) noexcept { return _mm512_castsi512_si256(v); }
+__m256i high(__m512i v) noexcept { return _mm512_extracti64x4_epi64(v, 1); }
+
+// dots: four vectors of four sums. factors: the row's two halves as one word each.
+void finish(const DotQuery& query, const __m128i* dots, const __m128i* factors, float* out) noexcept {
+  const auto join = [](const __m128i* parts) {
+    const __m256i a = _mm256_inserti128_si256(_mm256_castsi128_si256(parts[0]), parts[1], 1);
+    const __m256i b = _mm256_inserti128_si256(_mm256_castsi128_si256(parts[2]), parts[3], 1);
+    return _mm512_inserti64x4(_mm512_castsi256_si512(a), b, 1);
+  };
+  const __m512i words = join(factors);
+  const __m512 addend = _mm512_cvtph_ps(_mm512_cvtepi32_epi16(words));
+  const __m512 factor = _mm512_cvtph_ps(_mm512_cvtepi32_epi16(_mm512_srli_epi32(words, 16)));
+  const __m512 dot = _mm512_add_ps(_mm512_cvtepi32_ps(join(dots)), _mm512_set1_ps(query.dot_shift));
+  const __m512 inner = _mm512_mul_ps(dot, _mm512_set1_ps(query.dot_scale));
+  const __m512 base = _mm512_fmadd_ps(addend, _mm512_set1_ps(query.addend_scale), _mm512_set1_ps(query.offset));
+  _mm512_storeu_ps(out, _mm512_fnmadd_ps(factor, inner, base));
+}
+
+int factor_word(const std::uint8_t* row, std::size_t code_bytes) noexcept {
+  int word;
+  std::memcpy(&word, row + code_bytes, sizeof word);
+  return word;
+}
+
+template <bool kShort>
+void gather_distances(const DotRowShape& shape, const DotQuery& query, const std::int8_t* planes,
+                      const std::uint8_t* rows, const std::uint32_t* ids, std::uint32_t count, float* out) noexcept {
+  const std::size_t code_bytes = shape.row_bytes - kFactorBytes;
+  const __mmask32 short_mask = shape.row_bytes >= 32 ? ~__mmask32{0} : (__mmask32{1} << shape.row_bytes) - 1;
+  [[maybe_unused]] ShortRowPlanes short_planes;
+  if constexpr (kShort) short_planes.fill(shape, planes);
+  for (std::uint32_t i = 0; i < count; i += 16) {
+    __m128i dots[4];
+    __m128i factors[4];
+    for (std::uint32_t group = 0; group < 4; ++group) {
+      if (i + group * 4 >= count) {
+        dots[group] = factors[group] = _mm_setzero_si128();
+        continue;
+      }
+      const std::uint8_t* r[4];
+      for (std::uint32_t j = 0; j < 4; ++j) {
+        const std::uint32_t at = std::min(i + group * 4 + j, count - 1);
+        r[j] = rows + std::size_t{ids == nullptr ? at : ids[at]} * shape.row_bytes;
+      }
+      if constexpr (kShort) {
+        const __m512i a = short_row_pair(short_planes, r[0], r[1], short_mask);
+        const __m512i b = short_row_pair(short_planes, r[2], r[3], short_mask);
+        dots[group] = sum_lanes(low(a), high(a), low(b), high(b));
+      } else {
+        dots[group] = sum_lanes(long_row(shape, r[0], planes), long_row(shape, r[1], planes),
+                                long_row(shape, r[2], planes), long_row(shape, r[3], planes));
+      }
+      factors[group] = _mm_setr_epi32(factor_word(r[0], code_bytes), factor_word(r[1], code_bytes),
+                                      factor_word(r[2], code_bytes), factor_word(r[3], code_bytes));
+    }
+    finish(query, dots, factors, out + i);
+  }
+}
+
+}  // namespace
+
+void dot_distances_avx512(const DotRowShape& shape, const DotQuery& query, const std::int8_t* planes,
+                          const std::uint8_t* rows, const std::uint32_t* ids, std::uint32_t count,
+                          float* out) noexcept {
+  if (shape.chunk_bytes == 32) {
+    gather_distances<true>(shape, query, planes, rows, ids, count, out);
+  } else {
+    gather_distances<false>(shape, query, planes, rows, ids, count, out);
+  }
+}
+
+}  // namespace tiervec::codes

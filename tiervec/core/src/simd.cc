@@ -1,0 +1,58 @@
+#include <tiervec/core/simd.h>
+
+#include <algorithm>
+#include <cstdlib>
+#include <cstring>
+
+namespace tiervec {
+
+SimdLevel detected_simd_level() noexcept {
+#ifdef TIERVEC_X86
+  // Together since Ice Lake and Zen 4: byte permutes (VBMI), integer dot products (VNNI), half floats.
+  if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl") &&
+      __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vnni")) {
+    return SimdLevel::kAvx512;
+  }
+  if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) {
+    return SimdLevel::kAvx2;
+  }
+#endif
+  return SimdLevel::kPortable;
+}
+
+const char* simd_level_name(SimdLevel level) noexcept {
+  switch (level) {
+    case SimdLevel::kAvx512:
+      return "avx512";
+    case SimdLevel::kAvx2:
+      return "avx2";
+    case SimdLevel::kPortable:
+      break;
+  }
+  return "portable";
+}
+
+namespace {
+
+SimdLevel chosen_simd_level() noexcept {
+  const SimdLevel best = detected_simd_level();
+  const char* wanted = std::getenv("TIERVEC_SIMD");
+  if (wanted == nullptr) {
+    return best;
+  }
+  for (SimdLevel level : {SimdLevel::kPortable, SimdLevel::kAvx2, SimdLevel::kAvx512}) {
+    if (std::strcmp(wanted, simd_level_name(level)) == 0) {
+      return std::min(level, best);
+    }
+  }
+  return best;
+}
+
+}  // namespace
+
+SimdLevel simd_level() noexcept {
+  static const SimdLevel level = chosen_simd_level();
+  return level;
+}
+
+}  // namespace tiervec

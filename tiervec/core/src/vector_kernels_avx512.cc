@@ -1,0 +1,87 @@
+#include <immintrin.h>
+
+#include <cstdint>
+
+#include <tiervec/core/half.h>
+#include <tiervec/core/vector_kernels.h>
+
+namespace tiervec {
+namespace {
+
+struct Half {
+  std::uint16_t bits;
+};
+
+// Sixteen elements as float32; `mask` names the ones that exist.
+__m512 load(const float* p, __mmask16 mask) noexcept { return _mm512_maskz_loadu_ps(mask, p); }
+__m512 load(const Half* p, __mmask16 mask) noexcept { return _mm512_cvtph_ps(_mm256_maskz_loadu_epi16(mask, p)); }
+
+// Thirty-two elements as int16.
+__m512i load(const std::uint8_t* p, __mmask32 mask) noexcept {
+  return _mm512_cvtepu8_epi16(_mm256_maskz_loadu_epi8(mask, p));
+}
+__m512i load(const std::int8_t* p, __mmask32 mask) noexcept {
+  return _mm512_cvtepi8_epi16(_mm256_maskz_loadu_epi8(mask, p));
+}
+
+template <class A, class B, bool kL2>
+float float_kernel(const void* a, const void* b, std::size_t dim) noexcept {
+  const A* x = static_cast<const A*>(a);
+  const B* y = static_cast<const B*>(b);
+  __m512 sums[2] = {_mm512_setzero_ps(), _mm512_setzero_ps()};
+  const auto step = [&](std::size_t i, __mmask16 mask, __m512& sum) {
+    const __m512 p = load(x + i, mask);
+    const __m512 q = load(y + i, mask);
+    const __m512 d = _mm512_sub_ps(p, q);
+    sum = kL2 ? _mm512_fmadd_ps(d, d, sum) : _mm512_fmadd_ps(p, q, sum);
+  };
+  std::size_t i = 0;
+  for (; i + 32 <= dim; i += 32) {
+    step(i, 0xffff, sums[0]);
+    step(i + 16, 0xffff, sums[1]);
+  }
+  for (; i < dim; i += 16) {
+    step(i, dim - i >= 16 ? static_cast<__mmask16>(0xffff) : static_cast<__mmask16>((1u << (dim - i)) - 1), sums[0]);
+  }
+  return _mm512_reduce_add_ps(_mm512_add_ps(sums[0], sums[1]));
+}
+
+template <class T, bool kL2>
+float integer_kernel(const void* a, const void* b, std::size_t dim) noexcept {
+  const T* x = static_cast<const T*>(a);
+  const T* y = static_cast<const T*>(b);
+  __m512i sums[2] = {_mm512_setzero_si512(), _mm512_setzero_si512()};
+  const auto step = [&](std::size_t i, __mmask32 mask, __m512i& sum) {
+    const __m512i p = load(x + i, mask);
+    const __m512i q = load(y + i, mask);
+    const __m512i d = _mm512_sub_epi16(p, q);
+    sum = kL2 ? _mm512_dpwssd_epi32(sum, d, d) : _mm512_dpwssd_epi32(sum, p, q);
+  };
+  std::size_t i = 0;
+  for (; i + 64 <= dim; i += 64) {
+    step(i, ~__mmask32{0}, sums[0]);
+    step(i + 32, ~__mmask32{0}, sums[1]);
+  }
+  for (; i < dim; i += 32) {
+    step(i, dim - i >= 32 ? ~__mmask32{0} : (__mmask32{1} << (dim - i)) - 1, sums[0]);
+  }
+  return static_cast<float>(_mm512_reduce_add_epi32(_mm512_add_epi32(sums[0], sums[1])));
+}
+
+template <class T>
+constexpr VectorKernels integer_kernels() {
+  return {integer_kernel<T, true>, integer_kernel<T, false>, integer_kernel<T, true>, integer_kernel<T, false>};
+}
+
+}  // namespace
+
+const VectorKernels kVectorKernelsAvx512[4] = {
+    {float_kernel<float, float, true>, float_kernel<float, float, false>, float_kernel<float, float, true>,
+     float_kernel<float, float, false>},
+    {float_kernel<Half, Half, true>, float_kernel<Half, Half, false>, float_kernel<float, Half, true>,
+     float_kernel<float, Half, false>},
+    integer_kernels<std::int8_t>(),
+    integer_kernels<std::uint8_t>(),
+};
+
+}  // namespace tiervec

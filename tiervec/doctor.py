@@ -1,0 +1,205 @@
+"""Looks at what TierVec can use on this machine.
+
+For everything absent it says why, what it would give, and how to get it.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import importlib
+import importlib.metadata
+import re
+import resource
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Literal
+
+__all__ = ["Finding", "diagnose"]
+
+_HUGE_PAGES = Path("/sys/kernel/mm/transparent_hugepage/enabled")
+_INFINIBAND = Path("/sys/class/infiniband")
+_CPUINFO = Path("/proc/cpuinfo")
+
+State = Literal["ok", "slow", "absent"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Finding:
+    """One thing looked at.
+
+    Attributes:
+        topic: Group: ``machine``, ``library``, ``package`` or ``tier``.
+        name: What was looked at.
+        state: ``ok``; ``slow``, when it works and could be faster; ``absent``.
+        found: What is there, or why nothing is.
+        gives: What it is good for; empty where the name says it.
+        advice: What to do about it; empty when nothing needs to be done.
+    """
+
+    topic: str
+    name: str
+    state: State
+    found: str
+    gives: str = ""
+    advice: str = ""
+
+    def as_dict(self) -> dict[str, str]:
+        """The finding as plain texts."""
+        return asdict(self)
+
+
+def diagnose() -> list[Finding]:
+    """Looks at the machine, at optional libraries and Python packages, and at the tiers.
+
+    Returns:
+        Findings, grouped by topic. Nothing raises: what fails is a finding.
+
+    Example:
+        >>> from tiervec.doctor import diagnose
+        >>> sorted({finding.topic for finding in diagnose()})
+        ['library', 'machine', 'package', 'tier']
+    """
+    return [*_machine(), *_libraries(), *_packages(), *_tiers()]
+
+
+def _machine() -> list[Finding]:
+    return [_extension(), _simd(), _huge_pages(), _locked_memory()]
+
+
+def _extension() -> Finding:
+    from tiervec import _core
+
+    build = _core.build_info()
+    text = f"{build['compiler']}, {build['build_type']}, {build['architecture']}"
+    return Finding(topic="machine", name="extension", state="ok", found=text)
+
+
+def _simd() -> Finding:
+    from tiervec.environment import environment
+
+    level = environment()["simd"]
+    return Finding(
+        topic="machine",
+        name="SIMD",
+        state="slow" if level in (None, "portable", "scalar") else "ok",
+        found=str(level or "unknown"),
+        gives="fast distances and code scans, chosen at run time",
+    )
+
+
+def _huge_pages() -> Finding:
+    gives = "dram: and emulated: reads without a TLB miss each"
+    try:
+        text = _HUGE_PAGES.read_text().strip()
+    except OSError as error:
+        found = f"{_HUGE_PAGES}: {error.strerror}"
+        return Finding(topic="machine", name="huge pages", state="absent", found=found, gives=gives)
+    chosen = re.search(r"\[(\w+)\]", text)
+    setting = chosen[1] if chosen else text
+    return Finding(
+        topic="machine",
+        name="huge pages",
+        state="ok" if setting in ("always", "madvise") else "slow",
+        found=f"transparent huge pages: {setting}",
+        gives=gives,
+        advice="" if setting != "never" else f"as root: echo madvise > {_HUGE_PAGES}",
+    )
+
+
+def _locked_memory() -> Finding:
+    soft, _ = resource.getrlimit(resource.RLIMIT_MEMLOCK)
+    return Finding(
+        topic="machine",
+        name="locked memory",
+        state="ok",
+        found="unlimited" if soft == resource.RLIM_INFINITY else f"limit of {soft:,} bytes",
+        gives="memory registered with an RDMA device, which this version does not use yet",
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Library:
+    name: str
+    soname: str
+    debian: str
+    gives: str
+
+
+# No tier of this version uses any of them: `_library` says so.
+_LIBRARIES = (
+    _Library(name="libibverbs", soname="libibverbs.so.1", debian="libibverbs1 ibverbs-providers", gives="rdma: tier"),
+    _Library(name="librdmacm", soname="librdmacm.so.1", debian="librdmacm1", gives="rdma: tier"),
+    _Library(name="liburing", soname="liburing.so.2", debian="liburing2", gives="ssd: tier"),
+    _Library(name="libnuma", soname="libnuma.so.1", debian="libnuma1", gives="numa: tier"),
+)
+
+
+def _libraries() -> list[Finding]:
+    return [_library(library) for library in _LIBRARIES]
+
+
+def _library(library: _Library) -> Finding:
+    gives = f"the {library.gives}, which this version does not have yet"
+    try:
+        ctypes.CDLL(library.soname)
+    except OSError as error:
+        return Finding(
+            topic="library",
+            name=library.name,
+            state="absent",
+            found=_one_line(error),
+            gives=gives,
+            advice=f"nothing now; when it is needed: apt-get install {library.debian}",
+        )
+    found = library.soname
+    if library.name == "libibverbs":
+        found += f"; RDMA devices: {_rdma_devices()}"
+    return Finding(topic="library", name=library.name, state="ok", found=found, gives=gives)
+
+
+def _rdma_devices() -> str:
+    try:
+        return ", ".join(sorted(device.name for device in _INFINIBAND.iterdir())) or "none"
+    except OSError:
+        return "none"
+
+
+_PACKAGES = (
+    ("faiss", "faiss-cpu", "pq", "code=pq: training of product quantisation"),
+    ("h5py", "h5py", "hdf5", ".hdf5 files"),
+    ("pyarrow", "pyarrow", "parquet", ".parquet files and Arrow arrays"),
+)
+
+
+def _packages() -> list[Finding]:
+    return [_package(*package) for package in _PACKAGES]
+
+
+def _package(module: str, distribution: str, extra: str, gives: str) -> Finding:
+    try:
+        importlib.import_module(module)
+    except Exception as error:  # a broken installation raises anything
+        return Finding(
+            topic="package",
+            name=module,
+            state="absent",
+            found=_one_line(error),
+            gives=gives,
+            advice=f"pip install 'tiervec[{extra}]'",
+        )
+    return Finding(topic="package", name=module, state="ok", found=_version(distribution), gives=gives)
+
+
+def _version(distribution: str) -> str:
+    try:
+        return f"version {importlib.metadata.version(distribution)}"
+    except importlib.metadata.PackageNotFoundError:
+        return "version unknown"
+
+
+def _tiers() -> list[Finding]:
+    return []
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).split()) or type(error).__name__

@@ -1,0 +1,185 @@
+"""Files that are whole after a crash: atomic replacement, fsync, checksums, and storage failures as TierVec errors.
+
+Guarantee: a reader sees either the old file or the new one, and a file that was reported as written survives a power
+loss.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import re
+import secrets
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import BinaryIO, Final
+
+import xxhash
+
+from tiervec.errors import (
+    AlreadyExistsError,
+    InvalidArgumentError,
+    NotFoundError,
+    ResourceExhaustedError,
+    TiervecError,
+    UnavailableError,
+)
+
+__all__ = [
+    "checksum_of",
+    "replacing_file",
+    "require_free_space",
+    "storage_error",
+    "storage_errors",
+    "sync_directory",
+    "sync_file",
+    "write_blocks",
+]
+
+_BLOCK_BYTES: Final = 8 * 1024 * 1024
+
+_FULL: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
+_SHORT_WRITE: Final = re.compile(r"[0-9]+ requested and [0-9]+ written")  # ndarray.tofile's full disk has no errno
+_KINDS: Final[dict[int, type[TiervecError]]] = {
+    errno.ENOENT: NotFoundError,
+    errno.EEXIST: AlreadyExistsError,
+    errno.ENOTEMPTY: AlreadyExistsError,
+    errno.ENOMEM: ResourceExhaustedError,
+    errno.EMFILE: ResourceExhaustedError,
+    errno.ENFILE: ResourceExhaustedError,
+    **dict.fromkeys(
+        (
+            errno.EACCES,
+            errno.EPERM,
+            errno.EROFS,
+            errno.EISDIR,
+            errno.ENOTDIR,
+            errno.ELOOP,
+            errno.EINVAL,
+            errno.ENAMETOOLONG,
+        ),
+        InvalidArgumentError,
+    ),
+}
+
+
+def storage_error(error: OSError, act: str, directory: Path, needed_bytes: int | None = None) -> TiervecError:
+    """Turns a failure of the file system into the TierVec error with the same meaning.
+
+    Args:
+        error: What the operating system raised.
+        act: What was tried, for example ``"writing /data/index"``.
+        directory: Whose file system is asked for its free space when a disk is full.
+        needed_bytes: How much the whole act was to write, if known.
+    """
+    if error.errno in _FULL or (error.errno is None and _SHORT_WRITE.search(str(error))):
+        needed = "" if needed_bytes is None else f"{needed_bytes:,} bytes are needed and "
+        limit = " (the size of one file is limited)" if error.errno == errno.EFBIG else ""
+        return ResourceExhaustedError(
+            f"{act} failed: no space left{limit}; {needed}{free_bytes(directory):,} bytes are free in {directory}"
+        )
+    reason = error.strerror or str(error)
+    return _KINDS.get(error.errno or 0, UnavailableError)(f"{act} failed: {reason}")
+
+
+@contextlib.contextmanager
+def storage_errors(act: str, directory: Path, needed_bytes: int | None = None) -> Iterator[None]:
+    """Raises `storage_error` for every OSError inside; the arguments are the same."""
+    try:
+        yield
+    except TiervecError:  # some of ours are OSErrors too
+        raise
+    except OSError as error:
+        raise storage_error(error, act, directory, needed_bytes) from error
+
+
+def free_bytes(directory: Path) -> int:
+    """The bytes that may still be written to the file system of `directory`; 0 when that is unknown."""
+    try:
+        return shutil.disk_usage(directory).free
+    except OSError:
+        return 0
+
+
+def require_free_space(directory: Path, needed_bytes: int, act: str) -> None:
+    """Refuses an act that cannot fit, before it starts.
+
+    Raises:
+        ResourceExhaustedError: Fewer than `needed_bytes` are free in the existing `directory`.
+    """
+    with storage_errors(act, directory):
+        free = shutil.disk_usage(directory).free
+    if free < needed_bytes:
+        raise ResourceExhaustedError(f"{act} needs {needed_bytes:,} bytes, but only {free:,} are free in {directory}")
+
+
+def write_blocks(file: BinaryIO, data: memoryview, checksum: xxhash.xxh3_64 | None = None) -> None:
+    """Writes `data` (bytes, C-contiguous) piecewise, so that Ctrl-C is answered in time, and adds it to `checksum`."""
+    for start in range(0, len(data), _BLOCK_BYTES):
+        block = data[start : start + _BLOCK_BYTES]
+        if checksum is not None:
+            checksum.update(block)
+        while len(block):  # an unbuffered file may take less, for example all that a full disk still holds
+            block = block[file.write(block) :]
+
+
+def checksum_of(file: BinaryIO) -> tuple[int, str]:
+    """Reads `file` to its end; returns the number of bytes and their XXH3 (64 bits, hexadecimal)."""
+    checksum, size, block = xxhash.xxh3_64(), 0, memoryview(bytearray(_BLOCK_BYTES))
+    while count := file.readinto(block):  # type: ignore[attr-defined]  # every binary file has it, BinaryIO does not say so
+        checksum.update(block[:count])
+        size += count
+    return size, checksum.hexdigest()
+
+
+def sync_file(path: Path) -> None:
+    """Waits until a file that anybody wrote is on the disk."""
+    _sync(path, os.O_RDONLY)
+
+
+def sync_directory(path: Path) -> None:
+    """Waits until the entries of a directory are on the disk."""
+    _sync(path, os.O_RDONLY | os.O_DIRECTORY)
+
+
+@contextlib.contextmanager
+def replacing_file(path: Path, needed_bytes: int | None = None) -> Iterator[BinaryIO]:
+    """Opens a temporary file beside `path`, which takes its place when the block ends without an exception.
+
+    On any exception, Ctrl-C included, the temporary file is removed and what was at `path` stays.
+
+    Args:
+        path: The file to make or replace.
+        needed_bytes: How much will be written, if known: checked against the free space first.
+
+    Raises:
+        ResourceExhaustedError: The disk is full, before or in the middle.
+        InvalidArgumentError, NotFoundError: `path` cannot be written, or its directory does not exist.
+    """
+    directory = path.parent
+    temporary = directory / f".{path.name}.tmp-{os.getpid()}-{secrets.token_hex(4)}"
+    act = f"writing {path}"
+    if needed_bytes is not None:
+        require_free_space(directory, needed_bytes, act)
+    with storage_errors(act, directory, needed_bytes):
+        try:
+            with open(temporary, "xb") as file:
+                yield file
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(temporary, path)
+            sync_directory(directory)
+        except BaseException:
+            with contextlib.suppress(OSError):
+                temporary.unlink(missing_ok=True)
+            raise
+
+
+def _sync(path: Path, flags: int) -> None:
+    descriptor = os.open(path, flags | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,272 @@
+"""An index on disk: a directory with a manifest and one file per section.
+
+`tiervec.index_manifest` draws it and `tiervec.index_writer` writes it. Opening reads the manifest and compares the
+sizes of the files, so its time does not grow with the index. The content of a section is verified when it is read
+(`read_section`, `read_array`) or on demand (`verify`).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import errno
+import os
+import stat
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, BinaryIO, Final
+
+import numpy as np
+import numpy.typing as npt
+import xxhash
+
+from tiervec.durable_files import replacing_file, storage_errors
+from tiervec.errors import DataLossError, InvalidArgumentError, NotFoundError, ResourceExhaustedError
+from tiervec.index_manifest import (
+    FORMAT_VERSION,
+    MANIFEST_NAME,
+    MAX_MANIFEST_BYTES,
+    IndexDescription,
+    Manifest,
+    Placement,
+    Section,
+    parse_manifest,
+    serialize_manifest,
+)
+from tiervec.index_writer import IndexDirectoryWriter, check_out
+
+__all__ = [
+    "FORMAT_VERSION",
+    "IndexDescription",
+    "IndexDirectory",
+    "IndexDirectoryWriter",
+    "Manifest",
+    "Placement",
+    "Section",
+    "check_out",
+]
+
+_BLOCK_BYTES: Final = 8 * 1024 * 1024
+_REWRITABLE: Final = ("calibration", "details")
+
+
+class IndexDirectory:
+    """A saved index, opened for reading. No file stays open.
+
+    Attributes:
+        path: The directory, absolute.
+        manifest: What it holds.
+    """
+
+    def __init__(self, path: Path, manifest: Manifest) -> None:
+        self.path = path
+        self.manifest = manifest
+        self._by_name = {section.name: section for section in manifest.sections}
+
+    @classmethod
+    def open(cls, path: str | os.PathLike[str]) -> IndexDirectory:
+        """Reads and checks the manifest, and that every section is a plain file of the right size.
+
+        Raises:
+            NotFoundError: There is no such directory, or it holds no index.
+            InvalidArgumentError: `path` is not a directory, or may not be read.
+            UnsupportedError: A newer version of TierVec wrote it.
+            DataLossError: The manifest is damaged, or a section is missing, is a link or has another size.
+        """
+        directory = _existing_directory(path)
+        index = cls(directory, parse_manifest(_read_manifest(directory), str(directory / MANIFEST_NAME)))
+        for section in index.manifest.sections:
+            with index._open_section(section):
+                pass
+        return index
+
+    def section(self, name: str) -> Section:
+        """Returns the entry of the section `name`.
+
+        Raises:
+            NotFoundError: The index has no such section.
+        """
+        found = self._by_name.get(name)
+        if found is None:
+            raise NotFoundError(f"{self.path} has no section {name!r}; it has {', '.join(self._by_name) or 'none'}")
+        return found
+
+    def section_path(self, name: str) -> Path:
+        """Returns the file of the section `name`, for code that reads or maps it itself."""
+        return self.path / self.section(name).file
+
+    def map_section(self, name: str) -> npt.NDArray[np.uint8]:
+        """Maps a section, read-only, as bytes. Its size is checked and its content is not: see `verify`."""
+        section = self.section(name)
+        with self._open_section(section) as file, storage_errors(f"mapping {file.name}", self.path):
+            if section.bytes == 0:
+                return np.empty(0, np.uint8)
+            return np.asarray(np.memmap(file, np.uint8, mode="r", shape=(section.bytes,)))
+
+    def read_section(self, name: str) -> npt.NDArray[np.uint8]:
+        """Reads a section into memory and verifies it on the way.
+
+        Returns:
+            Its bytes, writeable.
+
+        Raises:
+            NotFoundError: The index has no such section.
+            DataLossError: Its checksum is wrong.
+            ResourceExhaustedError: It does not fit into memory.
+        """
+        section = self.section(name)
+        try:
+            out = np.empty(section.bytes, np.uint8)
+        except MemoryError as error:
+            raise ResourceExhaustedError(
+                f"{self.path / section.file} has {section.bytes:,} bytes, more than can be allocated"
+            ) from error
+        self._check(section, out, None)
+        return out
+
+    def read_array(self, name: str, dtype: npt.DTypeLike, shape: tuple[int, ...]) -> npt.NDArray[Any]:
+        """Reads and verifies a section and gives it the dtype and shape that the reader expects of it.
+
+        Raises:
+            DataLossError: The section does not have exactly that many bytes, or its checksum is wrong.
+        """
+        expected = np.dtype(dtype).itemsize * int(np.prod(shape, dtype=object))
+        section = self.section(name)
+        if section.bytes != expected:
+            raise DataLossError(
+                f"{self.path / section.file} has {section.bytes:,} bytes, "
+                f"but {shape} of {np.dtype(dtype)} take {expected:,}"
+            )
+        return self.read_section(name).view(dtype).reshape(shape)
+
+    def verify_section(self, name: str) -> None:
+        """Reads one section and compares its checksum, in bounded memory.
+
+        Raises:
+            NotFoundError: The index has no such section.
+            DataLossError: Its checksum is wrong.
+        """
+        section = self.section(name)
+        self._check(section, np.empty(min(section.bytes, _BLOCK_BYTES), np.uint8), None)
+
+    def verify(self, progress: Callable[[int, int], None] | None = None) -> list[Section]:
+        """Reads every file and compares its checksum.
+
+        Args:
+            progress: Called with (bytes verified, bytes in all).
+
+        Returns:
+            The sections, all of them correct.
+
+        Raises:
+            DataLossError: It names the first file that is not what was written.
+        """
+        total, done = sum(section.bytes for section in self.manifest.sections), 0
+        for section in self.manifest.sections:
+            buffer = np.empty(min(section.bytes, _BLOCK_BYTES), np.uint8)
+            report = None if progress is None else (progress, done, total)
+            self._check(section, buffer, report)
+            done += section.bytes
+        return list(self.manifest.sections)
+
+    def rewrite_manifest(self, **changes: Any) -> Manifest:
+        """Stores a new calibration or new details, atomically: a failure leaves the manifest as it was.
+
+        Args:
+            changes: ``calibration`` and ``details``; nothing else of a written index may change.
+
+        Returns:
+            The new manifest, which is also `manifest` from now on.
+
+        Raises:
+            InvalidArgumentError: Another key, values that are not JSON, or a directory that may not be written.
+            ResourceExhaustedError: The disk is full.
+        """
+        fixed = [name for name in changes if name not in _REWRITABLE]
+        if fixed:
+            raise InvalidArgumentError(
+                f"{fixed[0]!r} of a written index cannot change; only {' and '.join(_REWRITABLE)} can"
+            )
+        manifest = dataclasses.replace(self.manifest, **changes)
+        text = serialize_manifest(manifest)
+        with replacing_file(self.path / MANIFEST_NAME, len(text)) as file:
+            file.write(text)
+        self.manifest = parse_manifest(text, str(self.path / MANIFEST_NAME))
+        return self.manifest
+
+    def _open_section(self, section: Section) -> BinaryIO:
+        """Opens a section's file, which must be a plain file of the recorded size."""
+        path = self.path / section.file
+        file = _open_plain(path)
+        size = os.fstat(file.fileno()).st_size
+        if size != section.bytes:
+            file.close()
+            raise DataLossError(f"{path} has {size:,} bytes, but the manifest says {section.bytes:,}")
+        return file
+
+    def _check(
+        self,
+        section: Section,
+        buffer: npt.NDArray[np.uint8],
+        report: tuple[Callable[[int, int], None], int, int] | None,
+    ) -> None:
+        """Reads a section through `buffer` (all of it if that is large enough) and compares its checksum."""
+        checksum, done = xxhash.xxh3_64(), 0
+        path = self.path / section.file
+        with self._open_section(section) as file, storage_errors(f"reading {path}", self.path):
+            while done < section.bytes:
+                at = done if len(buffer) == section.bytes else 0
+                block = buffer[at : at + min(_BLOCK_BYTES, section.bytes - done)]
+                count = file.readinto(block.data)  # type: ignore[attr-defined]  # BinaryIO does not say that it has it
+                if count == 0:
+                    raise DataLossError(
+                        f"{path} became shorter while it was read; {section.bytes - done:,} bytes are missing"
+                    )
+                checksum.update(block[:count].data)
+                done += count
+                if report is not None:
+                    report[0](report[1] + done, report[2])
+        if checksum.hexdigest() != section.checksum:
+            raise DataLossError(
+                f"{path} is damaged: its checksum is {checksum.hexdigest()}, but the manifest says {section.checksum}"
+            )
+
+
+def _existing_directory(path: str | os.PathLike[str]) -> Path:
+    try:
+        directory = Path(os.path.abspath(path))
+        found = os.stat(directory)
+    except FileNotFoundError:
+        raise NotFoundError(f"index directory {os.fspath(path)} does not exist") from None
+    except (ValueError, OSError) as error:
+        reason = getattr(error, "strerror", None) or str(error)
+        raise InvalidArgumentError(f"index directory {os.fspath(path)!r} cannot be opened: {reason}") from error
+    if not stat.S_ISDIR(found.st_mode):
+        raise InvalidArgumentError(f"{directory} is not a directory; an index is a directory with a {MANIFEST_NAME}")
+    return directory
+
+
+def _read_manifest(directory: Path) -> bytes:
+    if not os.path.lexists(directory / MANIFEST_NAME):
+        raise NotFoundError(f"{directory} holds no index: it has no {MANIFEST_NAME}")
+    with _open_plain(directory / MANIFEST_NAME) as file, storage_errors(f"reading {file.name}", directory):
+        text = file.read(MAX_MANIFEST_BYTES + 1)
+    if len(text) > MAX_MANIFEST_BYTES:
+        raise DataLossError(f"{directory / MANIFEST_NAME} is damaged: it has more than {MAX_MANIFEST_BYTES:,} bytes")
+    return text
+
+
+def _open_plain(path: Path) -> BinaryIO:
+    """Opens a regular file; never follows a link: a directory from elsewhere must not name files outside of it."""
+    try:
+        # Without O_NONBLOCK, opening a FIFO would wait for a writer for ever.
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
+    except FileNotFoundError:
+        raise DataLossError(f"{path} is missing from the index") from None
+    except OSError as error:
+        if error.errno == errno.ELOOP:
+            raise DataLossError(f"{path} is a symbolic link; all files of an index must be plain files") from error
+        raise InvalidArgumentError(f"{path} cannot be opened: {error.strerror}") from error
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise DataLossError(f"{path} is not a plain file; all files of an index must be")
+    return os.fdopen(descriptor, "rb", buffering=0)

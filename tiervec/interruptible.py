@@ -1,0 +1,70 @@
+"""Native work that the caller can watch and stop: Ctrl-C ends it within a moment."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from typing import TypeVar
+
+from tiervec import _core
+
+__all__ = ["BuildProgress", "run_interruptibly", "run_monitored"]
+
+T = TypeVar("T")
+#: Called with (stage, steps done, steps in all, seconds left or None). What it raises stops the work.
+BuildProgress = Callable[[str, int, int, "float | None"], None]
+
+_POLL_S = 0.1
+
+
+def run_interruptibly(call: Callable[[], T], cancel: Callable[[], None], watch: Callable[[], None] | None = None) -> T:
+    """Runs `call` on another thread and waits, so that signals reach this one.
+
+    An exception here, KeyboardInterrupt among them, calls `cancel`, waits for `call` to end and goes on.
+
+    Args:
+        call: Native work that releases the GIL.
+        cancel: Makes `call` return or raise soon.
+        watch: Called every tenth of a second meanwhile.
+    """
+    outcome: list[T] = []
+    failure: list[BaseException] = []
+
+    def work() -> None:
+        try:
+            outcome.append(call())
+        except BaseException as error:
+            failure.append(error)
+
+    worker = threading.Thread(target=work, name="tiervec-native", daemon=True)
+    worker.start()
+    try:
+        while worker.is_alive():
+            worker.join(_POLL_S)
+            if watch is not None:
+                watch()
+    except BaseException:
+        cancel()
+        worker.join()
+        raise
+    if failure:
+        raise failure[0]
+    return outcome[0]
+
+
+def run_monitored(stage: str, call: Callable[[_core.WorkMonitor], T], progress: BuildProgress | None) -> T:
+    """Runs one stage of a build; reports its progress with the time that is left at the pace so far."""
+    monitor = _core.WorkMonitor()
+    began = time.monotonic()
+
+    def watch() -> None:
+        if progress is None:
+            return
+        done, total = min(monitor.done, monitor.total), monitor.total
+        elapsed = time.monotonic() - began
+        progress(stage, done, total, elapsed / done * (total - done) if done else None)
+
+    result = run_interruptibly(lambda: call(monitor), monitor.cancel, watch)
+    watch()
+    return result

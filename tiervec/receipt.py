@@ -1,0 +1,191 @@
+"""The read receipt: what a batch of queries cost, counted where it happened.
+
+Counters come from the search engine; everything derived from them is computed here, so that the command line, the
+service and the benchmarks print the same figures for the same run.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = ["Receipt"]
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Receipt:
+    """What one call of ``Index.search`` cost. Totals are over all its queries; receipts compare by identity.
+
+    Attributes:
+        queries: Number of queries answered.
+        k: Neighbours asked for per query.
+        threads: Worker threads that ran.
+        params: Search parameters as used, after ``target_recall`` and defaults were resolved.
+        tier: URL of the tier that was read.
+        emulated: True when the tier is a model of a device; every time and rate below is then an emulated figure.
+        reads: Reads issued to the tier.
+        bytes_read: Bytes asked of the tier by those reads.
+        rounds: Dependent round trips; reads issued together count as one.
+        code_distances: Distances computed from codes in fast memory.
+        cpu_us: CPU time in microseconds, summed over the workers.
+        wall_us: Elapsed time in microseconds, from the first query's start to the last one's end.
+        latency_us: Time from start to end of each query in microseconds, float32 of shape (queries,).
+        device: The device's profile (``latency_us``, ``reads_per_s``, ``bytes_per_s``, ``block_bytes``, ``emulated``),
+            or None when the tier has none.
+        notes: Sentences about anything that was not done as asked (fallbacks, caps).
+
+    Example:
+        >>> import numpy as np
+        >>> receipt = Receipt(queries=2, k=10, threads=1, params={"search_list": 32}, tier="dram:", emulated=False,
+        ...                   reads=90, bytes_read=23040, rounds=30, code_distances=3000, cpu_us=80.0, wall_us=100.0,
+        ...                   latency_us=np.array([48.0, 50.0], dtype=np.float32))
+        >>> receipt.reads_per_query, receipt.rounds_per_query, receipt.qps
+        (45.0, 15.0, 20000.0)
+    """
+
+    queries: int
+    k: int
+    threads: int
+    params: Mapping[str, Any]
+    tier: str
+    emulated: bool
+    reads: int
+    bytes_read: int
+    rounds: int
+    code_distances: int
+    cpu_us: float
+    wall_us: float
+    latency_us: NDArray[np.float32]
+    device: Mapping[str, Any] | None = None
+    notes: tuple[str, ...] = ()
+
+    @property
+    def reads_per_query(self) -> float:
+        """Mean reads per query."""
+        return self._per_query(self.reads)
+
+    @property
+    def bytes_per_query(self) -> float:
+        """Mean bytes read per query."""
+        return self._per_query(self.bytes_read)
+
+    @property
+    def rounds_per_query(self) -> float:
+        """Mean dependent round trips per query."""
+        return self._per_query(self.rounds)
+
+    @property
+    def code_distances_per_query(self) -> float:
+        """Mean distances computed from codes per query."""
+        return self._per_query(self.code_distances)
+
+    @property
+    def cpu_us_per_query(self) -> float:
+        """Mean CPU time per query in microseconds."""
+        return self._per_query(self.cpu_us)
+
+    @property
+    def qps(self) -> float:
+        """Queries per second of elapsed time; 0 when no time was measured."""
+        return self.queries * 1e6 / self.wall_us if self.wall_us > 0 else 0.0
+
+    @property
+    def latency_us_p50(self) -> float | None:
+        """Median latency in microseconds; None without queries."""
+        return self._latency_percentile(50)
+
+    @property
+    def latency_us_p95(self) -> float | None:
+        """95th percentile of the latency in microseconds; None without queries."""
+        return self._latency_percentile(95)
+
+    @property
+    def latency_us_p99(self) -> float | None:
+        """99th percentile of the latency in microseconds; None without queries."""
+        return self._latency_percentile(99)
+
+    @property
+    def device_bound_qps(self) -> float | None:
+        """Queries per second at which the device itself would be the bound, modelled from its profile.
+
+        The smaller of reads/s over reads per query and bytes/s over bytes per query. None without a profile or reads.
+        """
+        if self.device is None or self.reads == 0 or self.queries == 0:
+            return None
+        by_reads = float(self.device["reads_per_s"]) / self.reads_per_query
+        by_bytes = float(self.device["bytes_per_s"]) / self.bytes_per_query if self.bytes_read else by_reads
+        return min(by_reads, by_bytes)
+
+    @property
+    def fraction_of_limit(self) -> float | None:
+        """``qps`` over ``device_bound_qps``: how much of the device this run used. None when the bound is unknown."""
+        bound = self.device_bound_qps
+        return self.qps / bound if bound else None
+
+    def as_dict(self) -> dict[str, Any]:
+        """The receipt as plain numbers, strings, lists and dicts, ready for JSON; latencies as percentiles."""
+        return {
+            "queries": self.queries,
+            "k": self.k,
+            "threads": self.threads,
+            "params": dict(self.params),
+            "tier": self.tier,
+            "emulated": self.emulated,
+            "reads": self.reads,
+            "bytes_read": self.bytes_read,
+            "rounds": self.rounds,
+            "code_distances": self.code_distances,
+            "cpu_us": self.cpu_us,
+            "wall_us": self.wall_us,
+            "qps": self.qps,
+            "latency_us": {"p50": self.latency_us_p50, "p95": self.latency_us_p95, "p99": self.latency_us_p99},
+            "reads_per_query": self.reads_per_query,
+            "bytes_per_query": self.bytes_per_query,
+            "rounds_per_query": self.rounds_per_query,
+            "code_distances_per_query": self.code_distances_per_query,
+            "cpu_us_per_query": self.cpu_us_per_query,
+            "device": None if self.device is None else dict(self.device),
+            "device_bound_qps": self.device_bound_qps,
+            "fraction_of_limit": self.fraction_of_limit,
+            "notes": list(self.notes),
+        }
+
+    def __str__(self) -> str:
+        """A few lines for people; says so when the device is emulated."""
+        device = f"{self.tier} (emulated device)" if self.emulated else self.tier
+        settings = " ".join(f"{name}={value}" for name, value in self.params.items())
+        lines = [
+            f"{self.queries:,} {'query' if self.queries == 1 else 'queries'}, k={self.k}, "
+            f"{self.threads} {'thread' if self.threads == 1 else 'threads'}, on {device}",
+        ]
+        if settings:
+            lines.append(f"  searched with  {settings}")
+        lines.append(
+            f"  reads          {self.reads_per_query:.1f} per query, {self.bytes_per_query:,.0f} bytes per query, "
+            f"in {self.rounds_per_query:.1f} dependent rounds"
+        )
+        lines.append(f"  CPU time       {self.cpu_us_per_query:,.1f} us per query")
+        if self.queries:
+            lines.append(
+                f"  latency        p50 {self.latency_us_p50:,.0f} us, p95 {self.latency_us_p95:,.0f} us, "
+                f"p99 {self.latency_us_p99:,.0f} us"
+            )
+        lines.append(f"  throughput     {self.qps:,.0f} queries per second{self._limit_text()}")
+        lines.extend(f"  note           {note}" for note in self.notes)
+        return "\n".join(lines)
+
+    def _limit_text(self) -> str:
+        if self.device_bound_qps is None or self.fraction_of_limit is None:
+            return ""
+        whose = "the emulated device's" if self.emulated else "the device's"
+        return f", {self.fraction_of_limit:.1%} of {whose} limit of {self.device_bound_qps:,.0f}"
+
+    def _per_query(self, total: float) -> float:
+        return total / self.queries if self.queries else 0.0
+
+    def _latency_percentile(self, percent: float) -> float | None:
+        return float(np.percentile(self.latency_us, percent)) if self.latency_us.size else None

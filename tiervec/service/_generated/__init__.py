@@ -1,0 +1,1 @@
+"""Modules that ``python -m tiervec.service.generate`` wrote; do not edit."""
