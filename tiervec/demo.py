@@ -53,8 +53,11 @@ def main() -> int:
         index = tiervec.open(directory, tier=_TIER)
         config = ServeConfig(listen="127.0.0.1:0", drain_s=5.0)
         with Server(IndexCatalogue({"peps": index}), config) as server, Client(server.address) as client:
-            _say(f"   listening on {server.address}", after="\n")
+            _say(f"   listening on {server.address}; nearest passages with their cosine distance:", after="\n")
             asked = _choose_questions(sample)
+            # The other titles first: the figures shall not be those of cold caches.
+            others = np.delete(sample.query_vectors, asked, axis=0)
+            client.search("peps", others, _K, target_recall=0.95)
             result = client.search("peps", sample.query_vectors[asked], _K, target_recall=0.95)
     _show_answers(sample, asked, result)
     _show_cost(sample, asked, result, info)
@@ -108,7 +111,7 @@ def _show_cost(sample: Sample, asked: list[int], result: SearchResult, info: Ind
     recall = tiervec.recall(result.ids, _exact(sample, asked), _K)
     _say(f"   {own} of {len(asked)} titles found a passage of their own PEP first;")
     _say(f"   {recall:.0%} of the true {_K} nearest passages were found (0.95 was asked for).", after="\n")
-    _say("4. What it cost: the read receipt")
+    _say("4. What it cost: the read receipt (after a warm-up with other titles)")
     _say(textwrap.indent(str(result.receipt), "   "))
     _say(
         f"   memory: amplification {info.amplification:.2f} on the tier beside "

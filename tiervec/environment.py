@@ -6,7 +6,6 @@ import functools
 import os
 import platform
 import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -50,10 +49,10 @@ def _environment() -> dict[str, Any]:
     }
 
 
-def _simd() -> str | None:
-    core = sys.modules.get("tiervec._core")
-    level = getattr(core, "simd_level", None)
-    return None if level is None else str(level())
+def _simd() -> str:
+    from tiervec import _core
+
+    return str(_core.simd_level())
 
 
 def _cpu_model() -> str | None:

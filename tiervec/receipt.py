@@ -6,6 +6,7 @@ service and the benchmarks print the same figures for the same run.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -34,8 +35,8 @@ class Receipt:
         cpu_us: CPU time in microseconds, summed over the workers.
         wall_us: Elapsed time in microseconds, from the first query's start to the last one's end.
         latency_us: Time from start to end of each query in microseconds, float32 of shape (queries,).
-        device: The device's profile (``latency_us``, ``reads_per_s``, ``bytes_per_s``, ``block_bytes``, ``emulated``),
-            or None when the tier has none.
+        device: The device's profile as ``Tier.profile`` of the extension gives it (``latency_us``, ``reads_per_s``,
+            ``bytes_per_s``, ``block_bytes``, ``service``, ``source``, ...), or None when the tier has none.
         notes: Sentences about anything that was not done as asked (fallbacks, caps).
 
     Example:
@@ -110,15 +111,17 @@ class Receipt:
 
     @property
     def device_bound_qps(self) -> float | None:
-        """Queries per second at which the device itself would be the bound, modelled from its profile.
+        """Queries per second at which the device is busy all the time, modelled from its profile.
 
-        The smaller of reads/s over reads per query and bytes/s over bytes per query. None without a profile or reads.
+        Reads count as whole blocks and as well aligned. None without reads, without a profile, and with a nominal one,
+        which describes no particular device.
         """
-        if self.device is None or self.reads == 0 or self.queries == 0:
+        if self.device is None or self.device.get("source") == "nominal" or not self.reads or not self.queries:
             return None
-        by_reads = float(self.device["reads_per_s"]) / self.reads_per_query
-        by_bytes = float(self.device["bytes_per_s"]) / self.bytes_per_query if self.bytes_read else by_reads
-        return min(by_reads, by_bytes)
+        block_bytes = int(self.device["block_bytes"])
+        read_bytes = self.bytes_read / self.reads
+        moved_bytes = read_bytes if read_bytes <= block_bytes else math.ceil(read_bytes / block_bytes) * block_bytes
+        return 1e9 / (self.reads_per_query * _service_ns(self.device, moved_bytes))
 
     @property
     def fraction_of_limit(self) -> float | None:
@@ -157,7 +160,7 @@ class Receipt:
     def __str__(self) -> str:
         """A few lines for people; says so when the device is emulated."""
         device = f"{self.tier} (emulated device)" if self.emulated else self.tier
-        settings = " ".join(f"{name}={value}" for name, value in self.params.items())
+        settings = " ".join(f"{name}={_setting_text(value)}" for name, value in self.params.items())
         lines = [
             f"{self.queries:,} {'query' if self.queries == 1 else 'queries'}, k={self.k}, "
             f"{self.threads} {'thread' if self.threads == 1 else 'threads'}, on {device}",
@@ -189,3 +192,18 @@ class Receipt:
 
     def _latency_percentile(self, percent: float) -> float | None:
         return float(np.percentile(self.latency_us, percent)) if self.latency_us.size else None
+
+
+def _service_ns(device: Mapping[str, Any], read_bytes: float) -> float:
+    """How long one read occupies the device; the same model as ``service_ns`` in ``rdma/src/device_profile.cc``."""
+    ns_per_byte = 1e9 / float(device["bytes_per_s"])
+    points = device.get("service") or ()
+    if not points:
+        return max(1e9 / float(device["reads_per_s"]), read_bytes * ns_per_byte)
+    if read_bytes >= points[-1][0]:
+        return float(points[-1][1] + (read_bytes - points[-1][0]) * ns_per_byte)
+    return float(np.interp(read_bytes, [point[0] for point in points], [point[1] for point in points]))
+
+
+def _setting_text(value: Any) -> str:
+    return ("on" if value else "off") if isinstance(value, bool) else str(value)

@@ -38,7 +38,9 @@ struct Offsets {
   }
 };
 
-std::uint64_t first_word(const std::byte* view) noexcept { return std::to_integer<std::uint64_t>(*view); }
+std::uint64_t first_word(const std::byte* view) noexcept {
+  return std::to_integer<std::uint64_t>(*view);
+}
 
 Task<void> read_query(Worker& worker, std::uint64_t seed, std::uint64_t& sum) {
   Offsets offsets{seed};
@@ -153,7 +155,8 @@ int main(int argc, char** argv) {
     for (const std::uint32_t depth : depths) {
       Worker worker(*queue, depth);
       (variant++)->measure(expected, [&] {
-        return run_worker(worker, [&](std::uint64_t seed, std::uint64_t& sum) { return read_query(worker, seed, sum); });
+        return run_worker(worker,
+                          [&](std::uint64_t seed, std::uint64_t& sum) { return read_query(worker, seed, sum); });
       });
     }
     for (const std::uint32_t depth : depths) {

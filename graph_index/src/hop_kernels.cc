@@ -7,7 +7,7 @@ namespace tiervec::graph_index {
 namespace {
 
 std::uint32_t insert_one(CandidateList& list, float distance, std::uint32_t id) noexcept {
-  if (!(distance < list.worst())) {
+  if (!(distance < list.bound())) {
     return list.capacity;
   }
   float* const end = list.distances + list.size;

@@ -30,7 +30,7 @@ void shift_up(CandidateList& list, std::uint32_t at, std::uint32_t blocks) noexc
 }
 
 std::uint32_t insert_one(CandidateList& list, float distance, std::uint32_t id) noexcept {
-  if (!(distance < list.worst())) {
+  if (!(distance < list.bound())) {
     return list.capacity;
   }
   const std::uint32_t blocks = (std::min(list.size + 1, list.capacity) + 15) / 16;
@@ -54,7 +54,7 @@ std::uint32_t insert(CandidateList& list, const float* distances, const std::uin
     const __mmask16 exists = count - i >= 16 ? static_cast<__mmask16>(0xffff)
                                              : static_cast<__mmask16>((1u << (count - i)) - 1);
     unsigned nearer = _mm512_mask_cmp_ps_mask(exists, _mm512_maskz_loadu_ps(exists, distances + i),
-                                              _mm512_set1_ps(list.worst()), _CMP_LT_OQ);
+                                              _mm512_set1_ps(list.bound()), _CMP_LT_OQ);
     for (; nearer != 0; nearer &= nearer - 1) {
       const std::uint32_t j = i + static_cast<std::uint32_t>(__builtin_ctz(nearer));
       lowest = std::min(lowest, insert_one(list, distances[j], ids[j]));

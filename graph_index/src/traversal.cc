@@ -24,6 +24,16 @@ Traversal::Traversal(const GraphFastPart& part, const RecordLocator& locator, bo
       code_state_(part.code->query_bytes()),
       unpacked_(RecordLayout::kMaxDegree + 16) {}
 
+inline void Traversal::prefetch_row(std::uint32_t vertex) const noexcept {
+  const std::uint8_t* row = part_.rows.as<std::uint8_t>() + std::size_t{vertex} * row_bytes_;
+  __builtin_prefetch(row, 0, 3);
+  if (row_bytes_ > 32) {
+    const std::size_t reach = std::min<std::size_t>(row_bytes_ - 1, kMostRowLines * 64);
+    for (std::size_t at = 64; at <= reach; at += 64) __builtin_prefetch(row + at, 0, 3);
+    __builtin_prefetch(row + reach, 0, 3);
+  }
+}
+
 void Traversal::reserve(const SearchParameters& parameters) {
   const std::uint32_t capacity = std::max(parameters.search_list, kEntryCandidates);
   if (list_distances_.size() < CandidateList::padded(capacity)) {
@@ -113,17 +123,12 @@ std::uint32_t Traversal::width() const noexcept {
 }
 
 bool Traversal::choose() noexcept {
-  float limit = std::numeric_limits<float>::infinity();
-  if (parameters_.stop_margin > 0) {
-    const float kth = results_.kth();
-    limit = kth + parameters_.stop_margin * std::fabs(kth);
-  }
   const std::uint32_t most = width();
   std::uint32_t reads = 0;
   std::uint32_t i = first_open_;
   for (; i < list_.size && reads < most; ++i) {
     if (list_.expanded(i)) continue;
-    if (list_.distances[i] > limit) break;
+    if (list_.distances[i] > list_.limit) break;
     list_.mark_expanded(i);
     const std::uint32_t vertex = list_.id(i);
     reading_[reads] = vertex;
@@ -132,6 +137,7 @@ bool Traversal::choose() noexcept {
     ++reads;
   }
   first_open_ = i;
+  if (i < list_.size) locator_.prefetch(list_.id(i));  // likely the next one, if this round finds nothing nearer
   batch_.count = reads;
   cost_.reads += reads;
   cost_.rounds += reads > 0 ? 1U : 0U;
@@ -147,6 +153,10 @@ ErrorCode Traversal::absorb() noexcept {
     }
     results_.add(exact_distance(record), static_cast<std::int64_t>(part_.layout.label(reading_[i], record)));
     note_neighbors(record);
+  }
+  if (parameters_.stop_margin > 0) {
+    const float kth = results_.kth();
+    list_.limit = kth + parameters_.stop_margin * std::fabs(kth);
   }
   return ErrorCode::kOk;
 }
@@ -174,19 +184,9 @@ void Traversal::note_neighbors(const std::byte* record) noexcept {
     const std::uint32_t vertex = unpacked_[i];
     fresh_[count] = vertex;
     count += met_.add(vertex) ? 1U : 0U;
-    prefetch_row(vertex);
   }
+  for (std::uint32_t i = fresh_count_; i < count; ++i) prefetch_row(fresh_[i]);
   fresh_count_ = count;
-}
-
-void Traversal::prefetch_row(std::uint32_t vertex) const noexcept {
-  const std::uint8_t* row = part_.rows.as<std::uint8_t>() + std::size_t{vertex} * row_bytes_;
-  __builtin_prefetch(row, 0, 3);
-  if (row_bytes_ > 32) {
-    const std::size_t reach = std::min<std::size_t>(row_bytes_ - 1, kMostRowLines * 64);
-    for (std::size_t at = 64; at <= reach; at += 64) __builtin_prefetch(row + at, 0, 3);
-    __builtin_prefetch(row + reach, 0, 3);
-  }
 }
 
 void Traversal::score() noexcept {

@@ -1,4 +1,4 @@
-#include "available_memory.h"
+#include <tiervec/rdma/available_memory.h>
 
 #include <algorithm>
 #include <fstream>
@@ -45,6 +45,8 @@ std::uint64_t control_group_room() {
 
 }  // namespace
 
-std::uint64_t available_memory_bytes() { return std::min(kernel_estimate(), control_group_room()); }
+std::uint64_t available_memory_bytes() {
+  return std::min(kernel_estimate(), control_group_room());
+}
 
 }  // namespace tiervec::rdma

@@ -32,7 +32,9 @@ double service_ns(const DeviceProfile& profile, double bytes) {
   return std::max(1e9 / profile.reads_per_s, bytes * ns_per_byte);
 }
 
-double knee_bytes(const DeviceProfile& profile) { return profile.bytes_per_s / profile.reads_per_s; }
+double knee_bytes(const DeviceProfile& profile) {
+  return profile.bytes_per_s / profile.reads_per_s;
+}
 
 std::uint32_t reads_in_flight(const DeviceProfile& profile) {
   const double reads = std::ceil(profile.reads_per_s * profile.latency_us * 1e-6);

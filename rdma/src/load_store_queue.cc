@@ -7,7 +7,9 @@ namespace tiervec::rdma {
 LoadStoreQueue::LoadStoreQueue(std::shared_ptr<const Tier> tier, LoadStoreTarget target, std::uint32_t max_reads)
     : tier_(std::move(tier)), target_(target), max_reads_(max_reads) {}
 
-bool LoadStoreQueue::can_submit(std::uint32_t reads) const noexcept { return reads <= max_reads_ - reads_; }
+bool LoadStoreQueue::can_submit(std::uint32_t reads) const noexcept {
+  return reads <= max_reads_ - reads_;
+}
 
 void LoadStoreQueue::submit(ReadBatch& batch) noexcept {
   batch.error = target_.start(batch);

@@ -17,7 +17,9 @@ constexpr std::uint32_t kLineBytes = 64;
 constexpr std::uint32_t kReadsPerBatch = 16;
 
 // The compiler must believe that someone wants the sum of what was read.
-void keep(std::uint64_t value) noexcept { asm volatile("" : : "r"(value) : "memory"); }
+void keep(std::uint64_t value) noexcept {
+  asm volatile("" : : "r"(value) : "memory");
+}
 
 std::uint64_t load_lines(const std::byte* view, std::uint32_t length) noexcept {
   std::uint64_t sum = 0;

@@ -11,8 +11,8 @@
 #include <utility>
 
 #include <tiervec/core/status.h>
+#include <tiervec/rdma/available_memory.h>
 
-#include "available_memory.h"
 #include "region_file.h"
 
 namespace tiervec::rdma {
@@ -22,7 +22,9 @@ namespace {
 constexpr std::uint64_t kHugePageBytes = 2U << 20U;
 constexpr std::uint64_t kPieceBytes = 8U << 20U;  // read at a time
 
-std::string with_errno(const std::string& what) { return what + ": " + std::generic_category().message(errno); }
+std::string with_errno(const std::string& what) {
+  return what + ": " + std::generic_category().message(errno);
+}
 
 void fill_from(const RegionFile& file, std::byte* target, const std::string& path) {
   std::uint64_t filled = 0;

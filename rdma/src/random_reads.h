@@ -12,7 +12,9 @@ namespace tiervec::rdma {
 class RandomReads {
  public:
   RandomReads(const Tier& tier, std::uint32_t read_bytes, std::uint64_t seed)
-      : read_bytes_(read_bytes), alignment_(std::clamp(read_bytes, std::uint32_t{64}, std::uint32_t{4096})), state_(seed) {
+      : read_bytes_(read_bytes),
+        alignment_(std::clamp(read_bytes, std::uint32_t{64}, std::uint32_t{4096})),
+        state_(seed) {
     if (read_bytes == 0 || read_bytes > tier.size_bytes()) {
       throw Error(ErrorCode::kInvalidArgument, "a measurement with reads of " + std::to_string(read_bytes) +
                                                    " bytes needs a region of at least as many and one byte, got " +

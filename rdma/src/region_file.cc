@@ -30,13 +30,14 @@ ErrorCode code_of_open_errno(int number) {
 
 }  // namespace
 
-RegionFile::RegionFile(const std::string& path) : descriptor_(::open(path.c_str(), O_RDONLY | O_CLOEXEC)) {
+// O_NONBLOCK: opening a named pipe must fail below instead of waiting for its writer.
+RegionFile::RegionFile(const std::string& path) : descriptor_(::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK)) {
   if (descriptor_ < 0) {
     const int number = errno;
     throw Error(code_of_open_errno(number),
                 "cannot open region file '" + path + "': " + std::generic_category().message(number));
   }
-  struct stat status {};
+  struct stat status{};
   const bool known = ::fstat(descriptor_, &status) == 0;
   if (!known || !S_ISREG(status.st_mode)) {
     ::close(descriptor_);
@@ -49,6 +50,8 @@ RegionFile::RegionFile(const std::string& path) : descriptor_(::open(path.c_str(
   size_bytes_ = static_cast<std::uint64_t>(status.st_size);
 }
 
-RegionFile::~RegionFile() { ::close(descriptor_); }
+RegionFile::~RegionFile() {
+  ::close(descriptor_);
+}
 
 }  // namespace tiervec::rdma

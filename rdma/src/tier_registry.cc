@@ -35,7 +35,9 @@ const TierScheme* find_scheme(std::string_view name) {
 
 }  // namespace
 
-std::span<const TierScheme> tier_schemes() { return kSchemes; }
+std::span<const TierScheme> tier_schemes() {
+  return kSchemes;
+}
 
 TierUrl parse_tier_url(const std::string& url) {
   const std::size_t colon = url.find(':');
@@ -55,8 +57,8 @@ TierUrl parse_tier_url(const std::string& url) {
 
 void require_nothing_after_scheme(const TierUrl& url) {
   if (!url.rest.empty()) {
-    throw Error(ErrorCode::kInvalidArgument, "tier URL '" + url.text + "' has '" + url.rest + "' after '" + url.scheme +
-                                                 ":', which takes nothing");
+    throw Error(ErrorCode::kInvalidArgument,
+                "tier URL '" + url.text + "' has '" + url.rest + "' after '" + url.scheme + ":', which takes nothing");
   }
 }
 

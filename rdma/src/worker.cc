@@ -26,7 +26,9 @@ Worker::Worker(TierQueue& queue, std::uint32_t in_flight)
   std::reverse(free_.begin(), free_.end());
 }
 
-Worker::~Worker() { assert(running_ == 0); }
+Worker::~Worker() {
+  assert(running_ == 0);
+}
 
 void Worker::begin_run() {
   assert(running_ == 0 && none_ready());

@@ -17,7 +17,9 @@ struct TierCase {
   std::function<std::shared_ptr<Tier>(const std::string& region_path)> open;
 };
 
-inline std::ostream& operator<<(std::ostream& out, const TierCase& tier_case) { return out << tier_case.name; }
+inline std::ostream& operator<<(std::ostream& out, const TierCase& tier_case) {
+  return out << tier_case.name;
+}
 
 inline TierCase by_url(const std::string& name, const std::string& url) {
   return {name, [url](const std::string& region_path) { return open_tier(url, region_path); }};

@@ -109,7 +109,9 @@ class TierTest : public ::testing::TestWithParam<TierCase> {
   std::shared_ptr<Tier> tier_;
 };
 
-inline std::string case_name(const ::testing::TestParamInfo<TierCase>& info) { return info.param.name; }
+inline std::string case_name(const ::testing::TestParamInfo<TierCase>& info) {
+  return info.param.name;
+}
 
 }  // namespace tiervec::rdma::conformance
 

@@ -21,7 +21,8 @@ TEST_P(TierRead, RandomRanges) {
   std::mt19937_64 random(1);
   ReadBatch batch;
   for (int i = 0; i < 200; ++i) {
-    set_random_reads(batch, random, 1 + static_cast<std::uint32_t>(random() % ReadBatch::kMaxReads), i < 190 ? 600 : 9000);
+    set_random_reads(batch, random, 1 + static_cast<std::uint32_t>(random() % ReadBatch::kMaxReads),
+                     i < 190 ? 600 : 9000);
     ASSERT_EQ(read_now(*queue, batch), ErrorCode::kOk);
   }
 }
@@ -51,10 +52,11 @@ TEST_P(TierRead, RefusesWhatIsNotInTheRegion) {
   constexpr std::uint64_t kMost = std::numeric_limits<std::uint64_t>::max();
   const auto queue = tier_->open_queue(64);
   ReadBatch batch;
-  for (const Read bad : {Read{0, 0}, Read{kRegionBytes, 1}, Read{kRegionBytes, 0}, Read{kRegionBytes - 36, 37},
-                         Read{kRegionBytes - 1, kMostBytes}, Read{kMost, 1}, Read{kMost, 64}, Read{kMost - 63, 64},
-                         Read{0, kMostBytes + 1}, Read{0, std::numeric_limits<std::uint32_t>::max()},
-                         Read{kMost - 5, std::numeric_limits<std::uint32_t>::max()}, Read{std::uint64_t{1} << 63U, 64}}) {
+  for (const Read bad :
+       {Read{0, 0}, Read{kRegionBytes, 1}, Read{kRegionBytes, 0}, Read{kRegionBytes - 36, 37},
+        Read{kRegionBytes - 1, kMostBytes}, Read{kMost, 1}, Read{kMost, 64}, Read{kMost - 63, 64},
+        Read{0, kMostBytes + 1}, Read{0, std::numeric_limits<std::uint32_t>::max()},
+        Read{kMost - 5, std::numeric_limits<std::uint32_t>::max()}, Read{std::uint64_t{1} << 63U, 64}}) {
     for (const std::vector<Read>& reads : {std::vector<Read>{bad}, {{0, 64}, bad}, {bad, {64, 64}}}) {
       set_reads(batch, reads);
       EXPECT_EQ(read_now(*queue, batch), ErrorCode::kInvalidArgument) << bad.length << " bytes at " << bad.offset;

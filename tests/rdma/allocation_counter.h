@@ -23,12 +23,22 @@ inline void* counted(void* memory) {
 }  // namespace tiervec::rdma::testing
 
 // Not inlined: g++ would see malloc meet delete and warn.
-[[gnu::noinline]] void* operator new(std::size_t bytes) { return tiervec::rdma::testing::counted(std::malloc(bytes)); }
+[[gnu::noinline]] void* operator new(std::size_t bytes) {
+  return tiervec::rdma::testing::counted(std::malloc(bytes));
+}
 [[gnu::noinline]] void* operator new(std::size_t bytes, std::align_val_t alignment) {
   const auto unit = static_cast<std::size_t>(alignment);
   return tiervec::rdma::testing::counted(std::aligned_alloc(unit, (bytes + unit - 1) / unit * unit));
 }
-[[gnu::noinline]] void operator delete(void* memory) noexcept { std::free(memory); }
-[[gnu::noinline]] void operator delete(void* memory, std::size_t) noexcept { std::free(memory); }
-[[gnu::noinline]] void operator delete(void* memory, std::align_val_t) noexcept { std::free(memory); }
-[[gnu::noinline]] void operator delete(void* memory, std::size_t, std::align_val_t) noexcept { std::free(memory); }
+[[gnu::noinline]] void operator delete(void* memory) noexcept {
+  std::free(memory);
+}
+[[gnu::noinline]] void operator delete(void* memory, std::size_t) noexcept {
+  std::free(memory);
+}
+[[gnu::noinline]] void operator delete(void* memory, std::align_val_t) noexcept {
+  std::free(memory);
+}
+[[gnu::noinline]] void operator delete(void* memory, std::size_t, std::align_val_t) noexcept {
+  std::free(memory);
+}

@@ -20,8 +20,12 @@ DeviceProfile published(std::string_view name) {
   return {};
 }
 
-double million_reads_per_s(const DeviceProfile& profile, double bytes) { return 1e3 / service_ns(profile, bytes); }
-double gb_per_s(const DeviceProfile& profile, double bytes) { return bytes / service_ns(profile, bytes); }
+double million_reads_per_s(const DeviceProfile& profile, double bytes) {
+  return 1e3 / service_ns(profile, bytes);
+}
+double gb_per_s(const DeviceProfile& profile, double bytes) {
+  return bytes / service_ns(profile, bytes);
+}
 
 TEST(DeviceProfile, RdmaIsFlatUpToItsKnee) {
   const DeviceProfile rdma = published("rdma-200g");

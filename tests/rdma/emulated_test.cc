@@ -33,7 +33,9 @@ std::string refusal_of(const std::string& url) {
   return "accepted";
 }
 
-double seconds_since(Clock::time_point start) { return std::chrono::duration<double>(Clock::now() - start).count(); }
+double seconds_since(Clock::time_point start) {
+  return std::chrono::duration<double>(Clock::now() - start).count();
+}
 
 /// Time from submit to completion of one batch of `count` reads of `length` bytes.
 double batch_seconds(TierQueue& queue, std::uint32_t count, std::uint32_t length) {

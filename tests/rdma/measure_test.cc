@@ -13,7 +13,9 @@
 namespace tiervec::rdma {
 namespace {
 
-std::vector<std::byte> region() { return std::vector<std::byte>(300'000, std::byte{3}); }
+std::vector<std::byte> region() {
+  return std::vector<std::byte>(300'000, std::byte{3});
+}
 
 std::shared_ptr<Tier> open_emulated(const std::string& text) {
   const TierUrl url = parse_tier_url(text);

@@ -16,9 +16,9 @@ class ScriptedQueue final : public TierQueue {
  public:
   explicit ScriptedQueue(std::uint32_t capacity) : capacity_(capacity) {}
 
-  bool complete_all = false;      // every flushed batch completes at the next poll
-  bool cancel_completes = true;   // a cancelled batch completes by itself
-  bool needs_release = false;     // views of completed batches count against the capacity
+  bool complete_all = false;     // every flushed batch completes at the next poll
+  bool cancel_completes = true;  // a cancelled batch completes by itself
+  bool needs_release = false;    // views of completed batches count against the capacity
   ErrorCode result = ErrorCode::kOk;
   std::uint32_t submits = 0;
   std::uint32_t flushes = 0;

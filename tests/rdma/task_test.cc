@@ -17,7 +17,9 @@ namespace {
 
 using testing::allocation_count;
 
-Task<int> number(int value) { co_return value; }
+Task<int> number(int value) {
+  co_return value;
+}
 
 Task<int> sum_to(int n) {
   int sum = 0;
@@ -34,7 +36,9 @@ Task<int> depth_of(int n) {
   co_return 1 + co_await depth_of(n - 1);
 }
 
-Task<void> store(Task<int> task, int& result) { result = co_await std::move(task); }
+Task<void> store(Task<int> task, int& result) {
+  result = co_await std::move(task);
+}
 
 int result_of(Task<int> task) {
   int result = -1;
@@ -73,9 +77,13 @@ TEST(Task, IsLazyAndFreesWhatItHolds) {
   EXPECT_EQ(held.use_count(), 1);
 }
 
-TEST(Task, AwaitsManyTasksInOneFrame) { EXPECT_EQ(result_of(sum_to(10'000)), 50'005'000); }
+TEST(Task, AwaitsManyTasksInOneFrame) {
+  EXPECT_EQ(result_of(sum_to(10'000)), 50'005'000);
+}
 
-TEST(Task, Nests) { EXPECT_EQ(result_of(depth_of(500)), 500); }
+TEST(Task, Nests) {
+  EXPECT_EQ(result_of(depth_of(500)), 500);
+}
 
 Task<int> throwing(const char* message) {
   throw std::runtime_error(message);
@@ -95,10 +103,16 @@ TEST(Task, ExceptionsLeaveThroughAwait) {
   EXPECT_THROW(result_of(throwing("unhandled")), std::runtime_error);
 }
 
-Task<std::unique_ptr<int>> make_box(int value) { co_return std::make_unique<int>(value); }
-Task<int> open_box() { co_return *co_await make_box(7); }
+Task<std::unique_ptr<int>> make_box(int value) {
+  co_return std::make_unique<int>(value);
+}
+Task<int> open_box() {
+  co_return *co_await make_box(7);
+}
 
-TEST(Task, ResultsMayBeMoveOnly) { EXPECT_EQ(result_of(open_box()), 7); }
+TEST(Task, ResultsMayBeMoveOnly) {
+  EXPECT_EQ(result_of(open_box()), 7);
+}
 
 TEST(FramePool, SteadyStateDoesNotAllocate) {
   EXPECT_EQ(result_of(sum_to(10)), 55);

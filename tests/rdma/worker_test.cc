@@ -162,9 +162,8 @@ TEST(Worker, YieldingQueriesDoNotStarveCompletions) {
   queue.complete_all = true;
   Worker worker(queue, 2);
   Trace trace;
-  worker.run(Source(2, [&](int id) {
-    return id == 0 ? read_times(worker, trace, 0, 3) : yield_times(worker, trace, 1, 100);
-  }));
+  worker.run(Source(
+      2, [&](int id) { return id == 0 ? read_times(worker, trace, 0, 3) : yield_times(worker, trace, 1, 100); }));
   // A read and its completion take a turn each at most.
   EXPECT_LT(std::find(trace.order.rbegin(), trace.order.rend(), 0) - trace.order.rbegin(), 100);
   EXPECT_GT(std::find(trace.order.rbegin(), trace.order.rend(), 0) - trace.order.rbegin(), 90);
@@ -185,9 +184,8 @@ TEST(Worker, RefusesBatchesOfNoOrTooManyReads) {
   ScriptedQueue queue(64);
   Worker worker(queue, 2);
   Trace trace;
-  worker.run(Source(2, [&](int id) {
-    return read_times(worker, trace, id, 1, id == 0 ? 0 : ReadBatch::kMaxReads + 1);
-  }));
+  worker.run(
+      Source(2, [&](int id) { return read_times(worker, trace, id, 1, id == 0 ? 0 : ReadBatch::kMaxReads + 1); }));
   EXPECT_EQ(trace.results, std::vector<ErrorCode>(2, ErrorCode::kInvalidArgument));
   EXPECT_EQ(queue.submits, 0U);
 }
@@ -354,7 +352,8 @@ TEST(Worker, ExceptionCancelsTheOthersAndLeaves) {
   ScriptedQueue queue(2);
   Worker worker(queue, 4);
   Trace trace;
-  Source source(100, [&](int id) { return id == 3 ? throw_after(worker, 10) : run_until_stopped(worker, trace, false); });
+  Source source(100,
+                [&](int id) { return id == 3 ? throw_after(worker, 10) : run_until_stopped(worker, trace, false); });
   EXPECT_THROW(worker.run(source), std::runtime_error);
   EXPECT_EQ(trace.results, std::vector<ErrorCode>(3, ErrorCode::kCancelled));
   EXPECT_EQ(queue.in_flight(), 0U);

@@ -104,7 +104,16 @@ class FakeIndex:
         self.close()
 
     def _receipt(self, queries: int, k: int, params: dict[str, Any] | None, wall_us: float) -> Receipt:
-        device = {"latency_us": 2.8, "reads_per_s": 68e6, "bytes_per_s": 23.9e9, "block_bytes": 64, "emulated": True}
+        device = {
+            "latency_us": 2.8,
+            "reads_per_s": 68e6,
+            "bytes_per_s": 23.9e9,
+            "block_bytes": 64,
+            "emulated": True,
+            "knee_bytes": 351.0,
+            "source": "published",
+            "service": [(64.0, 14.7), (1024.0, 42.8)],
+        }
         return Receipt(
             queries=queries,
             k=k,

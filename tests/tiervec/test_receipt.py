@@ -1,10 +1,12 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
 
+from tiervec import _core
 from tiervec.receipt import Receipt
 
 
@@ -37,14 +39,44 @@ def test_figures_per_query() -> None:
 
 def test_the_tighter_device_limit_counts() -> None:
     assert receipt().device_bound_qps == pytest.approx(68e6 / 40)
-    by_bytes = receipt(bytes_read=4 * 1_000_000)
-    assert by_bytes.device_bound_qps == pytest.approx(23.9e9 / 1e6)
-    assert by_bytes.fraction_of_limit == pytest.approx(4000 / 23900)
+    by_bytes = receipt(bytes_read=160 * 6400)
+    assert by_bytes.device_bound_qps == pytest.approx(23.9e9 / (40 * 6400))
+    assert by_bytes.fraction_of_limit == pytest.approx(4000 / (23.9e9 / (40 * 6400)))
+
+
+def test_reads_move_whole_blocks() -> None:
+    device = {"reads_per_s": 1e6, "bytes_per_s": 1e9, "block_bytes": 4096}
+    small = receipt(reads=4, bytes_read=4 * 100, device=device)
+    assert small.device_bound_qps == pytest.approx(1e6)
+    assert receipt(reads=4, bytes_read=4 * 4097, device=device).device_bound_qps == pytest.approx(1e9 / 8192)
+
+
+@pytest.mark.parametrize(
+    ("read_bytes", "ns"), [(8, 4.5), (256, 6.0), (640, 17.0), (1024, 28.0), (2048, 28.0 + 1024 / 37)]
+)
+def test_closer_service_times_are_used(read_bytes: int, ns: float) -> None:
+    points = [(8.0, 4.5), (256.0, 6.0), (1024.0, 28.0)]
+    device = {"reads_per_s": 221e6, "bytes_per_s": 37e9, "block_bytes": 8, "service": points}
+    bound = receipt(reads=4, bytes_read=4 * read_bytes, device=device).device_bound_qps
+    assert bound == pytest.approx(1e9 / ns)
+
+
+def test_the_model_is_that_of_the_extension(tmp_path: Path) -> None:
+    region = tmp_path / "region"
+    region.write_bytes(bytes(1 << 16))
+    for name in [profile["name"] for profile in _core.emulated_profiles()]:
+        tier = _core.open_tier(f"emulated:{name}", str(region))
+        block_bytes = tier.profile["block_bytes"]
+        for blocks in (1, 2, 16):
+            one = receipt(reads=4, bytes_read=4 * blocks * block_bytes, device=tier.profile)
+            assert one.device_bound_qps == pytest.approx(1e9 / tier.service_ns(blocks * block_bytes))
 
 
 def test_unknown_limit_is_none() -> None:
     assert receipt(device=None).device_bound_qps is None
     assert receipt(device=None).fraction_of_limit is None
+    nominal = {"reads_per_s": 80e6, "bytes_per_s": 12e9, "block_bytes": 64, "source": "nominal"}
+    assert receipt(device=nominal).fraction_of_limit is None
     assert receipt(reads=0, bytes_read=0).device_bound_qps is None
 
 

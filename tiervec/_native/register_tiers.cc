@@ -1,30 +1,164 @@
+// Tiers for Python: opening them, what they are, and the loops that measure them. Searching never passes through here.
+
 #include <nanobind/stl/shared_ptr.h>
 #include <nanobind/stl/string.h>
 
-#include <tiervec/rdma/tier.h>
+#include <memory>
+#include <string>
+#include <vector>
 
+#include <tiervec/rdma/available_memory.h>
+#include <tiervec/rdma/emulated_tier.h>
+#include <tiervec/rdma/measure.h>
+#include <tiervec/rdma/tier.h>
+#include <tiervec/rdma/tier_registry.h>
+
+#include "arrays.h"
 #include "register.h"
 
 namespace nb = nanobind;
 
 namespace tiervec::native {
+namespace {
+
+using rdma::DeviceProfile;
+using rdma::Tier;
+
+nb::str to_str(std::string_view text) {
+  return nb::str(text.data(), text.size());
+}
+
+nb::dict profile_dict(const DeviceProfile& profile) {
+  nb::list service;
+  for (const rdma::ServicePoint& point : profile.service) {
+    service.append(nb::make_tuple(point.bytes, point.ns));
+  }
+  nb::dict result;
+  result["latency_us"] = profile.latency_us;
+  result["reads_per_s"] = profile.reads_per_s;
+  result["bytes_per_s"] = profile.bytes_per_s;
+  result["block_bytes"] = profile.block_bytes;
+  result["knee_bytes"] = rdma::knee_bytes(profile);
+  result["emulated"] = profile.emulated;
+  result["source"] = profile.source;
+  result["service"] = service;
+  return result;
+}
+
+nb::dict check_tier_url(const std::string& text) {
+  const rdma::TierUrl url = rdma::parse_tier_url(text);
+  nb::dict result;
+  result["url"] = url.text;
+  result["scheme"] = url.scheme;
+  result["rest"] = url.rest;
+  return result;
+}
+
+nb::list tier_schemes() {
+  nb::list schemes;
+  for (const rdma::TierScheme& scheme : rdma::tier_schemes()) {
+    nb::dict entry;
+    entry["name"] = to_str(scheme.name);
+    entry["form"] = to_str(scheme.form);
+    entry["summary"] = to_str(scheme.summary);
+    schemes.append(entry);
+  }
+  return schemes;
+}
+
+nb::list emulated_profiles() {
+  nb::list profiles;
+  for (const rdma::PublishedProfile& published : rdma::published_profiles()) {
+    nb::dict entry = profile_dict(published.profile());
+    entry["name"] = to_str(published.name);
+    entry["summary"] = to_str(published.summary);
+    profiles.append(entry);
+  }
+  return profiles;
+}
+
+nb::object measure_latency_ns(Tier& tier, std::uint32_t read_bytes, std::uint32_t reads, std::uint64_t seed) {
+  std::vector<double> latencies_ns;
+  {
+    const nb::gil_scoped_release released;
+    latencies_ns = rdma::measure_latency_ns(tier, read_bytes, reads, seed);
+  }
+  return to_numpy(std::move(latencies_ns), {reads});
+}
+
+double measure_reads_per_s(Tier& tier, std::uint32_t read_bytes, std::uint32_t threads, std::uint32_t reads_in_flight,
+                           double seconds, std::uint64_t seed) {
+  const nb::gil_scoped_release released;
+  return rdma::measure_reads_per_s(tier, {.read_bytes = read_bytes,
+                                          .threads = threads,
+                                          .reads_in_flight = reads_in_flight,
+                                          .seconds = seconds,
+                                          .seed = seed});
+}
+
+std::shared_ptr<Tier> open_tier(const std::string& url, const std::string& path) {
+  const nb::gil_scoped_release released;
+  return rdma::open_tier(url, path);
+}
+
+void register_tier_class(nb::module_& module) {
+  nb::class_<Tier>(module, "Tier", "A region of bytes on a tier; made by open_tier.")
+      .def_prop_ro("url", &Tier::url, "The URL it was opened by.")
+      .def_prop_ro("size_bytes", &Tier::size_bytes, "Bytes of the region.")
+      .def_prop_ro(
+          "emulated", [](const Tier& tier) { return tier.profile().emulated; },
+          "True when a model of a device answers: every figure from it is an emulated one.")
+      .def_prop_ro("verified_at_open", &Tier::verified_at_open,
+                   "True when the bytes cannot change under a reader any more.")
+      .def_prop_ro(
+          "profile", [](const Tier& tier) { return profile_dict(tier.profile()); },
+          nb::sig("def profile(self) -> dict[str, object]"),
+          "What the device can do: latency_us, reads_per_s, bytes_per_s, block_bytes, knee_bytes, emulated, "
+          "source (nominal, published, given, measured), service (list of (bytes, ns a read occupies it)).")
+      .def(
+          "device_bound_qps",
+          [](const Tier& tier, double reads_per_query, double bytes_per_query) {
+            return rdma::device_bound_qps(tier.profile(), reads_per_query, bytes_per_query);
+          },
+          nb::arg("reads_per_query"), nb::arg("bytes_per_query"),
+          "Queries/s at which the device is busy all the time; inf when a query reads nothing.")
+      .def(
+          "fraction_of_limit",
+          [](const Tier& tier, double qps, double reads_per_query, double bytes_per_query) {
+            return rdma::fraction_of_limit(tier.profile(), qps, reads_per_query, bytes_per_query);
+          },
+          nb::arg("qps"), nb::arg("reads_per_query"), nb::arg("bytes_per_query"),
+          "Share of the device's time that such queries take.")
+      .def_prop_ro(
+          "reads_in_flight", [](const Tier& tier) { return rdma::reads_in_flight(tier.profile()); },
+          "Reads that keep the device busy: reads/s times latency.")
+      .def(
+          "service_ns",
+          [](const Tier& tier, double read_bytes) { return rdma::service_ns(tier.profile(), read_bytes); },
+          nb::arg("read_bytes"), "Nanoseconds that a read of this size occupies the device, by its profile.")
+      .def("measure_latency_ns", &measure_latency_ns, nb::arg("read_bytes"), nb::arg("reads"), nb::arg("seed"),
+           nb::sig("def measure_latency_ns(self, read_bytes: int, reads: int, seed: int) -> "
+                   "numpy.typing.NDArray[numpy.float64]"),
+           "Times of single reads in nanoseconds, ascending.")
+      .def("measure_reads_per_s", &measure_reads_per_s, nb::arg("read_bytes"), nb::arg("threads"),
+           nb::arg("reads_in_flight"), nb::arg("seconds"), nb::arg("seed"),
+           "Reads/s of all threads together, `reads_in_flight` for each thread.");
+}
+
+}  // namespace
 
 void register_tiers(nb::module_& module) {
-  nb::class_<rdma::Tier>(module, "Tier")
-      .def_prop_ro("url", &rdma::Tier::url)
-      .def_prop_ro("size_bytes", &rdma::Tier::size_bytes)
-      .def_prop_ro("verified_at_open", &rdma::Tier::verified_at_open)
-      .def_prop_ro("profile", [](const rdma::Tier& tier) {
-        const rdma::DeviceProfile profile = tier.profile();
-        nb::dict result;
-        result["latency_us"] = profile.latency_us;
-        result["reads_per_s"] = profile.reads_per_s;
-        result["bytes_per_s"] = profile.bytes_per_s;
-        result["block_bytes"] = profile.block_bytes;
-        result["emulated"] = profile.emulated;
-        return result;
-      });
-  module.def("open_tier", &rdma::open_tier, nb::arg("url"), nb::arg("path"));
+  register_tier_class(module);
+  module.def("open_tier", &open_tier, nb::arg("url"), nb::arg("path"), "Opens the bytes of the file `path` on a tier.");
+  module.def("check_tier_url", &check_tier_url, nb::arg("url"),
+             nb::sig("def check_tier_url(url: str) -> dict[str, str]"),
+             "Splits a tier URL into url, scheme and rest, or raises; touches no file.");
+  module.def("tier_schemes", &tier_schemes, nb::sig("def tier_schemes() -> list[dict[str, str]]"),
+             "The schemes this build knows: name, form, summary.");
+  module.def("available_memory_bytes", &rdma::available_memory_bytes,
+             "Bytes this process can still use without swapping, by the kernel's estimate and its control group.");
+  module.def("emulated_profiles", &emulated_profiles, nb::sig("def emulated_profiles() -> list[dict[str, object]]"),
+             "The published devices that emulated: knows: name, summary and the keys of Tier.profile.");
 }
 
 }  // namespace tiervec::native

@@ -25,6 +25,7 @@ class ProgressReport:
         self._stream = sys.stderr if stream is None else stream
         self._on_terminal = self._stream.isatty()
         self._stage = ""
+        self._stage_is_complete = False
         self._drawn_at = 0.0
         self._stage_began_at = 0.0
         self._bar_is_open = False
@@ -36,6 +37,9 @@ class ProgressReport:
         if is_new:
             self._finish_bar()
             self._stage, self._stage_began_at = stage, now
+        elif self._stage_is_complete:
+            return
+        self._stage_is_complete = is_complete
         interval_s = _BAR_INTERVAL_S if self._on_terminal else _LINE_INTERVAL_S
         if not (is_new or is_complete) and now - self._drawn_at < interval_s:
             return

@@ -49,7 +49,7 @@ _COUNTERS = (
     "cpu_us",
     "wall_us",
 )
-_DEVICE = ("latency_us", "reads_per_s", "bytes_per_s", "block_bytes", "emulated")
+_DEVICE = ("latency_us", "reads_per_s", "bytes_per_s", "block_bytes", "emulated", "knee_bytes", "source")
 _SECTION = ("name", "file", "placement", "bytes", "checksum")
 _INFO = (
     "format_version",
@@ -125,12 +125,11 @@ def result_arrays(
 
 def receipt_from_message(message: search_pb2.Receipt) -> Receipt:
     """Reads a receipt."""
-    device = {name: getattr(message.device, name) for name in _DEVICE} if message.HasField("device") else None
     return Receipt(
         **{name: getattr(message, name) for name in _COUNTERS},
-        params=_from_json(message.params),
+        params=dict(sorted(_from_json(message.params).items())),
         latency_us=np.array(message.latency_us, dtype=np.float32),
-        device=device,
+        device=_device_from_message(message.device) if message.HasField("device") else None,
         notes=tuple(message.notes),
     )
 
@@ -165,14 +164,27 @@ def index_document(message: index_pb2.Index) -> dict[str, Any]:
 
 
 def _receipt_message(receipt: Receipt) -> search_pb2.Receipt:
-    device = receipt.device
     return search_pb2.Receipt(
         **{name: getattr(receipt, name) for name in _COUNTERS},
         params=_to_struct(receipt.params),
         latency_us=receipt.latency_us.tolist(),
-        device=None if device is None else search_pb2.DeviceProfile(**{name: device[name] for name in _DEVICE}),
+        device=None if receipt.device is None else _device_message(receipt.device),
         notes=receipt.notes,
     )
+
+
+def _device_message(device: Mapping[str, Any]) -> search_pb2.DeviceProfile:
+    return search_pb2.DeviceProfile(
+        **{name: device[name] for name in _DEVICE},
+        service=[search_pb2.ServicePoint(bytes=size, ns=ns) for size, ns in device["service"]],
+    )
+
+
+def _device_from_message(message: search_pb2.DeviceProfile) -> dict[str, Any]:
+    return {
+        **{name: getattr(message, name) for name in _DEVICE},
+        "service": [(point.bytes, point.ns) for point in message.service],
+    }
 
 
 def _to_struct(document: Mapping[str, Any]) -> struct_pb2.Struct:

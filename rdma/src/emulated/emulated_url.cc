@@ -30,7 +30,9 @@ constexpr std::array<Key, 4> kKeys = {{
 
 constexpr std::string_view kRight = "right is latency_us=5,reads_mps=20,gbps=10,block=64, each key once";
 
-std::string quoted(std::string_view text) { return "'" + std::string(text) + "'"; }
+std::string quoted(std::string_view text) {
+  return "'" + std::string(text) + "'";
+}
 
 [[noreturn]] void refuse(const TierUrl& url, const std::string& what) {
   throw Error(ErrorCode::kInvalidArgument, "tier URL " + quoted(url.text) + " " + what);

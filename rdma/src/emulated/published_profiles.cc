@@ -11,8 +11,12 @@ namespace {
 constexpr double kMega = 1e6;
 constexpr double kGiga = 1e9;
 
-ServicePoint reads_at(double bytes, double reads_per_s) { return {bytes, kGiga / reads_per_s}; }
-ServicePoint bandwidth_at(double bytes, double bytes_per_s) { return {bytes, kGiga * bytes / bytes_per_s}; }
+ServicePoint reads_at(double bytes, double reads_per_s) {
+  return {bytes, kGiga / reads_per_s};
+}
+ServicePoint bandwidth_at(double bytes, double bytes_per_s) {
+  return {bytes, kGiga * bytes / bytes_per_s};
+}
 
 DeviceProfile rdma_200g() {
   return {2.8, 68 * kMega, 23.9 * kGiga, 64, true, "published"};
@@ -23,12 +27,22 @@ DeviceProfile cxl_x8() {
 }
 
 DeviceProfile nvm_optane() {
-  return {0.4, 221 * kMega, 37 * kGiga, 256, true, "published",
+  return {0.4,
+          221 * kMega,
+          37 * kGiga,
+          256,
+          true,
+          "published",
           {reads_at(8, 221 * kMega), reads_at(256, 169 * kMega), bandwidth_at(1024, 37 * kGiga)}};
 }
 
 DeviceProfile ssd_p5520() {
-  return {75, 0.6 * kMega, 5.3 * kGiga, 4096, true, "published",
+  return {75,
+          0.6 * kMega,
+          5.3 * kGiga,
+          4096,
+          true,
+          "published",
           {reads_at(4096, 0.6 * kMega), bandwidth_at(32768, 3.5 * kGiga)}};
 }
 
@@ -41,6 +55,8 @@ constexpr std::array kProfiles = {
 
 }  // namespace
 
-std::span<const PublishedProfile> published_profiles() { return kProfiles; }
+std::span<const PublishedProfile> published_profiles() {
+  return kProfiles;
+}
 
 }  // namespace tiervec::rdma

@@ -26,13 +26,11 @@ class ServiceTimes {
 
   /// Ticks a read occupies the device: it moves every block it touches, or a part of one.
   [[nodiscard]] double of(Read read) const noexcept {
-    const std::uint64_t blocks =
-        ((read.offset + read.length - 1) >> block_shift_) - (read.offset >> block_shift_) + 1;
+    const std::uint64_t blocks = ((read.offset + read.length - 1) >> block_shift_) - (read.offset >> block_shift_) + 1;
     if (blocks == 1 && read.length < profile_.block_bytes) {
       return of_bytes(read.length);
     }
-    return blocks < of_blocks_.size() ? of_blocks_[blocks]
-                                      : of_bytes(static_cast<double>(blocks << block_shift_));
+    return blocks < of_blocks_.size() ? of_blocks_[blocks] : of_bytes(static_cast<double>(blocks << block_shift_));
   }
   [[nodiscard]] double of(const ReadBatch& batch) const noexcept {
     double ticks = 0;

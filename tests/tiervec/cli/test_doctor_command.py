@@ -18,6 +18,20 @@ def test_json(command: Any) -> None:
         assert "this version does not have yet" in findings[name]["gives"]
 
 
+def test_tiers(command: Any) -> None:
+    findings = {finding["name"]: finding for finding in command("doctor", "--json").document["findings"]}
+    assert findings["dram:"]["state"] == findings["mmap:"]["state"] == "ok"
+    assert "68 M reads/s" in findings["emulated:rdma-200g"]["found"]
+    assert findings["rdma:"] == {
+        "topic": "tier",
+        "name": "rdma:",
+        "state": "absent",
+        "found": "not part of this version",
+        "gives": "",
+        "advice": "",
+    }
+
+
 def test_text(command: Any) -> None:
     outcome = command("doctor")
     assert (outcome.status, outcome.err) == (0, "")

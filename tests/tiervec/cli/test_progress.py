@@ -16,6 +16,7 @@ def test_lines_where_there_is_no_terminal() -> None:
         for done in range(1000):
             progress("reading", done, 1000, 12.0)
         progress("reading", 1000, 1000, 0.0)
+        progress("reading", 1000, 1000, 0.0)
         progress("training code", 0, 1, None)
         progress("training code", 1, 1, 0.0)
         progress("estimated peak memory 471 MiB", 1, 1, None)

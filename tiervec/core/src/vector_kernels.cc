@@ -23,6 +23,15 @@ const VectorKernels& vector_kernels(Dtype dtype, SimdLevel level) noexcept {
   return kVectorKernelsPortable[index];
 }
 
+RotateFn rotate_kernel(SimdLevel level) noexcept {
+#ifdef TIERVEC_X86
+  if (level == SimdLevel::kAvx512) return kRotateAvx512;
+  if (level == SimdLevel::kAvx2) return kRotateAvx2;
+#endif
+  (void)level;
+  return kRotatePortable;
+}
+
 void widen(Dtype dtype, const void* from, std::size_t count, float* to) noexcept {
   switch (dtype) {
     case Dtype::kFloat32:

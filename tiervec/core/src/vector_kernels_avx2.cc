@@ -5,6 +5,8 @@
 #include <tiervec/core/half.h>
 #include <tiervec/core/vector_kernels.h>
 
+#include "rotate_loop.h"
+
 namespace tiervec {
 namespace {
 
@@ -95,6 +97,8 @@ constexpr VectorKernels integer_kernels() {
 }
 
 }  // namespace
+
+const RotateFn kRotateAvx2 = rotate_loop;
 
 const VectorKernels kVectorKernelsAvx2[4] = {
     {float_kernel<float, float, true>, float_kernel<float, float, false>, float_kernel<float, float, true>,

@@ -5,6 +5,8 @@
 #include <tiervec/core/half.h>
 #include <tiervec/core/vector_kernels.h>
 
+#include "rotate_loop.h"
+
 namespace tiervec {
 namespace {
 
@@ -74,6 +76,8 @@ constexpr VectorKernels integer_kernels() {
 }
 
 }  // namespace
+
+const RotateFn kRotateAvx512 = rotate_loop;
 
 const VectorKernels kVectorKernelsAvx512[4] = {
     {float_kernel<float, float, true>, float_kernel<float, float, false>, float_kernel<float, float, true>,

@@ -4,6 +4,8 @@
 #include <tiervec/core/half.h>
 #include <tiervec/core/vector_kernels.h>
 
+#include "rotate_loop.h"
+
 // The scalar reference of every other kernel, and what runs where no other does. Vectors inside records start at any
 // byte, so elements are loaded through memcpy.
 
@@ -63,6 +65,8 @@ constexpr VectorKernels integer_kernels() {
 }
 
 }  // namespace
+
+const RotateFn kRotatePortable = rotate_loop;
 
 const VectorKernels kVectorKernelsPortable[4] = {
     {float_kernel<float, float, true>, float_kernel<float, float, false>, float_kernel<float, float, true>,

@@ -74,15 +74,29 @@ class Receipt(_message.Message):
     def __init__(self, queries: _Optional[int] = ..., k: _Optional[int] = ..., threads: _Optional[int] = ..., params: _Optional[_Union[_struct_pb2.Struct, _Mapping]] = ..., tier: _Optional[str] = ..., emulated: bool = ..., reads: _Optional[int] = ..., bytes_read: _Optional[int] = ..., rounds: _Optional[int] = ..., code_distances: _Optional[int] = ..., cpu_us: _Optional[float] = ..., wall_us: _Optional[float] = ..., latency_us: _Optional[_Iterable[float]] = ..., device: _Optional[_Union[DeviceProfile, _Mapping]] = ..., notes: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class DeviceProfile(_message.Message):
-    __slots__ = ("latency_us", "reads_per_s", "bytes_per_s", "block_bytes", "emulated")
+    __slots__ = ("latency_us", "reads_per_s", "bytes_per_s", "block_bytes", "emulated", "knee_bytes", "source", "service")
     LATENCY_US_FIELD_NUMBER: _ClassVar[int]
     READS_PER_S_FIELD_NUMBER: _ClassVar[int]
     BYTES_PER_S_FIELD_NUMBER: _ClassVar[int]
     BLOCK_BYTES_FIELD_NUMBER: _ClassVar[int]
     EMULATED_FIELD_NUMBER: _ClassVar[int]
+    KNEE_BYTES_FIELD_NUMBER: _ClassVar[int]
+    SOURCE_FIELD_NUMBER: _ClassVar[int]
+    SERVICE_FIELD_NUMBER: _ClassVar[int]
     latency_us: float
     reads_per_s: float
     bytes_per_s: float
     block_bytes: int
     emulated: bool
-    def __init__(self, latency_us: _Optional[float] = ..., reads_per_s: _Optional[float] = ..., bytes_per_s: _Optional[float] = ..., block_bytes: _Optional[int] = ..., emulated: bool = ...) -> None: ...
+    knee_bytes: float
+    source: str
+    service: _containers.RepeatedCompositeFieldContainer[ServicePoint]
+    def __init__(self, latency_us: _Optional[float] = ..., reads_per_s: _Optional[float] = ..., bytes_per_s: _Optional[float] = ..., block_bytes: _Optional[int] = ..., emulated: bool = ..., knee_bytes: _Optional[float] = ..., source: _Optional[str] = ..., service: _Optional[_Iterable[_Union[ServicePoint, _Mapping]]] = ...) -> None: ...
+
+class ServicePoint(_message.Message):
+    __slots__ = ("bytes", "ns")
+    BYTES_FIELD_NUMBER: _ClassVar[int]
+    NS_FIELD_NUMBER: _ClassVar[int]
+    bytes: float
+    ns: float
+    def __init__(self, bytes: _Optional[float] = ..., ns: _Optional[float] = ...) -> None: ...

@@ -18,8 +18,13 @@ struct CandidateList {
   std::uint32_t* entries = nullptr;
   std::uint32_t capacity = 0;
   std::uint32_t size = 0;
+  float limit = std::numeric_limits<float>::infinity();  // what is farther will never be expanded
 
-  [[nodiscard]] float worst() const noexcept { return distances[capacity - 1]; }
+  /// What is not nearer than this is not inserted.
+  [[nodiscard]] float bound() const noexcept {
+    const float worst = distances[capacity - 1];
+    return worst < limit ? worst : limit;
+  }
   [[nodiscard]] std::uint32_t id(std::uint32_t i) const noexcept { return entries[i] >> 1; }
   [[nodiscard]] bool expanded(std::uint32_t i) const noexcept { return (entries[i] & 1) != 0; }
   void mark_expanded(std::uint32_t i) noexcept { entries[i] |= 1; }
@@ -29,13 +34,14 @@ struct CandidateList {
   void reset(std::uint32_t new_capacity) noexcept {
     capacity = new_capacity;
     size = 0;
+    limit = std::numeric_limits<float>::infinity();
     for (std::uint32_t i = 0; i < padded(capacity); ++i) distances[i] = std::numeric_limits<float>::infinity();
   }
 };
 
 /// What a hop does besides distances.
 struct HopKernels {
-  /// Inserts what is nearer than the worst entry; an id that is already listed is left alone (its distance is the
+  /// Inserts what is nearer than the bound; an id that is already listed is left alone (its distance is the
   /// same). Returns the lowest position that changed, or the capacity.
   std::uint32_t (*insert)(CandidateList& list, const float* distances, const std::uint32_t* ids,
                           std::uint32_t count) noexcept;

@@ -7,6 +7,7 @@
 // A record's offset is the group's start plus the sizes of the records before it in the group.
 
 #include <cstdint>
+#include <cstring>
 #include <span>
 
 #include <tiervec/core/huge_buffer.h>
@@ -31,18 +32,27 @@ class RecordLocator {
   [[nodiscard]] rdma::Read locate(std::uint32_t vertex) const noexcept {
     const LocatorGroup& group = groups_[vertex / LocatorGroup::kRecords];
     const std::uint32_t place = vertex % LocatorGroup::kRecords;
-    std::uint32_t units = 0;
-    for (std::uint32_t i = 0; i < LocatorGroup::kRecords; ++i) {
-      units += i < place ? group.units[i] : 0U;
-    }
-    return {group.start + std::uint64_t{place} * fixed_bytes_ + std::uint64_t{units} * unit_,
+    return {group.start + std::uint64_t{place} * fixed_bytes_ + std::uint64_t{units_before(group, place)} * unit_,
             fixed_bytes_ + group.units[place] * unit_};
   }
-  void prefetch(std::uint32_t vertex) const noexcept {
+  [[gnu::always_inline]] void prefetch(std::uint32_t vertex) const noexcept {
     __builtin_prefetch(&groups_[vertex / LocatorGroup::kRecords], 0, 3);
   }
 
  private:
+  // Sum of the first `place` bytes, without branches: two words, masked, added byte by byte in 16-bit lanes.
+  static std::uint32_t units_before(const LocatorGroup& group, std::uint32_t place) noexcept {
+    std::uint64_t words[2];
+    std::memcpy(words, group.units, sizeof words);
+    const std::uint32_t in_second = place > 8 ? place - 8 : 0;
+    words[0] &= place >= 8 ? ~std::uint64_t{0} : (std::uint64_t{1} << (8 * place)) - 1;
+    words[1] &= (std::uint64_t{1} << (8 * in_second)) - 1;
+    constexpr std::uint64_t kEvenBytes = 0x00ff00ff00ff00ffULL;
+    const std::uint64_t lanes = (words[0] & kEvenBytes) + ((words[0] >> 8) & kEvenBytes) + (words[1] & kEvenBytes) +
+                                ((words[1] >> 8) & kEvenBytes);
+    return static_cast<std::uint32_t>((lanes * 0x0001000100010001ULL) >> 48);
+  }
+
   std::span<const LocatorGroup> groups_;
   std::uint32_t fixed_bytes_;
   std::uint32_t unit_;

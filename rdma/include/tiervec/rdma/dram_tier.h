@@ -29,7 +29,8 @@ class DramTier final : public Tier {
   MemoryRegion region_;
 };
 
-inline constexpr TierScheme kDramScheme{"dram", "dram:", "anonymous huge-page memory of this process, loaded from the index",
+inline constexpr TierScheme kDramScheme{"dram",
+                                        "dram:", "anonymous huge-page memory of this process, loaded from the index",
                                         require_nothing_after_scheme, DramTier::open};
 
 }  // namespace tiervec::rdma

@@ -41,8 +41,8 @@ class DeviceServer {
 
 /// `emulated:<profile>`: memory of this process behind a model of a device, in real time.
 ///
-/// A read occupies the device for service_ns(whole blocks it touches); the device serves one read after the other, in the
-/// order of the flushes; what it has served arrives latency_us later. Not modelled: jitter, loss, the depth of the
+/// A read occupies the device for service_ns(whole blocks it touches); the device serves one read after the other, in
+/// the order of the flushes; what it has served arrives latency_us later. Not modelled: jitter, loss, the depth of the
 /// device's queues, and the CPU time of a driver.
 class EmulatedTier final : public Tier {
  public:
@@ -62,8 +62,8 @@ class EmulatedTier final : public Tier {
   DeviceServer server_;
 };
 
-inline constexpr TierScheme kEmulatedScheme{"emulated", "emulated:<profile>", "memory behind a model of a device, in real time",
-                                            [](const TierUrl& url) { (void)parse_emulated_profile(url); },
-                                            EmulatedTier::open};
+inline constexpr TierScheme kEmulatedScheme{
+    "emulated", "emulated:<profile>", "memory behind a model of a device, in real time",
+    [](const TierUrl& url) { (void)parse_emulated_profile(url); }, EmulatedTier::open};
 
 }  // namespace tiervec::rdma

@@ -1,10 +1,10 @@
 #pragma once
 
+#include <bit>
 #include <cassert>
 #include <cstddef>
 #include <cstdint>
 #include <memory>
-#include <bit>
 
 namespace tiervec::rdma {
 

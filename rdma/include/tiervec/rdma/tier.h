@@ -83,7 +83,7 @@ class TierQueue {
 
 /// What a queue has to have room for. A tier that copies owns max_reads buffers of max_read_bytes.
 struct QueueLimits {
-  std::uint32_t max_reads = 0;                // in flight at once, and with views not released
+  std::uint32_t max_reads = 0;               // in flight at once, and with views not released
   std::uint32_t max_read_bytes = 64 * 1024;  // a longer read fails with kInvalidArgument, on every tier
 };
 

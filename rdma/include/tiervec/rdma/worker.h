@@ -55,12 +55,12 @@ struct Query {
   Ticks deadline = kNever;
 };
 
-/// What a worker did since it was made. Idle: no query could run, only the tier's answer was awaited.
+/// What a worker did since it was made.
 struct WorkerCounters {
   std::uint64_t turns = 0;
-  std::uint64_t batches = 0;
+  std::uint64_t batches = 0;  // that went through the queue; loads from a load/store tier are not counted
   std::uint64_t flushes = 0;
-  Ticks idle_ticks = 0;
+  Ticks idle_ticks = 0;  // while no query could run and only the tier's answer was awaited
 };
 
 class Worker {
@@ -99,13 +99,13 @@ class Worker {
 
  private:
   struct Slot {
-    std::coroutine_handle<> resume;  // where the query goes on: the innermost coroutine
-    Slot* next = nullptr;            // in the ready list
+    std::coroutine_handle<> resume;   // where the query goes on: the innermost coroutine
+    Slot* next = nullptr;             // in the ready list
     std::uint32_t reads_allowed = 0;  // per batch: kMaxReads, or 0 once the query has to stop
-    bool submitted = false;          // `batch` is in the queue; else it waits for room
+    bool submitted = false;           // `batch` is in the queue; else it waits for room
     ErrorCode stop = ErrorCode::kOk;
-    ReadBatch* batch = nullptr;      // what it waits for
-    Task<void>::Handle root;         // its outermost coroutine, to see the end
+    ReadBatch* batch = nullptr;  // what it waits for
+    Task<void>::Handle root;     // its outermost coroutine, to see the end
     Ticks deadline = kNever;
     Task<void> task;
   };
@@ -129,9 +129,9 @@ class Worker {
   void end_idle() noexcept;
 
   // The ready list: current_ (running) -> ... -> end_of_turn_ -> ... -> last_ready_; between turns the marker
-  // end_of_turn_ is its head. Who suspends in it passes control
-  // straight to its successor, which is cheaper than a return to the loop and a call. The marker's "coroutine" does
-  // nothing, so there control returns to the loop. last_ready_->next means nothing.
+  // end_of_turn_ is its head. Who suspends in it passes control straight to its successor, without a return to the loop
+  // and a call. The marker's "coroutine" does nothing, so there control returns to the loop. last_ready_->next means
+  // nothing.
   void push_ready(Slot& slot) noexcept {
     last_ready_->next = &slot;
     last_ready_ = &slot;
@@ -161,11 +161,9 @@ class Worker {
     queue_.submit(batch);
   }
 
-  // current_ and last_ready_ are kept apart: g++ joins the stores to neighbours in a vector register, which doubles
-  // the time from one query's suspension to the next one's start.
-  Slot* current_ = &end_of_turn_;  // the query that runs now, or the marker between turns
   TierQueue& queue_;
   const LoadStoreTarget* const target_;  // null: reads go through the queue
+  Slot* current_ = &end_of_turn_;        // the query that runs now, or the marker between turns
   Slot* last_ready_ = &end_of_turn_;
   Slot end_of_turn_;
   FixedRing<Slot*> waiting_;  // for room in the queue, first come first served
@@ -228,8 +226,12 @@ class [[nodiscard]] Worker::YieldAwaiter {
   Worker& worker_;
 };
 
-inline Worker::ReadAwaiter Worker::read(ReadBatch& batch) noexcept { return {*this, batch}; }
-inline Worker::YieldAwaiter Worker::yield() noexcept { return YieldAwaiter(*this); }
+inline Worker::ReadAwaiter Worker::read(ReadBatch& batch) noexcept {
+  return {*this, batch};
+}
+inline Worker::YieldAwaiter Worker::yield() noexcept {
+  return YieldAwaiter(*this);
+}
 
 template <class NextQuery>
 void Worker::run(NextQuery&& next_query, const CancelToken* token) {

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 #include <cstring>
+#include <numeric>
 #include <string>
 
 #include <tiervec/core/half.h>
@@ -12,6 +13,7 @@ namespace tiervec::codes {
 namespace {
 
 constexpr std::size_t kStateAlignment = 64;
+constexpr std::size_t kStrip = 64;  // what a rotation kernel puts out at a time
 constexpr float kLargestHalf = 65504.0F;
 
 std::size_t rounded_up(std::size_t value, std::size_t unit) { return (value + unit - 1) / unit * unit; }
@@ -52,6 +54,7 @@ void store_half(float value, std::uint8_t* to) noexcept {
 DotCode::DotCode(DotCodeParameters parameters, SimdLevel level)
     : parameters_(std::move(parameters)), layout_(pack_fields(parameters_.widths)) {
   check(parameters_, layout_.code_bytes);
+  arrange_rotation();
   shape_.row_bytes = parameters_.row_bytes;
   shape_.chunk_bytes = parameters_.row_bytes <= 32 ? 32 : 64;
   shape_.chunks = (layout_.code_bytes + shape_.chunk_bytes - 1) / shape_.chunk_bytes;
@@ -67,6 +70,7 @@ DotCode::DotCode(DotCodeParameters parameters, SimdLevel level)
   }
   shape_.masks = masks_.data();
   dot_ = vector_kernels(Dtype::kFloat32, level).pair_dot;
+  rotate_ = rotate_kernel(level);
   kernel_ = dot_distances_portable;
 #ifdef TIERVEC_X86
   if (level == SimdLevel::kAvx512) kernel_ = dot_distances_avx512;
@@ -74,54 +78,81 @@ DotCode::DotCode(DotCodeParameters parameters, SimdLevel level)
 #endif
 }
 
+// A dimension without bits is never looked at: its part of a norm comes from the centred vector.
+void DotCode::arrange_rotation() {
+  const std::size_t dim = parameters_.dim;
+  output_of_.assign(dim, FieldLayout::kNoDimension);
+  if (parameters_.rotation.empty()) {
+    std::iota(output_of_.begin(), output_of_.end(), 0);
+    return;
+  }
+  std::int32_t stored = 0;
+  for (std::size_t d = 0; d < dim; ++d) {
+    if (parameters_.widths[d] > 0) output_of_[d] = stored++;
+  }
+  const std::size_t outputs = rounded_up(static_cast<std::size_t>(stored), kStrip);
+  rotation_columns_.assign(dim * outputs, 0);
+  for (std::size_t d = 0; d < dim; ++d) {
+    if (output_of_[d] == FieldLayout::kNoDimension) continue;
+    for (std::size_t i = 0; i < dim; ++i) {
+      rotation_columns_[i * outputs + static_cast<std::size_t>(output_of_[d])] = parameters_.rotation[d * dim + i];
+    }
+  }
+  parameters_.rotation.clear();
+  parameters_.rotation.shrink_to_fit();
+}
+
+std::size_t DotCode::rotated_size() const noexcept {
+  return rotation_columns_.empty() ? parameters_.dim : rotation_columns_.size() / parameters_.dim;
+}
+
 // Query state: DotQuery, planes (int8), then scratch for the centred and the rotated query.
 std::size_t DotCode::query_bytes() const noexcept {
   return kStateAlignment + rounded_up(masks_.size(), kStateAlignment) +
-         rounded_up(2 * sizeof(float) * parameters_.dim, kStateAlignment);
+         rounded_up(sizeof(float) * (parameters_.dim + rotated_size()), kStateAlignment);
 }
 
 std::size_t DotCode::parameter_bytes() const noexcept {
-  return (parameters_.center.size() + parameters_.rotation.size() + parameters_.steps.size()) * sizeof(float) +
-         masks_.size() + plane_dimension_.size() * sizeof(std::int32_t);
+  return (parameters_.center.size() + rotation_columns_.size() + parameters_.steps.size()) * sizeof(float) +
+         masks_.size() + (plane_dimension_.size() + output_of_.size()) * sizeof(std::int32_t);
 }
 
-void DotCode::center_and_rotate(const float* vector, float* centered, float* rotated) const noexcept {
+// Returns |x'|^2, which a rotation does not change.
+float DotCode::center_and_rotate(const float* vector, float* centered, float* rotated) const noexcept {
   const std::size_t dim = parameters_.dim;
   std::copy_n(vector, dim, centered);
   if (parameters_.metric == Metric::kCosine) {
     normalize(centered, dim);
   }
   for (std::size_t i = 0; i < dim; ++i) centered[i] -= parameters_.center[i];
-  if (parameters_.rotation.empty()) {
+  if (rotation_columns_.empty()) {
     std::copy_n(centered, dim, rotated);
-    return;
+  } else {
+    rotate_(rotation_columns_.data(), rotated_size(), centered, dim, rotated);
   }
-  for (std::size_t i = 0; i < dim; ++i) {
-    rotated[i] = dot_(parameters_.rotation.data() + i * dim, centered, dim);
-  }
+  return dot_(centered, centered, dim);
 }
 
 void DotCode::encode(const float* vectors, std::size_t count, std::uint8_t* rows) const {
-  std::vector<float> scratch(2 * std::size_t{parameters_.dim});
+  std::vector<float> scratch(parameters_.dim + rotated_size());
+  float* rotated = scratch.data() + parameters_.dim;
   for (std::size_t i = 0; i < count; ++i) {
-    center_and_rotate(vectors + i * parameters_.dim, scratch.data(), scratch.data() + parameters_.dim);
-    encode_row(scratch.data() + parameters_.dim, rows + i * parameters_.row_bytes);
+    const float squared = center_and_rotate(vectors + i * parameters_.dim, scratch.data(), rotated);
+    encode_row(squared, rotated, rows + i * parameters_.row_bytes);
   }
 }
 
-void DotCode::encode_row(const float* rotated, std::uint8_t* row) const noexcept {
+void DotCode::encode_row(float squared, const float* rotated, std::uint8_t* row) const noexcept {
   std::memset(row, 0, parameters_.row_bytes);
-  float squared = 0;        // |x'|^2
   float reconstructed = 0;  // |x^|^2
   float agreement = 0;      // <x', x^>
-  for (std::uint32_t i = 0; i < parameters_.dim; ++i) squared += rotated[i] * rotated[i];
   for (std::uint32_t plane = 0; plane < kPlanes; ++plane) {
     for (std::uint32_t byte = 0; byte < layout_.code_bytes; ++byte) {
       const std::int32_t d = layout_.dimension[plane][byte];
       if (d == FieldLayout::kNoDimension) continue;
       const float step = parameters_.steps[static_cast<std::size_t>(d)];
       const float levels = static_cast<float>(1u << parameters_.widths[static_cast<std::size_t>(d)]);
-      const float x = rotated[d];
+      const float x = rotated[output_of_[static_cast<std::size_t>(d)]];
       const float u = step > 0 ? std::clamp(std::floor(x / step + levels / 2), 0.0F, levels - 1) : levels / 2;
       const float grid = (u + 0.5F - levels / 2) * step;
       row[byte] = static_cast<std::uint8_t>(row[byte] | (static_cast<unsigned>(u) << (2 * plane)));
@@ -149,13 +180,12 @@ void DotCode::make_query(const float* query, std::byte* state) const noexcept {
   auto* planes = reinterpret_cast<std::int8_t*>(state + kStateAlignment);
   auto* centered = reinterpret_cast<float*>(state + kStateAlignment + rounded_up(masks_.size(), kStateAlignment));
   float* rotated = centered + parameters_.dim;
-  center_and_rotate(query, centered, rotated);
+  const float squared = center_and_rotate(query, centered, rotated);
 
   float largest = 0;
-  float squared = 0;
-  for (std::uint32_t i = 0; i < parameters_.dim; ++i) {
-    squared += rotated[i] * rotated[i];
-    largest = std::max(largest, std::fabs(rotated[i] * parameters_.steps[i]));
+  for (std::uint32_t d = 0; d < parameters_.dim; ++d) {
+    if (output_of_[d] == FieldLayout::kNoDimension) continue;
+    largest = std::max(largest, std::fabs(rotated[output_of_[d]] * parameters_.steps[d]));
   }
   const float unit = largest > 0 ? largest / 127.0F : 1.0F;
   const float per_unit = 1.0F / unit;
@@ -166,7 +196,7 @@ void DotCode::make_query(const float* query, std::byte* state) const noexcept {
       planes[at] = 0;
       continue;
     }
-    const float value = std::nearbyint(rotated[d] * parameters_.steps[static_cast<std::size_t>(d)] * per_unit);
+    const float value = std::nearbyint(rotated[output_of_[static_cast<std::size_t>(d)]] * parameters_.steps[static_cast<std::size_t>(d)] * per_unit);
     planes[at] = static_cast<std::int8_t>(value);
     shift += value * (0.5F - static_cast<float>(1u << parameters_.widths[static_cast<std::size_t>(d)]) / 2);
   }

@@ -45,6 +45,28 @@ __m128i sum_lanes(__m256i a, __m256i b, __m256i c, __m256i d) noexcept {
   return _mm_add_epi32(_mm256_castsi256_si128(sums), _mm256_extracti128_si256(sums, 1));
 }
 
+// Rows of one whole chunk: masks and queries stay in registers over all rows.
+struct OneChunkPlanes {
+  __m512i masks[kPlanes];
+  __m512i queries[kPlanes];
+
+  void fill(const DotRowShape& shape, const std::int8_t* planes) noexcept {
+    for (std::size_t plane = 0; plane < kPlanes; ++plane) {
+      masks[plane] = _mm512_loadu_si512(shape.masks + plane * 64);
+      queries[plane] = _mm512_loadu_si512(planes + plane * 64);
+    }
+  }
+  [[gnu::always_inline]] __m256i operator()(const std::uint8_t* at) const noexcept {
+    const __m512i row = _mm512_loadu_si512(at);
+    const __m512i zero = _mm512_setzero_si512();
+    __m512i even = _mm512_dpbusd_epi32(zero, _mm512_and_si512(row, masks[0]), queries[0]);
+    __m512i odd = _mm512_dpbusd_epi32(zero, _mm512_and_si512(_mm512_srli_epi16(row, 2), masks[1]), queries[1]);
+    even = _mm512_dpbusd_epi32(even, _mm512_and_si512(_mm512_srli_epi16(row, 4), masks[2]), queries[2]);
+    odd = _mm512_dpbusd_epi32(odd, _mm512_and_si512(_mm512_srli_epi16(row, 6), masks[3]), queries[3]);
+    return add_halves(_mm512_add_epi32(even, odd));
+  }
+};
+
 __m256i long_row(const DotRowShape& shape, const std::uint8_t* row, const std::int8_t* planes) noexcept {
   __m512i sum = _mm512_setzero_si512();
   for (std::uint32_t chunk = 0; chunk < shape.chunks; ++chunk) {
@@ -102,13 +124,17 @@ int factor_word(const std::uint8_t* row, std::size_t code_bytes) noexcept {
   return word;
 }
 
-template <bool kShort>
+enum class RowKind { kShort, kOneChunk, kLong };
+
+template <RowKind kKind>
 void gather_distances(const DotRowShape& shape, const DotQuery& query, const std::int8_t* planes,
                       const std::uint8_t* rows, const std::uint32_t* ids, std::uint32_t count, float* out) noexcept {
   const std::size_t code_bytes = shape.row_bytes - kFactorBytes;
   const __mmask32 short_mask = shape.row_bytes >= 32 ? ~__mmask32{0} : (__mmask32{1} << shape.row_bytes) - 1;
   [[maybe_unused]] ShortRowPlanes short_planes;
-  if constexpr (kShort) short_planes.fill(shape, planes);
+  if constexpr (kKind == RowKind::kShort) short_planes.fill(shape, planes);
+  [[maybe_unused]] OneChunkPlanes one_chunk;
+  if constexpr (kKind == RowKind::kOneChunk) one_chunk.fill(shape, planes);
   for (std::uint32_t i = 0; i < count; i += 16) {
     __m128i dots[4];
     __m128i factors[4];
@@ -122,7 +148,9 @@ void gather_distances(const DotRowShape& shape, const DotQuery& query, const std
         const std::uint32_t at = std::min(i + group * 4 + j, count - 1);
         r[j] = rows + std::size_t{ids == nullptr ? at : ids[at]} * shape.row_bytes;
       }
-      if constexpr (kShort) {
+      if constexpr (kKind == RowKind::kOneChunk) {
+        dots[group] = sum_lanes(one_chunk(r[0]), one_chunk(r[1]), one_chunk(r[2]), one_chunk(r[3]));
+      } else if constexpr (kKind == RowKind::kShort) {
         const __m512i a = short_row_pair(short_planes, r[0], r[1], short_mask);
         const __m512i b = short_row_pair(short_planes, r[2], r[3], short_mask);
         dots[group] = sum_lanes(low(a), high(a), low(b), high(b));
@@ -143,9 +171,11 @@ void dot_distances_avx512(const DotRowShape& shape, const DotQuery& query, const
                           const std::uint8_t* rows, const std::uint32_t* ids, std::uint32_t count,
                           float* out) noexcept {
   if (shape.chunk_bytes == 32) {
-    gather_distances<true>(shape, query, planes, rows, ids, count, out);
+    gather_distances<RowKind::kShort>(shape, query, planes, rows, ids, count, out);
+  } else if (shape.row_bytes == 64) {
+    gather_distances<RowKind::kOneChunk>(shape, query, planes, rows, ids, count, out);
   } else {
-    gather_distances<false>(shape, query, planes, rows, ids, count, out);
+    gather_distances<RowKind::kLong>(shape, query, planes, rows, ids, count, out);
   }
 }
 

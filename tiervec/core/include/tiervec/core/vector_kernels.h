@@ -21,6 +21,11 @@ struct VectorKernels {
 /// Kernels of `dtype` for `level`, which must not be above detected_simd_level().
 const VectorKernels& vector_kernels(Dtype dtype, SimdLevel level = simd_level()) noexcept;
 
+/// out = matrix * x, the matrix stored by columns: `dim` columns of `out_dim` floats, out_dim a multiple of 64.
+using RotateFn = void (*)(const float* columns, std::size_t out_dim, const float* x, std::size_t dim,
+                          float* out) noexcept;
+RotateFn rotate_kernel(SimdLevel level = simd_level()) noexcept;
+
 /// `count` elements to float32.
 void widen(Dtype dtype, const void* from, std::size_t count, float* to) noexcept;
 
@@ -28,5 +33,8 @@ void widen(Dtype dtype, const void* from, std::size_t count, float* to) noexcept
 extern const VectorKernels kVectorKernelsPortable[4];
 extern const VectorKernels kVectorKernelsAvx2[4];
 extern const VectorKernels kVectorKernelsAvx512[4];
+extern const RotateFn kRotatePortable;
+extern const RotateFn kRotateAvx2;
+extern const RotateFn kRotateAvx512;
 
 }  // namespace tiervec

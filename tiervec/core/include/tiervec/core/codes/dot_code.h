@@ -83,14 +83,21 @@ class DotCode final : public Code {
   [[nodiscard]] const DotCodeParameters& parameters() const noexcept { return parameters_; }
 
  private:
-  void center_and_rotate(const float* vector, float* centered, float* rotated) const noexcept;
-  void encode_row(const float* rotated, std::uint8_t* row) const noexcept;
+  float center_and_rotate(const float* vector, float* centered, float* rotated) const noexcept;
+  void encode_row(float squared, const float* rotated, std::uint8_t* row) const noexcept;
+
+  void arrange_rotation();
+  [[nodiscard]] std::size_t rotated_size() const noexcept;
 
   DotCodeParameters parameters_;
+  // By columns, stored dimensions only, padded to the kernel's strip. Without a rotation every dimension is its own.
+  std::vector<float> rotation_columns_;
+  std::vector<std::int32_t> output_of_;  // dimension of x' to its place in the rotated vector, or kNoDimension
   FieldLayout layout_;
   DotRowShape shape_;
   std::vector<std::uint8_t> masks_;
   std::vector<std::int32_t> plane_dimension_;  // like masks_: which dimension each field is, or kNoDimension
+  RotateFn rotate_ = nullptr;
   VectorKernels::Fn dot_ = nullptr;
   DotDistancesFn kernel_ = nullptr;
 };
