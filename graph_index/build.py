@@ -169,7 +169,7 @@ def _train(build: GraphBuild) -> TrainedCode:
 
 def _encode(build: GraphBuild, code: TrainedCode) -> NDArray[np.uint8]:
     native = code.native()
-    rows = np.empty((len(build.vectors), native.row_bytes), np.uint8)
+    rows = _core.huge_bytes(len(build.vectors) * native.row_bytes).reshape(-1, native.row_bytes)
     run_monitored(
         "encoding",
         lambda monitor: native.encode(build.vectors, rows, _core.resolve_threads(build.threads), monitor),
@@ -187,22 +187,20 @@ def _calibrate(build: GraphBuild, parts: GraphParts, records_path: Path) -> dict
     if len(queries.vectors) == 0:
         _logger.info("%d vectors are too few to calibrate target_recall", len(build.vectors))
         return None
-    truth = run_monitored(
+    expected = run_monitored(
         "calibration: exact neighbours",
-        lambda monitor: queries.exact_neighbors(build.vectors, build.metric, build.threads, monitor),
+        lambda monitor: queries.exact_distances(build.vectors, build.metric, build.threads, monitor),
         build.progress,
     )
-    labels = build.labels
-    expected = truth if labels is None else np.where(truth >= 0, labels[truth], -1)
     tier = _core.open_tier("dram:", str(records_path))
     searcher = make_searcher(tier, parts)
 
-    def search(k: int, search_list: int, stop_margin: float) -> tuple[NDArray[np.int64], float]:
+    def search(k: int, search_list: int, stop_margin: float) -> tuple[NDArray[np.float32], float]:
         params = GraphSearchParams(search_list=search_list, stop_margin=stop_margin)
         found = search_graph(
             searcher, queries.vectors, k, params, threads=build.threads, exclude=queries.excluded
         )
-        return found.ids, found.reads / len(queries.vectors)
+        return found.distances, found.reads / len(queries.vectors)
 
     return calibrate(search, expected, queries.source, build.progress)
 

@@ -53,7 +53,7 @@ class NativeResult:
 
 
 def make_searcher(tier: _core.Tier, parts: GraphParts) -> _core.GraphSearcher:
-    """Copies the parts into the engine's own huge-page memory and connects them with the records on `tier`."""
+    """Connects the parts with the records on `tier`. The rows are not copied: they stay alive with the searcher."""
     return _core.GraphSearcher(
         tier,
         parts.vectors,
@@ -93,7 +93,7 @@ def open_graph(directory: IndexDirectory, tier_url: str) -> tuple[_core.GraphSea
         code=TrainedCode.from_bytes(
             directory.read_section("code").tobytes(), name=details["code"], metric=manifest.metric, dim=manifest.dim
         ),
-        rows=directory.read_section("code_rows"),
+        rows=directory.read_section("code_rows", _core.huge_bytes(directory.section("code_rows").bytes)),
         locator=directory.read_section("locator"),
         navigation_ids=directory.read_section("navigation_ids"),
         navigation_edges=directory.read_section("navigation_edges"),

@@ -160,7 +160,8 @@ class TierProfile:
         modelled = any(size.device_reads_per_s is not None for size in self.sizes)
         head = f"{'read bytes':>10}  {'M reads/s':>9}  {'GB/s':>6}  {'spread':>6}"
         lines = [
-            f"{self.url}{' (EMULATED device)' if self.emulated else ''}   random reads in {format_size(self.region_bytes)}, "
+            f"{self.url}{' (EMULATED device)' if self.emulated else ''}   "
+            f"random reads in {format_size(self.region_bytes)}, "
             f"{self.threads} {'thread' if self.threads == 1 else 'threads'} x {self.reads_in_flight} reads in flight, "
             f"median of {self.runs} runs",
             f"{of_model}latency of one {_LATENCY_READ_BYTES} B read: p50 {self.latency_us_p50.median:.3f} us "

@@ -16,7 +16,6 @@ from numpy.typing import NDArray
 
 from tiervec import _core
 from tiervec.errors import InvalidArgumentError
-from tiervec.ground_truth import recall
 from tiervec.interruptible import BuildProgress
 
 __all__ = ["CalibrationQueries", "ChosenSearch", "calibrate", "choose"]
@@ -25,11 +24,12 @@ _QUERIES = 1000
 _LEAST_BASE = 50  # fewer vectors are searched whole anyway
 _KS = (1, 10, 100)
 _LISTS = (10, 16, 24, 32, 48, 64, 96, 128, 192, 256, 384)
-_MARGINS = (0.02, 0.05, 0.08, 0.11, 0.15, 0.2, 0.3, 0.5, 0.0)  # 0 = the whole list, so it comes last
+_MARGINS = (0.02, 0.05, 0.08, 0.11, 0.15, 0.2, 0.3, 0.5)  # and 0, the whole list, last in a table
+_WHOLE_LIST = 0.99  # of its reads
 _ENOUGH = 0.999
 
-#: Runs the calibration queries: (k, search_list, stop_margin) to (labels found (nq, k), mean reads per query).
-SearchAt = Callable[[int, int, float], tuple[NDArray[np.int64], float]]
+#: Runs the calibration queries: (k, search_list, stop_margin) to (distances found (nq, k), mean reads per query).
+SearchAt = Callable[[int, int, float], tuple[NDArray[np.float32], float]]
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -63,13 +63,13 @@ class CalibrationQueries:
             vectors=np.ascontiguousarray(vectors), source="held-out base vectors", excluded=rows.astype(np.int64)
         )
 
-    def exact_neighbors(
+    def exact_distances(
         self, base: NDArray[Any], metric: str, threads: int, monitor: _core.WorkMonitor
-    ) -> NDArray[np.int64]:
-        """Rows of the exact nearest neighbours, (nq, up to 100)."""
+    ) -> NDArray[np.float32]:
+        """Distances of the exact nearest neighbours, nearest first, (nq, up to 100)."""
         k = min(max(_KS), len(base) - 1)
-        ids, _ = _core.exact_search(base, metric, self.vectors, k, self.excluded, threads, monitor)
-        return np.asarray(ids)
+        _, distances = _core.exact_search(base, metric, self.vectors, k, self.excluded, threads, monitor)
+        return np.asarray(distances)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,14 +82,28 @@ class ChosenSearch:
     note: str | None = None
 
 
+def recall_by_distance(found: NDArray[np.float32], exact: NDArray[np.float32], k: int) -> float:
+    """Mean share of the first k found that are no farther than the exact k-th neighbour.
+
+    Unlike `tiervec.recall` it takes a vector for another one at the same distance: data with duplicates would else be
+    calibrated as if they were errors.
+
+    Example:
+        >>> exact = np.array([[1, 2, 2]], np.float32)
+        >>> recall_by_distance(np.array([[1, 3]], np.float32), exact, 2)
+        0.5
+    """
+    return float((found[:, :k] <= exact[:, k - 1 : k]).mean())
+
+
 def calibrate(
-    search: SearchAt, expected: NDArray[np.int64], source: str, progress: BuildProgress | None
+    search: SearchAt, expected: NDArray[np.float32], source: str, progress: BuildProgress | None
 ) -> dict[str, Any]:
     """Measures the grid.
 
     Args:
         search: Runs the queries.
-        expected: Labels of the exact neighbours, nearest first, (nq, depth).
+        expected: Distances of the exact neighbours, nearest first, (nq, depth).
         source: What kind of queries these are; stored.
         progress: Progress callback or None.
 
@@ -111,24 +125,33 @@ def calibrate(
 
 
 def _measure_list(
-    search: SearchAt, expected: NDArray[np.int64], k: int, search_list: int, table: list[dict[str, float]]
+    search: SearchAt, expected: NDArray[np.float32], k: int, search_list: int, table: list[dict[str, float]]
 ) -> float:
-    """Adds the rows of one list length; the recall of its last row."""
-    reached = 0.0
+    """Adds the rows of one list length; the recall of its last row, which is of the whole list."""
+    whole, whole_reads = _measure(search, expected, k, search_list, 0.0)
     for margin in _MARGINS:
-        labels, reads = search(k, search_list, margin)
-        reached = recall(labels, expected, k)
-        table.append(
-            {"search_list": search_list, "stop_margin": margin, "recall": round(reached, 5), "reads": round(reads, 3)}
-        )
-    return reached
+        found, reads = _measure(search, expected, k, search_list, margin)
+        if reads >= whole_reads * _WHOLE_LIST:  # the list ends the search before the margin does
+            break
+        table.append(found)
+    table.append(whole)
+    return whole["recall"]
+
+
+def _measure(
+    search: SearchAt, expected: NDArray[np.float32], k: int, search_list: int, margin: float
+) -> tuple[dict[str, float], float]:
+    distances, reads = search(k, search_list, margin)
+    reached = round(recall_by_distance(distances, expected, k), 5)
+    row = {"search_list": search_list, "stop_margin": margin, "recall": reached, "reads": round(reads, 3)}
+    return row, reads
 
 
 def choose(calibration: Mapping[str, Any] | None, k: int, target_recall: float, vectors: int) -> ChosenSearch:
     """The parameters with the fewest reads that reached `target_recall` in calibration.
 
-    A k between the calibrated ones uses the table of the next larger. Beyond the largest, or above what was reached,
-    the most thorough parameters are taken and the note says so.
+    A k between two calibrated ones takes the longer list and the wider margin of the two. Beyond the largest, or above
+    what was reached, the most thorough parameters are taken and the note says so.
 
     Raises:
         InvalidArgumentError: A target outside (0, 1], or an index without calibration.
@@ -140,25 +163,43 @@ def choose(calibration: Mapping[str, Any] | None, k: int, target_recall: float, 
             return ChosenSearch(search_list=max(vectors, k), stop_margin=0.0, recall=1.0)
         raise InvalidArgumentError("target_recall needs a calibrated index, and this one has none; give search_list")
     tables = {int(key): rows for key, rows in calibration["tables"].items()}
-    table = tables[min((depth for depth in tables if depth >= k), default=max(tables))]
-    reaching = [
-        found
-        for search_list in sorted({row["search_list"] for row in table})
-        if (found := _reach([row for row in table if row["search_list"] == search_list], target_recall)) is not None
-    ]
-    if not reaching or k > max(tables):
-        best = max(table, key=lambda row: (row["recall"], -row["reads"]))
-        search_list = max(int(best["search_list"]), 4 * k)
-        note = f"calibration reached recall {best['recall']:.3f} for k={max(d for d in tables)}"
+    deepest = max(tables)
+    around = {
+        max((depth for depth in tables if depth <= k), default=min(tables)),
+        min((depth for depth in tables if depth >= k), default=deepest),
+    }
+    found = [_cheapest(tables[depth], target_recall) for depth in sorted(around)]
+    if k > deepest or None in found:
+        best = max((row["recall"] for row in tables[max(around)]), default=0.0)
+        search_list = max(int(max(row["search_list"] for row in tables[max(around)])), 4 * k)
         return ChosenSearch(
             search_list=search_list,
             stop_margin=0.0,
-            recall=best["recall"],
-            note=f"target_recall={target_recall} with k={k} is beyond the calibration ({note}); "
-            f"search_list={search_list} was used",
+            recall=best,
+            note=f"target_recall={target_recall} with k={k} is beyond the calibration, which reached {best:.3f} with "
+            f"k={max(around)}; search_list={search_list} was used",
         )
-    _, chosen = min(reaching, key=lambda pair: pair[0])
-    return chosen
+    return _most_thorough([chosen for chosen in found if chosen is not None])
+
+
+def _cheapest(table: Sequence[Mapping[str, float]], target: float) -> ChosenSearch | None:
+    """The parameters with the fewest reads that reach the target; None if none do."""
+    reaching = [
+        reached
+        for search_list in sorted({row["search_list"] for row in table})
+        if (reached := _reach([row for row in table if row["search_list"] == search_list], target)) is not None
+    ]
+    return min(reaching, key=lambda pair: pair[0])[1] if reaching else None
+
+
+def _most_thorough(choices: Sequence[ChosenSearch]) -> ChosenSearch:
+    """What is at least as thorough as each of the choices."""
+    whole_list = any(chosen.stop_margin == 0 for chosen in choices)
+    return ChosenSearch(
+        search_list=max(chosen.search_list for chosen in choices),
+        stop_margin=0.0 if whole_list else max(chosen.stop_margin for chosen in choices),
+        recall=min(chosen.recall for chosen in choices),
+    )
 
 
 def _reach(rows: Sequence[Mapping[str, float]], target: float) -> tuple[float, ChosenSearch] | None:

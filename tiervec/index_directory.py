@@ -102,8 +102,12 @@ class IndexDirectory:
                 return np.empty(0, np.uint8)
             return np.asarray(np.memmap(file, np.uint8, mode="r", shape=(section.bytes,)))
 
-    def read_section(self, name: str) -> npt.NDArray[np.uint8]:
+    def read_section(self, name: str, out: npt.NDArray[np.uint8] | None = None) -> npt.NDArray[np.uint8]:
         """Reads a section into memory and verifies it on the way.
+
+        Args:
+            name: The section.
+            out: Where to put it, of exactly its size; None: new memory.
 
         Returns:
             Its bytes, writeable.
@@ -115,7 +119,7 @@ class IndexDirectory:
         """
         section = self.section(name)
         try:
-            out = np.empty(section.bytes, np.uint8)
+            out = np.empty(section.bytes, np.uint8) if out is None else out
         except MemoryError as error:
             raise ResourceExhaustedError(
                 f"{self.path / section.file} has {section.bytes:,} bytes, more than can be allocated"

@@ -25,7 +25,7 @@ Traversal::Traversal(const GraphFastPart& part, const RecordLocator& locator, bo
       unpacked_(RecordLayout::kMaxDegree + 16) {}
 
 inline void Traversal::prefetch_row(std::uint32_t vertex) const noexcept {
-  const std::uint8_t* row = part_.rows.as<std::uint8_t>() + std::size_t{vertex} * row_bytes_;
+  const std::uint8_t* row = part_.rows + std::size_t{vertex} * row_bytes_;
   __builtin_prefetch(row, 0, 3);
   if (row_bytes_ > 32) {
     const std::size_t reach = std::min<std::size_t>(row_bytes_ - 1, kMostRowLines * 64);
@@ -90,7 +90,7 @@ void Traversal::descend_navigation() noexcept {
   std::uint32_t positions[NavigationSample::kDegree + 16];
   float distances[NavigationSample::kDegree + 16];
   const auto score_positions = [&](std::uint32_t count) {
-    part_.code->distances(code_state_.as<std::byte>(), part_.rows.as<std::uint8_t>(), vertices, count, distances);
+    part_.code->distances(code_state_.as<std::byte>(), part_.rows, vertices, count, distances);
     cost_.code_distances += count;
     return hop_.insert(list_, distances, positions, count);
   };
@@ -191,7 +191,7 @@ void Traversal::note_neighbors(const std::byte* record) noexcept {
 
 void Traversal::score() noexcept {
   if (fresh_count_ == 0) return;
-  part_.code->distances(code_state_.as<std::byte>(), part_.rows.as<std::uint8_t>(), fresh_.data(), fresh_count_,
+  part_.code->distances(code_state_.as<std::byte>(), part_.rows, fresh_.data(), fresh_count_,
                         distances_.data());
   cost_.code_distances += fresh_count_;
   first_open_ = std::min(first_open_, hop_.insert(list_, distances_.data(), fresh_.data(), fresh_count_));

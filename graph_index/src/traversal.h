@@ -4,6 +4,7 @@
 #include <memory>
 #include <vector>
 
+#include <tiervec/core/huge_buffer.h>
 #include <tiervec/core/vector_kernels.h>
 #include <tiervec/graph_index/candidate_list.h>
 #include <tiervec/graph_index/graph_searcher.h>

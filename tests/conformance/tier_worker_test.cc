@@ -3,6 +3,7 @@
 #include <tiervec/rdma/worker.h>
 
 #include <array>
+#include <atomic>
 #include <thread>
 
 #include "conformance/tier_fixture.h"
@@ -44,7 +45,7 @@ Task<void> walk(Worker& worker, std::uint64_t seed, int rounds, Outcome& outcome
 }
 
 Outcome run_walks(TierQueue& queue, std::uint32_t in_flight, int queries, int rounds, Ticks deadline = kNever,
-                  const CancelToken* token = nullptr) {
+                  const CancelToken* token = nullptr, std::atomic<int>* started = nullptr) {
   Outcome outcome;
   Worker worker(queue, in_flight);
   int given = 0;
@@ -52,6 +53,9 @@ Outcome run_walks(TierQueue& queue, std::uint32_t in_flight, int queries, int ro
       [&]() -> Query {
         if (given == queries) {
           return {};
+        }
+        if (started != nullptr) {
+          ++*started;
         }
         return {walk(worker, static_cast<std::uint64_t>(given++), rounds, outcome), deadline};
       },
@@ -71,11 +75,15 @@ TEST_P(TierWorker, Walks) {
 TEST_P(TierWorker, CancelEndsAllOfThem) {
   const auto queue = tier_->open_queue(64);
   CancelToken token;
+  std::atomic<int> started{0};
   std::jthread canceller([&] {
-    std::this_thread::sleep_for(10ms);
+    while (started < 24) {
+      std::this_thread::yield();
+    }
+    std::this_thread::sleep_for(5ms);
     token.cancel();
   });
-  const Outcome outcome = run_walks(*queue, 24, 24, 1'000'000'000, kNever, &token);
+  const Outcome outcome = run_walks(*queue, 24, 24, 1'000'000'000, kNever, &token, &started);
   EXPECT_EQ(outcome.of(ErrorCode::kCancelled), 24U);
 }
 

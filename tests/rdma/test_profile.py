@@ -48,8 +48,8 @@ def test_own_memory_is_not_called_emulated() -> None:
 def test_json_holds_everything() -> None:
     document = json.loads(quick("emulated:rdma-200g", read_sizes=[256]).to_json())
     assert set(document) == {
-        "url", "emulated", "region_bytes", "threads", "reads_in_flight", "runs", "latency_us", "sizes", "knee_bytes", "device",
-        "environment", "notes",
+        "url", "emulated", "region_bytes", "threads", "reads_in_flight", "runs", "latency_us", "sizes", "knee_bytes",
+        "device", "environment", "notes",
     }  # fmt: skip
     assert set(document["latency_us"]) == {"read_bytes", "p50", "p99"}
     assert set(document["sizes"][0]) == {"read_bytes", "reads_per_s", "bytes_per_s", "device_reads_per_s"}

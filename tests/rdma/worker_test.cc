@@ -1,6 +1,7 @@
 #include <tiervec/rdma/worker.h>
 
 #include <algorithm>
+#include <atomic>
 #include <chrono>
 #include <coroutine>
 #include <cstdint>
@@ -229,9 +230,16 @@ TEST(Worker, CancelStopsReadersWaitersAndYielders) {
   Worker worker(queue, 4);
   Trace trace;
   CancelToken token;
-  Source source(100, [&](int id) { return run_until_stopped(worker, trace, id == 3); });
+  std::atomic<int> started{0};
+  Source source(100, [&](int id) {
+    ++started;
+    return run_until_stopped(worker, trace, id == 3);
+  });
   std::jthread canceller([&] {
-    std::this_thread::sleep_for(20ms);
+    while (started < 4) {
+      std::this_thread::yield();
+    }
+    std::this_thread::sleep_for(5ms);
     token.cancel();
   });
   worker.run(source, &token);

@@ -132,6 +132,15 @@ void register_codes(nb::module_& module) {
              nb::sig("def exact_search(data: object, metric: str, queries: object, k: int, exclude: object = None, "
                      "threads: int = 0, monitor: WorkMonitor | None = None) -> tuple[object, object]"),
              "Exact nearest neighbours by comparing everything: (ids int64, distances float32), each (nq, k).");
+  module.def(
+      "huge_bytes",
+      [](std::size_t bytes) {
+        auto* buffer = new HugeBuffer(bytes);
+        const nb::capsule owner(buffer, [](void* p) noexcept { delete static_cast<HugeBuffer*>(p); });
+        return nb::ndarray<nb::numpy, std::uint8_t>(buffer->as<std::uint8_t>(), {bytes}, owner);
+      },
+      nb::arg("bytes"), nb::sig("def huge_bytes(bytes: int) -> object"),
+      "Zeroed uint8 array in memory that is aligned to, and advised to use, huge pages.");
   module.def("simd_level", [] { return std::string(simd_level_name(simd_level())); });
   module.def("detected_simd_level", [] { return std::string(simd_level_name(detected_simd_level())); });
 }

@@ -138,14 +138,13 @@ void init_searcher(GraphSearcher* self, std::shared_ptr<rdma::Tier> tier, std::u
   part.locator = from_bytes<LocatorGroup>(locator, "locator");
   part.navigation.ids = from_bytes<std::uint32_t>(navigation_ids, "navigation_ids");
   part.navigation.adjacency = from_bytes<std::uint32_t>(navigation_edges, "navigation_edges");
+  // `rows` is borrowed; the binding keeps it alive as long as the searcher.
   if (rows.shape(0) != std::size_t{count} * code->row_bytes()) {
     throw Error(ErrorCode::kDataLoss, "section codes has " + std::to_string(rows.shape(0)) + " bytes; " +
                                           std::to_string(count) + " rows of " + std::to_string(code->row_bytes()) +
                                           " were expected");
   }
-  const nb::gil_scoped_release release;
-  part.rows = HugeBuffer(rows.shape(0));
-  std::memcpy(part.rows.as<std::uint8_t>(), rows.data(), rows.shape(0));
+  part.rows = rows.data();
   part.code = std::move(code);
   new (self) GraphSearcher(std::move(tier), std::move(part));
 }
@@ -246,7 +245,7 @@ void register_graph_index(nb::module_& module) {
   nb::class_<GraphSearcher>(module, "GraphSearcher", "Searches a graph whose records lie in a tier.")
       .def("__init__", &init_searcher, nb::arg("tier"), nb::arg("count"), nb::arg("dim"), nb::arg("dtype"),
            nb::arg("metric"), nb::arg("layout"), nb::arg("locator"), nb::arg("navigation_ids"),
-           nb::arg("navigation_edges"), nb::arg("code"), nb::arg("rows"))
+           nb::arg("navigation_edges"), nb::arg("code"), nb::arg("rows").noconvert(), nb::keep_alive<1, 12>())
       .def_prop_ro("fast_bytes", &GraphSearcher::fast_bytes)
       .def("search", &search, nb::arg("queries"), nb::arg("k"), nb::arg("search_list"), nb::arg("beam_width"),
            nb::arg("stop_margin"), nb::arg("pipeline"), nb::arg("threads"), nb::arg("exclude") = nb::none(),

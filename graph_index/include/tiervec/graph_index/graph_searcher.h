@@ -20,7 +20,6 @@
 #include <vector>
 
 #include <tiervec/core/codes/code.h>
-#include <tiervec/core/huge_buffer.h>
 #include <tiervec/graph_index/navigation_sample.h>
 #include <tiervec/graph_index/record_layout.h>
 #include <tiervec/graph_index/record_locator.h>
@@ -59,7 +58,7 @@ struct SearchRequest {
   rdma::Ticks deadline = rdma::kNever;
 };
 
-/// Everything in fast memory that a search needs; owned by the searcher.
+/// Everything in fast memory that a search needs.
 struct GraphFastPart {
   std::uint32_t count = 0;
   Metric metric = Metric::kL2;
@@ -67,7 +66,7 @@ struct GraphFastPart {
   std::vector<LocatorGroup> locator;
   NavigationSample navigation;
   std::shared_ptr<const codes::Code> code;
-  HugeBuffer rows;  // count x code->row_bytes()
+  const std::uint8_t* rows = nullptr;  // borrowed: count x code->row_bytes(), best 64-byte aligned in huge pages
 };
 
 class GraphSearcher {
