@@ -50,6 +50,7 @@ class NativeResult:
     rounds: int
     code_distances: int
     bytes_read: int
+    hot_records: int
 
 
 def make_searcher(tier: _core.Tier, parts: GraphParts) -> _core.GraphSearcher:

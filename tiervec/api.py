@@ -26,7 +26,7 @@ from tiervec.graph_index.build import (
 from tiervec.graph_index.opened import open_graph, search_graph
 from tiervec.graph_index.params import GraphBuildParams, GraphSearchParams
 from tiervec.index_directory import IndexDirectory, Manifest, check_out
-from tiervec.interruptible import BuildProgress
+from tiervec.interruptible import BuildProgress, run_interruptibly
 from tiervec.receipt import Receipt
 from tiervec.sizes import format_size
 from tiervec.vector_files import open_vectors
@@ -205,7 +205,8 @@ def open(  # noqa: A001 - the contract's name
     Args:
         path: The index directory.
         tier: URL of the tier that holds the records: ``dram:``, ``mmap:``, ``emulated:rdma-200g``, ...
-        fast_memory: Bytes of fast memory that the index may take; refused when its codes alone need more.
+        fast_memory: Bytes of fast memory that the index may take. What its codes leave is filled with the records that
+            searches read most; refused when the codes alone need more. None: codes only.
         threads: Worker threads of a search; 0 means all allowed CPUs.
 
     Raises:
@@ -236,6 +237,8 @@ class Index:
             )
         self._threads = _core.resolve_threads(threads)
         searcher, opened = open_graph(directory, tier)
+        if fast_memory is not None:
+            self._info = _with_hot_set(self._info, searcher, fast_memory, self._threads)
         self._searcher: _core.GraphSearcher | None = searcher
         self._tier = opened
         self._device = dict(opened.profile)
@@ -319,6 +322,7 @@ class Index:
             bytes_read=found.bytes_read,
             rounds=found.rounds,
             code_distances=found.code_distances,
+            hot_records=found.hot_records,
             cpu_us=found.cpu_us,
             wall_us=wall_us,
             latency_us=found.latency_us,
@@ -373,6 +377,15 @@ class Index:
         # The list cannot hold more than there is, and must hold k.
         length = max(min(used.search_list, self._info.vectors), min(k, self._info.vectors))
         return dataclasses.replace(used, search_list=length), notes
+
+
+def _with_hot_set(info: IndexInfo, searcher: _core.GraphSearcher, fast_memory: int, threads: int) -> IndexInfo:
+    """Fills what the codes leave of `fast_memory` with hot records, and counts them."""
+    before = searcher.fast_bytes
+    token = _core.CancelToken()
+    run_interruptibly(lambda: searcher.fill_hot_set(fast_memory - info.fast_bytes, threads, token), token.cancel)
+    fast_bytes = info.fast_bytes + searcher.fast_bytes - before
+    return dataclasses.replace(info, fast_bytes=fast_bytes, fast_bytes_per_vector=fast_bytes / info.vectors)
 
 
 def _build_params(params: Mapping[str, Any] | GraphBuildParams | None) -> GraphBuildParams:

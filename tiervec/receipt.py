@@ -32,6 +32,7 @@ class Receipt:
         bytes_read: Bytes asked of the tier by those reads.
         rounds: Dependent round trips; reads issued together count as one.
         code_distances: Distances computed from codes in fast memory.
+        hot_records: Records found in fast memory, so that they were not read from the tier.
         cpu_us: CPU time in microseconds, summed over the workers.
         wall_us: Elapsed time in microseconds, from the first query's start to the last one's end.
         latency_us: Time from start to end of each query in microseconds, float32 of shape (queries,).
@@ -61,6 +62,7 @@ class Receipt:
     cpu_us: float
     wall_us: float
     latency_us: NDArray[np.float32]
+    hot_records: int = 0
     device: Mapping[str, Any] | None = None
     notes: tuple[str, ...] = ()
 
@@ -142,6 +144,7 @@ class Receipt:
             "bytes_read": self.bytes_read,
             "rounds": self.rounds,
             "code_distances": self.code_distances,
+            "hot_records": self.hot_records,
             "cpu_us": self.cpu_us,
             "wall_us": self.wall_us,
             "qps": self.qps,

@@ -4,6 +4,8 @@
 
 #include <algorithm>
 #include <cmath>
+#include <numeric>
+#include <random>
 #include <string>
 #include <thread>
 
@@ -15,6 +17,12 @@ namespace {
 constexpr std::uint32_t kFewestInFlight = 8;    // also hides the latency of this machine's own memory
 constexpr std::uint32_t kMostInFlight = 128;
 constexpr double kWorkPerReadUs = 0.4;          // CPU time that a read is good for, on the fast side
+
+// Of the searches that find out which records are hot.
+constexpr std::uint64_t kFewestSampled = 1000;
+constexpr std::uint64_t kMostSampled = 20'000;
+constexpr std::uint32_t kSampleK = 10;
+constexpr std::uint32_t kSampleList = 32;
 
 double thread_cpu_us() noexcept {
   timespec now{};
@@ -51,7 +59,7 @@ struct GraphSearcher::Context {
         worker(*queue, in_flight) {
     for (std::uint32_t i = 0; i < in_flight; ++i) {
       traversals.push_back(
-          std::make_unique<Traversal>(searcher.part_, searcher.locator_, searcher.verify_records_));
+          std::make_unique<Traversal>(searcher.part_, searcher.locator_, searcher.hot_, searcher.verify_records_));
       idle.push_back(traversals.back().get());
     }
   }
@@ -65,6 +73,14 @@ struct GraphSearcher::Context {
 
 namespace {
 
+void count_expansions(const SearchRequest& request, const Traversal& traversal) noexcept {
+  if (request.expansions != nullptr) [[unlikely]] {
+    for (const std::uint32_t vertex : traversal.round()) {
+      request.expansions[vertex].fetch_add(1, std::memory_order_relaxed);
+    }
+  }
+}
+
 template <class Context>
 rdma::Task<void> run_query(Context& context, const SearchRequest& request, std::uint32_t index, std::size_t query_bytes,
                            double us_per_tick) {
@@ -76,10 +92,16 @@ rdma::Task<void> run_query(Context& context, const SearchRequest& request, std::
                   parameters);
   ErrorCode error = ErrorCode::kOk;
   while (traversal.choose()) {
-    error = co_await context.worker.read(traversal.batch());
+    const bool reads = traversal.batch().count > 0;  // else every record of the round is hot
+    if (reads) {
+      error = co_await context.worker.read(traversal.batch());
+    }
     if (error == ErrorCode::kOk) {
+      count_expansions(request, traversal);
       error = traversal.absorb();
-      context.worker.release(traversal.batch());
+      if (reads) {
+        context.worker.release(traversal.batch());
+      }
     }
     if (error != ErrorCode::kOk) {
       break;
@@ -147,7 +169,7 @@ GraphSearcher::~GraphSearcher() = default;
 
 std::uint64_t GraphSearcher::fast_bytes() const noexcept {
   return std::uint64_t{part_.count} * part_.code->row_bytes() + part_.code->parameter_bytes() +
-         part_.locator.size() * sizeof(LocatorGroup) + part_.navigation.bytes();
+         part_.locator.size() * sizeof(LocatorGroup) + part_.navigation.bytes() + hot_.bytes();
 }
 
 double GraphSearcher::search(const SearchRequest& request) {
@@ -169,6 +191,98 @@ double GraphSearcher::search(const SearchRequest& request) {
     throw Error(ErrorCode::kCancelled, describe(ErrorCode::kCancelled, tier_->url()));
   }
   return static_cast<double>(cpu_ns.load()) * 1e-3;
+}
+
+std::uint32_t GraphSearcher::fill_hot_set(std::uint64_t budget_bytes, unsigned threads,
+                                          const rdma::CancelToken* cancel) {
+  const std::vector<std::uint32_t> vertices = most_expanded(budget_bytes, threads, cancel);
+  HotSet hot(locator_, vertices);
+  std::vector<std::byte*> places;
+  for (const std::uint32_t vertex : vertices) places.push_back(hot.find(vertex));
+  read_records(vertices, places);
+  hot_ = std::move(hot);
+  return static_cast<std::uint32_t>(vertices.size());
+}
+
+// The vectors of random records stand for queries: they are at hand on every tier and are nobody's test queries.
+std::vector<std::uint32_t> GraphSearcher::most_expanded(std::uint64_t budget_bytes, unsigned threads,
+                                                        const rdma::CancelToken* cancel) {
+  const std::uint64_t records = budget_bytes / HotSet::cost_bytes(part_.layout.record_bytes(0));
+  const auto sampled = static_cast<std::uint32_t>(
+      std::min<std::uint64_t>(part_.count, std::clamp<std::uint64_t>(records / 4, kFewestSampled, kMostSampled)));
+  std::mt19937_64 random(part_.count);
+  std::vector<std::uint32_t> sample(sampled);
+  for (auto& vertex : sample) vertex = static_cast<std::uint32_t>(random() % part_.count);
+  const std::size_t record_bytes = part_.layout.record_bytes(RecordLayout::kMaxDegree) + RecordLayout::kOverread;
+  std::vector<std::byte> copies(sampled * record_bytes);
+  std::vector<std::byte*> places(sampled);
+  for (std::uint32_t i = 0; i < sampled; ++i) places[i] = copies.data() + i * record_bytes;
+  read_records(sample, places);
+
+  const Dtype asked = query_dtype();
+  const std::size_t query_bytes = part_.layout.dim * element_bytes(asked);
+  std::vector<std::byte> queries(sampled * query_bytes);
+  for (std::uint32_t i = 0; i < sampled; ++i) {
+    if (asked == part_.layout.dtype) {
+      std::copy_n(places[i], query_bytes, queries.data() + i * query_bytes);
+    } else {
+      widen(part_.layout.dtype, places[i], part_.layout.dim, reinterpret_cast<float*>(queries.data() + i * query_bytes));
+    }
+  }
+  std::vector<std::int64_t> ids(std::size_t{sampled} * kSampleK);
+  std::vector<float> distances(ids.size());
+  std::vector<QueryCost> costs(sampled);
+  std::vector<std::atomic<std::uint32_t>> expansions(part_.count);
+  SearchRequest request;
+  request.queries = queries.data();
+  request.count = sampled;
+  request.parameters.k = kSampleK;
+  request.parameters.search_list = kSampleList;
+  request.ids = ids.data();
+  request.distances = distances.data();
+  request.costs = costs.data();
+  request.threads = threads;
+  request.cancel = cancel;
+  request.expansions = expansions.data();
+  search(request);
+
+  std::vector<std::uint32_t> order(part_.count);
+  std::iota(order.begin(), order.end(), 0U);
+  std::stable_sort(order.begin(), order.end(), [&](std::uint32_t a, std::uint32_t b) {
+    return expansions[a].load(std::memory_order_relaxed) > expansions[b].load(std::memory_order_relaxed);
+  });
+  std::uint64_t used = 0;
+  std::size_t kept = 0;
+  for (; kept < order.size() && expansions[order[kept]].load(std::memory_order_relaxed) > 0; ++kept) {
+    used += HotSet::cost_bytes(locator_.locate(order[kept]).length);
+    if (used > budget_bytes) break;
+  }
+  order.resize(kept);
+  return order;
+}
+
+// Control path: one queue, whole batches, waits for each.
+void GraphSearcher::read_records(std::span<const std::uint32_t> vertices, std::span<std::byte* const> to) {
+  const auto queue = tier_->open_queue({.max_reads = rdma::ReadBatch::kMaxReads,
+                                        .max_read_bytes = part_.layout.record_bytes(RecordLayout::kMaxDegree)});
+  rdma::ReadBatch batch;
+  for (std::size_t from = 0; from < vertices.size(); from += rdma::ReadBatch::kMaxReads) {
+    batch.count = static_cast<std::uint32_t>(std::min<std::size_t>(rdma::ReadBatch::kMaxReads, vertices.size() - from));
+    for (std::uint32_t i = 0; i < batch.count; ++i) batch.reads[i] = locator_.locate(vertices[from + i]);
+    queue->submit(batch);
+    queue->flush();
+    rdma::ReadBatch* done = nullptr;
+    while (queue->poll({&done, 1}) == 0) {
+    }
+    if (batch.error != ErrorCode::kOk) throw Error(batch.error, describe(batch.error, tier_->url()));
+    for (std::uint32_t i = 0; i < batch.count; ++i) {
+      if (!part_.layout.intact(vertices[from + i], batch.views[i], batch.reads[i].length)) {
+        throw Error(ErrorCode::kDataLoss, describe(ErrorCode::kDataLoss, tier_->url()));
+      }
+      std::copy_n(batch.views[i], batch.reads[i].length, to[from + i]);
+    }
+    queue->release(batch);
+  }
 }
 
 double GraphSearcher::run_worker(Context& context, const SearchRequest& request, std::atomic<std::uint32_t>& next) {

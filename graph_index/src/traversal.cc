@@ -13,9 +13,10 @@ constexpr std::size_t kMostRowLines = 8;            // prefetched of a row
 
 }  // namespace
 
-Traversal::Traversal(const GraphFastPart& part, const RecordLocator& locator, bool verify_records)
+Traversal::Traversal(const GraphFastPart& part, const RecordLocator& locator, const HotSet& hot, bool verify_records)
     : part_(part),
       locator_(locator),
+      hot_(hot),
       kernels_(vector_kernels(part.layout.dtype)),
       hop_(hop_kernels()),
       verify_records_(verify_records),
@@ -119,39 +120,53 @@ void Traversal::descend_navigation() noexcept {
 // Wide rounds pay off once the list holds the neighbourhood of the query; on the way there they read what the next
 // round would have shown to be far (PipeANN, OSDI'25). So the width grows with the rounds.
 std::uint32_t Traversal::width() const noexcept {
-  return std::min(parameters_.beam_width, 1 + cost_.rounds);
+  return std::min(parameters_.beam_width, 1 + cost_.rounds + cost_.hot_records);
 }
 
 bool Traversal::choose() noexcept {
   const std::uint32_t most = width();
   std::uint32_t reads = 0;
+  std::uint32_t hot = 0;
+  std::uint32_t hot_vertices[rdma::ReadBatch::kMaxReads];
   std::uint32_t i = first_open_;
-  for (; i < list_.size && reads < most; ++i) {
+  for (; i < list_.size && reads + hot < most; ++i) {
     if (list_.expanded(i)) continue;
     if (list_.distances[i] > list_.limit) break;
     list_.mark_expanded(i);
     const std::uint32_t vertex = list_.id(i);
-    reading_[reads] = vertex;
+    if (!hot_.empty()) {
+      hot_records_[hot] = hot_.find(vertex);
+      hot_vertices[hot] = vertex;
+      if (hot_records_[hot] != nullptr) {
+        ++hot;
+        continue;
+      }
+    }
+    vertices_[reads] = vertex;
     batch_.reads[reads] = locator_.locate(vertex);
     cost_.bytes += batch_.reads[reads].length;
     ++reads;
   }
+  std::copy_n(hot_vertices, hot, vertices_ + reads);
   first_open_ = i;
   if (i < list_.size) locator_.prefetch(list_.id(i));  // likely the next one, if this round finds nothing nearer
   batch_.count = reads;
+  round_size_ = reads + hot;
   cost_.reads += reads;
+  cost_.hot_records += hot;
   cost_.rounds += reads > 0 ? 1U : 0U;
-  return reads > 0;
+  return round_size_ > 0;
 }
 
 ErrorCode Traversal::absorb() noexcept {
   fresh_count_ = 0;
-  for (std::uint32_t i = 0; i < batch_.count; ++i) {
-    const std::byte* record = batch_.views[i];
-    if (verify_records_ && !part_.layout.intact(reading_[i], record, batch_.reads[i].length)) {
+  for (std::uint32_t i = 0; i < round_size_; ++i) {
+    const bool is_read = i < batch_.count;
+    const std::byte* record = is_read ? batch_.views[i] : hot_records_[i - batch_.count];
+    if (is_read && verify_records_ && !part_.layout.intact(vertices_[i], record, batch_.reads[i].length)) {
       return ErrorCode::kDataLoss;
     }
-    results_.add(exact_distance(record), static_cast<std::int64_t>(part_.layout.label(reading_[i], record)));
+    results_.add(exact_distance(record), static_cast<std::int64_t>(part_.layout.label(vertices_[i], record)));
     note_neighbors(record);
   }
   if (parameters_.stop_margin > 0) {

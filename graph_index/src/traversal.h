@@ -18,21 +18,24 @@ namespace tiervec::graph_index {
 /// a steady state allocates nothing.
 class Traversal {
  public:
-  Traversal(const GraphFastPart& part, const RecordLocator& locator, bool verify_records);
+  Traversal(const GraphFastPart& part, const RecordLocator& locator, const HotSet& hot, bool verify_records);
 
   /// Makes room for these parameters.
   void reserve(const SearchParameters& parameters);
 
   void start(const std::byte* query, std::int64_t exclude, const SearchParameters& parameters);
-  /// Puts the next round's reads into batch(). False: the search has converged.
+  /// Chooses the next round's vertices: the reads go into batch(), which stays empty when all records are hot. False:
+  /// the search has converged.
   [[nodiscard]] bool choose() noexcept;
-  /// Takes the records of a completed batch.
+  /// Takes the records of the round; batch() has completed or is empty.
   [[nodiscard]] ErrorCode absorb() noexcept;
   void score() noexcept;
   void finish(std::int64_t* ids, float* distances) const noexcept;
 
   [[nodiscard]] rdma::ReadBatch& batch() noexcept { return batch_; }
   [[nodiscard]] const QueryCost& cost() const noexcept { return cost_; }
+  /// The vertices of the round, those that are read first.
+  [[nodiscard]] std::span<const std::uint32_t> round() const noexcept { return {vertices_, round_size_}; }
 
  private:
   void descend_navigation() noexcept;
@@ -44,6 +47,7 @@ class Traversal {
 
   const GraphFastPart& part_;
   const RecordLocator& locator_;
+  const HotSet& hot_;
   const VectorKernels& kernels_;
   const HopKernels& hop_;
   const bool verify_records_;
@@ -64,7 +68,10 @@ class Traversal {
   std::uint32_t fresh_count_ = 0;
   std::vector<float> distances_;
   std::uint32_t first_open_ = 0;  // no candidate before it is unexpanded
-  std::uint32_t reading_[rdma::ReadBatch::kMaxReads] = {};
+  // The round: vertices that are read, as in batch_, then the hot ones with their records.
+  std::uint32_t vertices_[rdma::ReadBatch::kMaxReads] = {};
+  const std::byte* hot_records_[rdma::ReadBatch::kMaxReads] = {};
+  std::uint32_t round_size_ = 0;
   rdma::ReadBatch batch_;
   QueryCost cost_;
 };

@@ -190,12 +190,14 @@ nb::dict search(GraphSearcher& searcher, const Matrix& queries, std::uint32_t k,
   std::uint64_t rounds = 0;
   std::uint64_t code_distances = 0;
   std::uint64_t bytes = 0;
+  std::uint64_t hot_records = 0;
   std::vector<float> latency(count);
   for (std::size_t i = 0; i < count; ++i) {
     reads += costs[i].reads;
     rounds += costs[i].rounds;
     code_distances += costs[i].code_distances;
     bytes += costs[i].bytes;
+    hot_records += costs[i].hot_records;
     latency[i] = costs[i].latency_us;
   }
   nb::dict result;
@@ -207,6 +209,7 @@ nb::dict search(GraphSearcher& searcher, const Matrix& queries, std::uint32_t k,
   result["rounds"] = rounds;
   result["code_distances"] = code_distances;
   result["bytes_read"] = bytes;
+  result["hot_records"] = hot_records;
   return result;
 }
 
@@ -247,6 +250,14 @@ void register_graph_index(nb::module_& module) {
            nb::arg("metric"), nb::arg("layout"), nb::arg("locator"), nb::arg("navigation_ids"),
            nb::arg("navigation_edges"), nb::arg("code"), nb::arg("rows").noconvert(), nb::keep_alive<1, 12>())
       .def_prop_ro("fast_bytes", &GraphSearcher::fast_bytes)
+      .def(
+          "fill_hot_set",
+          [](GraphSearcher& searcher, std::uint64_t budget_bytes, unsigned threads, const rdma::CancelToken* cancel) {
+            const nb::gil_scoped_release release;
+            return searcher.fill_hot_set(budget_bytes, resolve_threads(threads), cancel);
+          },
+          nb::arg("budget_bytes"), nb::arg("threads") = 0, nb::arg("cancel") = nb::none(),
+          "Keeps the most read records in fast memory, within a budget; returns how many. Before any other search.")
       .def("search", &search, nb::arg("queries"), nb::arg("k"), nb::arg("search_list"), nb::arg("beam_width"),
            nb::arg("stop_margin"), nb::arg("pipeline"), nb::arg("threads"), nb::arg("exclude") = nb::none(),
            nb::arg("cancel") = nb::none(), nb::arg("timeout_s") = nb::none());

@@ -20,6 +20,7 @@
 #include <vector>
 
 #include <tiervec/core/codes/code.h>
+#include <tiervec/graph_index/hot_set.h>
 #include <tiervec/graph_index/navigation_sample.h>
 #include <tiervec/graph_index/record_layout.h>
 #include <tiervec/graph_index/record_locator.h>
@@ -42,6 +43,7 @@ struct QueryCost {
   std::uint32_t reads = 0;
   std::uint32_t rounds = 0;
   std::uint32_t code_distances = 0;
+  std::uint32_t hot_records = 0;  // found in the hot set instead of being read
   std::uint64_t bytes = 0;
 };
 
@@ -53,6 +55,7 @@ struct SearchRequest {
   std::int64_t* ids = nullptr;            // count x k
   float* distances = nullptr;             // count x k
   QueryCost* costs = nullptr;             // count
+  std::atomic<std::uint32_t>* expansions = nullptr;  // per vertex: how often it was expanded; null: not counted
   unsigned threads = 1;
   const rdma::CancelToken* cancel = nullptr;
   rdma::Ticks deadline = rdma::kNever;
@@ -79,6 +82,10 @@ class GraphSearcher {
   /// query's error after everything in flight has come back. Thread-safe.
   double search(const SearchRequest& request);
 
+  /// Fills the hot set within `budget_bytes`: reads some records, searches for their vectors, and keeps the records
+  /// that these searches expanded most. Before any other search. Returns how many records are hot.
+  std::uint32_t fill_hot_set(std::uint64_t budget_bytes, unsigned threads, const rdma::CancelToken* cancel);
+
   [[nodiscard]] std::uint64_t fast_bytes() const noexcept;
   [[nodiscard]] std::uint32_t dim() const noexcept { return part_.layout.dim; }
   [[nodiscard]] Dtype query_dtype() const noexcept { return tiervec::query_dtype(part_.layout.dtype); }
@@ -87,12 +94,16 @@ class GraphSearcher {
   struct Context;
   class ContextLease;
 
+  void read_records(std::span<const std::uint32_t> vertices, std::span<std::byte* const> to);
+  std::vector<std::uint32_t> most_expanded(std::uint64_t budget_bytes, unsigned threads,
+                                           const rdma::CancelToken* cancel);
   double run_worker(Context& context, const SearchRequest& request, std::atomic<std::uint32_t>& next);
 
   std::shared_ptr<rdma::Tier> tier_;
   GraphFastPart part_;
   RecordLocator locator_;
   bool verify_records_;
+  HotSet hot_;
   std::mutex contexts_mutex_;
   std::vector<std::unique_ptr<Context>> idle_contexts_;
 };
