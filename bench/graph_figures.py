@@ -2,8 +2,8 @@
 
     python -m tiervec.bench.graph_figures --base base.u8bin --queries query.u8bin --ground-truth gt100.bin --work DIR
 
-Builds what DIR does not hold yet (hnswlib M=16 efConstruction=200; graph indexes with 4 and 2 bits of code per dimension),
-finds for each system the setting with the most queries per second at the target recall, then measures all of them in
+Builds what DIR does not hold yet: hnswlib with M=16 and efConstruction=200, graph indexes with 4 and 2 bits of code.
+Finds for each system the setting with the most queries per second at the target recall, then measures all of them in
 interleaved rounds. Every figure is printed with its spread, and as JSON with --json. Figures of `emulated:` tiers are
 emulated: the device's time is modelled, the CPU's is real.
 """
@@ -247,7 +247,10 @@ def run(arguments: argparse.Namespace) -> dict[str, Any]:
             emulated = Graph(tiervec.open(path, tier=_EMULATED, threads=workload.threads), workload, **graph.params)
             systems["emulated"] = emulated.qps
             systems["emulated pipeline=off"] = Graph(
-                emulated.index, Workload(workload.queries[:1000], workload.truth[:1000], 0, 1), **graph.params, pipeline=False
+                emulated.index,
+                Workload(workload.queries[:1000], workload.truth[:1000], 0, 1),
+                **graph.params,
+                pipeline=False,
             ).qps
             systems["emulated one thread"] = Graph(
                 tiervec.open(path, tier=_EMULATED, threads=1), workload, **graph.params
@@ -287,7 +290,9 @@ def print_figures(result: dict[str, Any]) -> None:
     one = result["one_at_a_time"]
     for name in ("wide", "narrow"):
         print(f"one at a time, {name}: " + ", ".join(f"{key} {_short(value)}" for key, value in one[name].items()))
-    print(f"one at a time, p50 wide / narrow: {one['ratio']:.2f}; wide {one['p50_us_wide']['median']:.0f} us (emulated)")
+    print(
+        f"one at a time, p50 wide / narrow: {one['ratio']:.2f}; wide {one['p50_us_wide']['median']:.0f} us (emulated)"
+    )
     print(f"open on mmap: {result['open_mmap_s']:.3f} s")
     target = result["target_recall"]
     print(f"target_recall={target['target']}: measured {target['measured']:.4f} with {target['params']}")

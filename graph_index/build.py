@@ -95,25 +95,10 @@ def write_graph_index(build: GraphBuild, out: Path) -> None:
         rows = _encode(build, code)
         writer.write_section("code", code.to_bytes(), placement="fast")
         writer.write_section("code_rows", rows, placement="fast")
-        builder = _core.GraphBuilder(vectors, build.metric, build.threads)
-        run_monitored(
-            "linking",
-            lambda monitor: builder.link(params.graph_degree, params.build_list, params.alpha, build.seed, monitor),
-            build.progress,
-        )
         records_path = writer.section_path("records")
-        written = run_monitored(
-            "writing records",
-            lambda monitor: builder.write_records(str(records_path), build.labels, monitor),
-            build.progress,
-        )
+        written, ids, edges = _link(build, records_path)
         writer.finish_section("records", placement="tier")
         writer.write_section("locator", written["locator"], placement="fast")
-        size = max(count // _NAVIGATION_SHARE, min(count, _LEAST_NAVIGATION))
-        ids, edges = run_monitored(
-            "navigation sample", lambda monitor: builder.navigation(size, build.seed, monitor), build.progress
-        )
-        del builder  # the graph: the records take its place
         writer.write_section("navigation_ids", ids, placement="fast")
         writer.write_section("navigation_edges", edges, placement="fast")
         parts = GraphParts(
@@ -142,6 +127,27 @@ def write_graph_index(build: GraphBuild, out: Path) -> None:
                 details=_details(written, code),
             )
         )
+
+
+def _link(build: GraphBuild, records_path: Path) -> tuple[dict[str, Any], NDArray[np.uint32], NDArray[np.uint32]]:
+    """Builds the graph, writes its records and samples it. The graph's memory is free again when this returns."""
+    params, count = build.params, len(build.vectors)
+    builder = _core.GraphBuilder(build.vectors, build.metric, build.threads)
+    run_monitored(
+        "linking",
+        lambda monitor: builder.link(params.graph_degree, params.build_list, params.alpha, build.seed, monitor),
+        build.progress,
+    )
+    written = run_monitored(
+        "writing records",
+        lambda monitor: builder.write_records(str(records_path), build.labels, monitor),
+        build.progress,
+    )
+    size = max(count // _NAVIGATION_SHARE, min(count, _LEAST_NAVIGATION))
+    ids, edges = run_monitored(
+        "navigation sample", lambda monitor: builder.navigation(size, build.seed, monitor), build.progress
+    )
+    return written, ids, edges
 
 
 def _details(written: Mapping[str, Any], code: TrainedCode) -> dict[str, Any]:
@@ -197,9 +203,7 @@ def _calibrate(build: GraphBuild, parts: GraphParts, records_path: Path) -> dict
 
     def search(k: int, search_list: int, stop_margin: float) -> tuple[NDArray[np.float32], float]:
         params = GraphSearchParams(search_list=search_list, stop_margin=stop_margin)
-        found = search_graph(
-            searcher, queries.vectors, k, params, threads=build.threads, exclude=queries.excluded
-        )
+        found = search_graph(searcher, queries.vectors, k, params, threads=build.threads, exclude=queries.excluded)
         return found.distances, found.reads / len(queries.vectors)
 
     return calibrate(search, expected, queries.source, build.progress)

@@ -1,8 +1,181 @@
 """Native part of TierVec; use the tiervec package instead."""
 
+from typing import Annotated, Any
+
+import numpy
+import numpy.typing
+from numpy.typing import NDArray
 
 
 def build_info() -> dict[str, object]:
     """
     How this extension was built: version, compiler, build_type, architecture, features.
     """
+
+class Tier:
+    """A region of bytes on a tier; made by open_tier."""
+
+    @property
+    def url(self) -> str:
+        """The URL it was opened by."""
+
+    @property
+    def size_bytes(self) -> int:
+        """Bytes of the region."""
+
+    @property
+    def emulated(self) -> bool:
+        """
+        True when a model of a device answers: every figure from it is an emulated one.
+        """
+
+    @property
+    def verified_at_open(self) -> bool:
+        """True when the bytes cannot change under a reader any more."""
+
+    @property
+    def profile(self) -> dict[str, object]:
+        """
+        What the device can do: latency_us, reads_per_s, bytes_per_s, block_bytes, knee_bytes, emulated, source (nominal, published, given, measured), service (list of (bytes, ns a read occupies it)).
+        """
+
+    def device_bound_qps(self, reads_per_query: float, bytes_per_query: float) -> float:
+        """
+        Queries/s at which the device is busy all the time; inf when a query reads nothing.
+        """
+
+    def fraction_of_limit(self, qps: float, reads_per_query: float, bytes_per_query: float) -> float:
+        """Share of the device's time that such queries take."""
+
+    @property
+    def reads_in_flight(self) -> int:
+        """Reads that keep the device busy: reads/s times latency."""
+
+    def service_ns(self, read_bytes: float) -> float:
+        """
+        Nanoseconds that a read of this size occupies the device, by its profile.
+        """
+
+    def measure_latency_ns(self, read_bytes: int, reads: int, seed: int) -> numpy.typing.NDArray[numpy.float64]:
+        """Times of single reads in nanoseconds, ascending."""
+
+    def measure_reads_per_s(self, read_bytes: int, threads: int, reads_in_flight: int, seconds: float, seed: int) -> float:
+        """Reads/s of all threads together, `reads_in_flight` for each thread."""
+
+def open_tier(url: str, path: str) -> Tier:
+    """Opens the bytes of the file `path` on a tier."""
+
+def check_tier_url(url: str) -> dict[str, str]:
+    """
+    Splits a tier URL into url, scheme and rest, or raises; touches no file.
+    """
+
+def tier_schemes() -> list[dict[str, str]]:
+    """The schemes this build knows: name, form, summary."""
+
+def available_memory_bytes() -> int:
+    """
+    Bytes this process can still use without swapping, by the kernel's estimate and its control group.
+    """
+
+def emulated_profiles() -> list[dict[str, object]]:
+    """
+    The published devices that emulated: knows: name, summary and the keys of Tier.profile.
+    """
+
+class WorkMonitor:
+    """Watches and cancels native work from another thread."""
+
+    def __init__(self) -> None: ...
+
+    def cancel(self) -> None: ...
+
+    @property
+    def done(self) -> int: ...
+
+    @property
+    def total(self) -> int: ...
+
+class Code:
+    """A trained code: what stays of a vector in fast memory."""
+
+    @property
+    def dim(self) -> int: ...
+
+    @property
+    def row_bytes(self) -> int: ...
+
+    @property
+    def parameter_bytes(self) -> int: ...
+
+    def encode(self, data: numpy.typing.NDArray[numpy.generic], rows: numpy.typing.NDArray[numpy.uint8], threads: int = 1, monitor: WorkMonitor | None = None) -> None:
+        """Encodes vectors (n, dim) into rows (n, row_bytes) of uint8."""
+
+    def distances(self, query: numpy.typing.NDArray[numpy.float32], rows: numpy.typing.NDArray[numpy.uint8]) -> numpy.typing.NDArray[numpy.float32]:
+        """
+        Estimated distances of one float32 query (dim,) to rows (n, row_bytes).
+        """
+
+def dot_code(metric: str, center: Annotated[NDArray[numpy.float32], dict(shape=(None,), order='C', device='cpu', writable=False)], rotation: Annotated[NDArray[numpy.float32], dict(shape=(None,), order='C', device='cpu', writable=False)] | None, widths: Annotated[NDArray[numpy.uint8], dict(shape=(None,), order='C', device='cpu', writable=False)], steps: Annotated[NDArray[numpy.float32], dict(shape=(None,), order='C', device='cpu', writable=False)], row_bytes: int, addend_scale: float, unbiased: bool) -> Code: ...
+
+def pq_code(metric: str, dim: int, parts: int, centroids: Annotated[NDArray[numpy.float32], dict(shape=(None,), order='C', device='cpu', writable=False)]) -> Code: ...
+
+def exact_search(data: numpy.typing.NDArray[numpy.generic], metric: str, queries: numpy.typing.NDArray[numpy.generic], k: int, exclude: numpy.typing.NDArray[numpy.int64] | None = None, threads: int = 0, monitor: WorkMonitor | None = None) -> tuple[numpy.typing.NDArray[numpy.int64], numpy.typing.NDArray[numpy.float32]]:
+    """
+    Exact nearest neighbours by comparing everything: (ids int64, distances float32), each (nq, k).
+    """
+
+def huge_bytes(bytes: int) -> numpy.typing.NDArray[numpy.uint8]:
+    """
+    Zeroed uint8 array in memory that is aligned to, and advised to use, huge pages.
+    """
+
+def simd_level() -> str: ...
+
+def detected_simd_level() -> str: ...
+
+class CancelToken:
+    """Stops searches that run with it, from any thread."""
+
+    def __init__(self) -> None: ...
+
+    def cancel(self) -> None: ...
+
+    @property
+    def cancelled(self) -> bool: ...
+
+class GraphBuilder:
+    """Builds a Vamana graph over vectors (n, dim) and writes its records."""
+
+    def __init__(self, data: numpy.typing.NDArray[numpy.generic], metric: str, threads: int = 0) -> None: ...
+
+    def link(self, graph_degree: int, build_list: int, alpha: float, seed: int = 0, monitor: WorkMonitor | None = None) -> None: ...
+
+    def write_records(self, path: str, labels: numpy.typing.NDArray[numpy.int64] | None = None, monitor: WorkMonitor | None = None) -> dict[str, Any]: ...
+
+    def navigation(self, size: int, seed: int = 0, monitor: WorkMonitor | None = None) -> tuple[numpy.typing.NDArray[numpy.uint32], numpy.typing.NDArray[numpy.uint32]]: ...
+
+    def adjacency(self) -> numpy.typing.NDArray[numpy.int64]:
+        """
+        Out-neighbours (n, widest) int64, padded with -1; for tests and analysis.
+        """
+
+def vamana_memory_bytes(count: int, graph_degree: int, build_list: int, threads: int = 0) -> int: ...
+
+def resolve_threads(threads: int) -> int:
+    """0 becomes the number of CPUs allowed here."""
+
+class GraphSearcher:
+    """Searches a graph whose records lie in a tier."""
+
+    def __init__(self, tier: Tier, count: int, dim: int, dtype: str, metric: str, layout: dict[str, int], locator: numpy.typing.NDArray[numpy.uint8], navigation_ids: numpy.typing.NDArray[numpy.uint8], navigation_edges: numpy.typing.NDArray[numpy.uint8], code: Code, rows: numpy.typing.NDArray[numpy.uint8]) -> None: ...
+
+    @property
+    def fast_bytes(self) -> int: ...
+
+    def fill_hot_set(self, budget_bytes: int, threads: int = 0, cancel: CancelToken | None = None) -> int:
+        """
+        Keeps the most read records in fast memory, within a budget; returns how many. Before any other search.
+        """
+
+    def search(self, queries: numpy.typing.NDArray[numpy.generic], k: int, search_list: int, beam_width: int, stop_margin: float, pipeline: bool, threads: int, exclude: numpy.typing.NDArray[numpy.int64] | None = None, cancel: CancelToken | None = None, timeout_s: float | None = None) -> dict[str, Any]: ...

@@ -272,7 +272,7 @@ class Index:
         *,
         target_recall: float | None = None,
         params: Mapping[str, Any] | GraphSearchParams | None = None,
-        filter: Any = None,  # noqa: A002 - the contract's name
+        filter: Any = None,
         timeout_s: float | None = None,
     ) -> SearchResult:
         """Finds the nearest neighbours of each query.
@@ -365,9 +365,9 @@ class Index:
         self, k: int, target_recall: float | None, params: Mapping[str, Any] | GraphSearchParams | None
     ) -> tuple[GraphSearchParams, tuple[str, ...]]:
         given = params if isinstance(params, GraphSearchParams) else _search_params(params or {})
-        if target_recall is None:
-            used, notes = given, ()
-        else:
+        notes: tuple[str, ...] = ()
+        used = given
+        if target_recall is not None:
             fixed = [key for key in ("search_list", "stop_margin") if isinstance(params, Mapping) and key in params]
             if fixed:
                 raise InvalidArgumentError(f"target_recall chooses {fixed[0]} itself; give one of the two")

@@ -20,7 +20,7 @@ from tiervec.interruptible import BuildProgress
 
 __all__ = ["CalibrationQueries", "ChosenSearch", "calibrate", "choose"]
 
-_QUERIES = 1000
+_QUERIES = 500
 _LEAST_BASE = 50  # fewer vectors are searched whole anyway
 _KS = (1, 10, 100)
 _LISTS = (10, 16, 24, 32, 48, 64, 96, 128, 192, 256, 384)
@@ -48,7 +48,7 @@ class CalibrationQueries:
 
     @classmethod
     def given(cls, vectors: NDArray[Any]) -> CalibrationQueries:
-        """Queries that the user gave; at most the first thousand are used."""
+        """Queries that the user gave; at most the first 500 are used."""
         return cls(vectors=np.ascontiguousarray(vectors[:_QUERIES]), source="given")
 
     @classmethod
@@ -214,7 +214,6 @@ def _reach(rows: Sequence[Mapping[str, float]], target: float) -> tuple[float, C
             share = (target - below["recall"]) / (row["recall"] - below["recall"])
             margin = below["stop_margin"] + share * (margin - below["stop_margin"])
             reads = below["reads"] + share * (reads - below["reads"])
-        return reads, ChosenSearch(
-            search_list=int(row["search_list"]), stop_margin=round(margin, 5), recall=target if below is not None else row["recall"]
-        )
+        reached = row["recall"] if below is None else target
+        return reads, ChosenSearch(search_list=int(row["search_list"]), stop_margin=round(margin, 5), recall=reached)
     return None

@@ -9,6 +9,8 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
+from tiervec.installed_version import installed_version
+
 __all__ = ["environment"]
 
 _MEMINFO = Path("/proc/meminfo")
@@ -33,8 +35,6 @@ def environment() -> dict[str, Any]:
 
 @functools.cache
 def _environment() -> dict[str, Any]:
-    from tiervec import __version__
-
     return {
         "cpu": _cpu_model(),
         "cores": os.cpu_count(),
@@ -44,7 +44,7 @@ def _environment() -> dict[str, Any]:
         "os": _os_name(),
         "kernel": platform.release(),
         "python": platform.python_version(),
-        "tiervec": __version__,
+        "tiervec": installed_version(),
         "commit": _commit(Path(__file__).resolve().parent),
     }
 

@@ -12,7 +12,6 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import fcntl
-import importlib.metadata
 import logging
 import os
 import re
@@ -45,6 +44,7 @@ from tiervec.index_manifest import (
     check_section_names,
     serialize_manifest,
 )
+from tiervec.installed_version import installed_version
 
 __all__ = ["IndexDirectoryWriter", "check_out"]
 
@@ -184,7 +184,7 @@ class IndexDirectoryWriter:
             InvalidArgumentError: The description does not fit into JSON.
         """
         values = {entry.name: getattr(description, entry.name) for entry in dataclasses.fields(IndexDescription)}
-        manifest = Manifest(**values, sections=tuple(self._sections.values()), created_by=_version())
+        manifest = Manifest(**values, sections=tuple(self._sections.values()), created_by=installed_version())
         temporary = self._directory
         with self._storage_errors():
             with open(temporary / MANIFEST_NAME, "xb") as file:
@@ -267,10 +267,3 @@ def _is_locked(directory: Path) -> bool:
     finally:
         os.close(descriptor)
     return False
-
-
-def _version() -> str:
-    try:
-        return importlib.metadata.version("tiervec")
-    except importlib.metadata.PackageNotFoundError:
-        return "unknown"

@@ -30,23 +30,25 @@ def run_interruptibly(call: Callable[[], T], cancel: Callable[[], None], watch: 
     """
     outcome: list[T] = []
     failure: list[BaseException] = []
+    # Not Thread.join: a signal handler that raises inside join(timeout) makes CPython 3.11 take the thread for ended.
+    done = threading.Event()
 
     def work() -> None:
         try:
             outcome.append(call())
         except BaseException as error:
             failure.append(error)
+        finally:
+            done.set()
 
-    worker = threading.Thread(target=work, name="tiervec-native", daemon=True)
-    worker.start()
+    threading.Thread(target=work, name="tiervec-native", daemon=True).start()
     try:
-        while worker.is_alive():
-            worker.join(_POLL_S)
+        while not done.wait(_POLL_S):
             if watch is not None:
                 watch()
     except BaseException:
         cancel()
-        worker.join()
+        done.wait()
         raise
     if failure:
         raise failure[0]

@@ -1,8 +1,11 @@
 #include <tiervec/rdma/measure.h>
 
 #include <algorithm>
+#include <barrier>
 #include <exception>
 #include <memory>
+#include <numeric>
+#include <optional>
 #include <thread>
 
 #include <tiervec/rdma/tick_clock.h>
@@ -63,16 +66,14 @@ class ReadLoop {
         batches_(std::max(1U, request.reads_in_flight / batch_reads_)),
         queue_(tier.open_queue(static_cast<std::uint32_t>(batches_.size()) * batch_reads_)) {}
 
-  /// Runs for `seconds`; returns reads/s.
-  double run(double seconds) {
-    const auto length = static_cast<Ticks>(seconds * 1e9 * TickClock::ticks_per_ns());
-    const Ticks start = TickClock::now();
+  /// Runs from `start`, which is about now, to `end`; returns reads/s.
+  double run(Ticks start, Ticks end) {
     Ticks now = start;
     std::uint64_t reads = 0;
     for (ReadBatch& batch : batches_) {
       submit(batch);
     }
-    while (now - start < length) {
+    while (now < end) {
       queue_->flush();
       reads += collect(true);
       now = TickClock::now();
@@ -122,6 +123,74 @@ class ReadLoop {
   std::unique_ptr<TierQueue> queue_;  // goes first: batches may be in flight when a failure is thrown
 };
 
+/// Threads that measure in one common window: rates of threads that ran one after the other would add up to more than
+/// the device gives.
+class ThroughputRun {
+ public:
+  ThroughputRun(Tier& tier, const ThroughputRequest& request)
+      : tier_(tier),
+        request_(request),
+        length_(static_cast<Ticks>(request.seconds * 1e9 * TickClock::ticks_per_ns())),
+        rates_(request.threads),
+        failures_(request.threads),
+        warm_(request.threads, SetStart{start_}) {}
+
+  /// Reads/s of all threads, or the first failure.
+  double run() {
+    {
+      std::vector<std::jthread> threads;
+      threads.reserve(request_.threads);
+      for (std::uint32_t thread = 0; thread < request_.threads; ++thread) {
+        try {
+          threads.emplace_back([this, thread] { measure(thread); });
+        } catch (...) {
+          failures_[thread] = std::current_exception();  // no more threads: the others must not wait for this one
+          warm_.arrive_and_drop();
+        }
+      }
+    }
+    for (const std::exception_ptr& failure : failures_) {
+      if (failure) {
+        std::rethrow_exception(failure);
+      }
+    }
+    return std::accumulate(rates_.begin(), rates_.end(), 0.0);
+  }
+
+ private:
+  struct SetStart {
+    Ticks& start;
+    void operator()() noexcept { start = TickClock::now(); }
+  };
+
+  void measure(std::uint32_t thread) noexcept {
+    std::optional<ReadLoop> loop;
+    try {
+      loop.emplace(tier_, request_, thread);
+      const Ticks now = TickClock::now();
+      (void)loop->run(now, now + length_ / 5);
+    } catch (...) {
+      failures_[thread] = std::current_exception();
+      warm_.arrive_and_drop();
+      return;
+    }
+    warm_.arrive_and_wait();
+    try {
+      rates_[thread] = loop->run(start_, start_ + length_);
+    } catch (...) {
+      failures_[thread] = std::current_exception();
+    }
+  }
+
+  Tier& tier_;
+  const ThroughputRequest& request_;
+  Ticks length_;
+  std::vector<double> rates_;
+  std::vector<std::exception_ptr> failures_;
+  Ticks start_ = 0;  // written when all are warm, before any goes on
+  std::barrier<SetStart> warm_;
+};
+
 }  // namespace
 
 std::vector<double> measure_latency_ns(Tier& tier, std::uint32_t read_bytes, std::uint32_t reads, std::uint64_t seed) {
@@ -154,30 +223,7 @@ double measure_reads_per_s(Tier& tier, const ThroughputRequest& request) {
   if (request.threads == 0 || !(request.seconds > 0)) {
     throw Error(ErrorCode::kInvalidArgument, "a measurement needs at least 1 thread and more than 0 seconds");
   }
-  std::vector<double> rates(request.threads);
-  std::vector<std::exception_ptr> failures(request.threads);
-  {
-    std::vector<std::jthread> threads;
-    for (std::uint32_t thread = 0; thread < request.threads; ++thread) {
-      threads.emplace_back([&, thread] {
-        try {
-          ReadLoop loop(tier, request, thread);
-          (void)loop.run(request.seconds * 0.2);
-          rates[thread] = loop.run(request.seconds);
-        } catch (...) {
-          failures[thread] = std::current_exception();
-        }
-      });
-    }
-  }
-  double sum = 0;
-  for (std::uint32_t thread = 0; thread < request.threads; ++thread) {
-    if (failures[thread]) {
-      std::rethrow_exception(failures[thread]);
-    }
-    sum += rates[thread];
-  }
-  return sum;
+  return ThroughputRun(tier, request).run();
 }
 
 }  // namespace tiervec::rdma

@@ -42,8 +42,7 @@ Ticks TickClock::after(std::chrono::nanoseconds delay) {
   const double ticks = static_cast<double>(delay.count()) * ticks_per_ns();
   const Ticks start = now();
   if (ticks < 0) {
-    const auto back = static_cast<Ticks>(-ticks);
-    return back < start ? start - back : 0;
+    return -ticks < static_cast<double>(start) ? start - static_cast<Ticks>(-ticks) : 0;
   }
   constexpr double kFarthest = 0x1p62;  // centuries; a later moment is never
   return ticks < kFarthest ? start + static_cast<Ticks>(ticks) : kNever;

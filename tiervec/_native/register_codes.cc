@@ -121,16 +121,24 @@ void register_codes(nb::module_& module) {
       .def_prop_ro("row_bytes", &Code::row_bytes)
       .def_prop_ro("parameter_bytes", &Code::parameter_bytes)
       .def("encode", &encode, nb::arg("data"), nb::arg("rows").noconvert(), nb::arg("threads") = 1,
-           nb::arg("monitor") = nb::none(), "Encodes vectors (n, dim) into rows (n, row_bytes) of uint8.")
+           nb::arg("monitor") = nb::none(),
+           nb::sig("def encode(self, data: numpy.typing.NDArray[numpy.generic], rows: numpy.typing.NDArray[numpy.uint8], "
+                   "threads: int = 1, monitor: WorkMonitor | None = None) -> None"),
+           "Encodes vectors (n, dim) into rows (n, row_bytes) of uint8.")
       .def("distances", &block_distances, nb::arg("query"), nb::arg("rows"),
+           nb::sig("def distances(self, query: numpy.typing.NDArray[numpy.float32], "
+                   "rows: numpy.typing.NDArray[numpy.uint8]) -> numpy.typing.NDArray[numpy.float32]"),
            "Estimated distances of one float32 query (dim,) to rows (n, row_bytes).");
   module.def("dot_code", &make_dot_code, nb::arg("metric"), nb::arg("center"), nb::arg("rotation").none(),
              nb::arg("widths"), nb::arg("steps"), nb::arg("row_bytes"), nb::arg("addend_scale"), nb::arg("unbiased"));
   module.def("pq_code", &make_pq_code, nb::arg("metric"), nb::arg("dim"), nb::arg("parts"), nb::arg("centroids"));
   module.def("exact_search", &search_exactly, nb::arg("data"), nb::arg("metric"), nb::arg("queries"), nb::arg("k"),
              nb::arg("exclude") = nb::none(), nb::arg("threads") = 0, nb::arg("monitor") = nb::none(),
-             nb::sig("def exact_search(data: object, metric: str, queries: object, k: int, exclude: object = None, "
-                     "threads: int = 0, monitor: WorkMonitor | None = None) -> tuple[object, object]"),
+             nb::sig("def exact_search(data: numpy.typing.NDArray[numpy.generic], metric: str, "
+                     "queries: numpy.typing.NDArray[numpy.generic], k: int, "
+                     "exclude: numpy.typing.NDArray[numpy.int64] | None = None, threads: int = 0, "
+                     "monitor: WorkMonitor | None = None) "
+                     "-> tuple[numpy.typing.NDArray[numpy.int64], numpy.typing.NDArray[numpy.float32]]"),
              "Exact nearest neighbours by comparing everything: (ids int64, distances float32), each (nq, k).");
   module.def(
       "huge_bytes",
@@ -139,7 +147,7 @@ void register_codes(nb::module_& module) {
         const nb::capsule owner(buffer, [](void* p) noexcept { delete static_cast<HugeBuffer*>(p); });
         return nb::ndarray<nb::numpy, std::uint8_t>(buffer->as<std::uint8_t>(), {bytes}, owner);
       },
-      nb::arg("bytes"), nb::sig("def huge_bytes(bytes: int) -> object"),
+      nb::arg("bytes"), nb::sig("def huge_bytes(bytes: int) -> numpy.typing.NDArray[numpy.uint8]"),
       "Zeroed uint8 array in memory that is aligned to, and advised to use, huge pages.");
   module.def("simd_level", [] { return std::string(simd_level_name(simd_level())); });
   module.def("detected_simd_level", [] { return std::string(simd_level_name(detected_simd_level())); });

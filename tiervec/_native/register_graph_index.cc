@@ -223,14 +223,19 @@ void register_graph_index(nb::module_& module) {
 
   nb::class_<GraphBuilder>(module, "GraphBuilder", "Builds a Vamana graph over vectors (n, dim) and writes its records.")
       .def(nb::init<Matrix, const std::string&, unsigned>(), nb::arg("data").noconvert(), nb::arg("metric"),
-           nb::arg("threads") = 0)
+           nb::arg("threads") = 0,
+           nb::sig("def __init__(self, data: numpy.typing.NDArray[numpy.generic], metric: str, threads: int = 0) -> None"))
       .def("link", &GraphBuilder::link, nb::arg("graph_degree"), nb::arg("build_list"), nb::arg("alpha"),
            nb::arg("seed") = 0, nb::arg("monitor") = nb::none())
       .def("write_records", &GraphBuilder::write_records, nb::arg("path"), nb::arg("labels") = nb::none(),
-           nb::arg("monitor") = nb::none())
+           nb::arg("monitor") = nb::none(),
+           nb::sig("def write_records(self, path: str, labels: numpy.typing.NDArray[numpy.int64] | None = None, "
+                   "monitor: WorkMonitor | None = None) -> dict[str, typing.Any]"))
       .def("navigation", &GraphBuilder::navigation, nb::arg("size"), nb::arg("seed") = 0,
-           nb::arg("monitor") = nb::none())
-      .def("adjacency", &GraphBuilder::adjacency, nb::sig("def adjacency(self) -> object"),
+           nb::arg("monitor") = nb::none(),
+           nb::sig("def navigation(self, size: int, seed: int = 0, monitor: WorkMonitor | None = None) "
+                   "-> tuple[numpy.typing.NDArray[numpy.uint32], numpy.typing.NDArray[numpy.uint32]]"))
+      .def("adjacency", &GraphBuilder::adjacency, nb::sig("def adjacency(self) -> numpy.typing.NDArray[numpy.int64]"),
            "Out-neighbours (n, widest) int64, padded with -1; for tests and analysis.");
 
   module.def(
@@ -248,7 +253,11 @@ void register_graph_index(nb::module_& module) {
   nb::class_<GraphSearcher>(module, "GraphSearcher", "Searches a graph whose records lie in a tier.")
       .def("__init__", &init_searcher, nb::arg("tier"), nb::arg("count"), nb::arg("dim"), nb::arg("dtype"),
            nb::arg("metric"), nb::arg("layout"), nb::arg("locator"), nb::arg("navigation_ids"),
-           nb::arg("navigation_edges"), nb::arg("code"), nb::arg("rows").noconvert(), nb::keep_alive<1, 12>())
+           nb::arg("navigation_edges"), nb::arg("code"), nb::arg("rows").noconvert(), nb::keep_alive<1, 12>(),
+           nb::sig("def __init__(self, tier: Tier, count: int, dim: int, dtype: str, metric: str, layout: dict[str, int], "
+                   "locator: numpy.typing.NDArray[numpy.uint8], navigation_ids: numpy.typing.NDArray[numpy.uint8], "
+                   "navigation_edges: numpy.typing.NDArray[numpy.uint8], code: Code, "
+                   "rows: numpy.typing.NDArray[numpy.uint8]) -> None"))
       .def_prop_ro("fast_bytes", &GraphSearcher::fast_bytes)
       .def(
           "fill_hot_set",
@@ -260,7 +269,11 @@ void register_graph_index(nb::module_& module) {
           "Keeps the most read records in fast memory, within a budget; returns how many. Before any other search.")
       .def("search", &search, nb::arg("queries"), nb::arg("k"), nb::arg("search_list"), nb::arg("beam_width"),
            nb::arg("stop_margin"), nb::arg("pipeline"), nb::arg("threads"), nb::arg("exclude") = nb::none(),
-           nb::arg("cancel") = nb::none(), nb::arg("timeout_s") = nb::none());
+           nb::arg("cancel") = nb::none(), nb::arg("timeout_s") = nb::none(),
+           nb::sig("def search(self, queries: numpy.typing.NDArray[numpy.generic], k: int, search_list: int, "
+                   "beam_width: int, stop_margin: float, pipeline: bool, threads: int, "
+                   "exclude: numpy.typing.NDArray[numpy.int64] | None = None, cancel: CancelToken | None = None, "
+                   "timeout_s: float | None = None) -> dict[str, typing.Any]"));
 }
 
 }  // namespace tiervec::native

@@ -136,10 +136,10 @@ def train_code(
     """
     from tiervec.codes import product_quantization, rabitq, scalar_quantization
 
-    vectors = np.asarray(sample, dtype=np.float32)
+    vectors: NDArray[np.float32] = np.array(sample, dtype=np.float32)
     if metric == "cosine":
         norms = np.linalg.norm(vectors, axis=1, keepdims=True)
-        vectors = vectors / np.where(norms > 0, norms, 1)
+        vectors /= np.where(norms > 0, norms, 1)
     dim = vectors.shape[1]
     row_bytes = code_row_bytes(name, code_bits, dim)
     if name == "rabitq":

@@ -5,7 +5,6 @@
 #include <charconv>
 #include <cmath>
 #include <cstdio>
-#include <optional>
 #include <string_view>
 
 #include <tiervec/rdma/emulated_tier.h>
@@ -56,6 +55,7 @@ std::size_t key_index(const TierUrl& url, std::string_view name) {
 double key_value(const TierUrl& url, const Key& key, std::string_view text) {
   double value = 0;
   const char* end = text.data() + text.size();
+  // NOLINTNEXTLINE(bugprone-suspicious-stringview-data-usage): the end is given
   const auto [stop, failure] = std::from_chars(text.data(), end, value);
   if (failure == std::errc::result_out_of_range) {
     value = HUGE_VAL;
@@ -70,7 +70,7 @@ double key_value(const TierUrl& url, const Key& key, std::string_view text) {
 }
 
 DeviceProfile given_profile(const TierUrl& url) {
-  std::array<std::optional<double>, kKeys.size()> values;
+  std::array<double, kKeys.size()> values{};  // 0: not given yet, since every value is above it
   std::string_view rest = url.rest;
   while (!rest.empty()) {
     const std::size_t comma = rest.find(',');
@@ -81,21 +81,21 @@ DeviceProfile given_profile(const TierUrl& url) {
       refuse(url, "has " + quoted(part) + " where key=number is due; " + std::string(kRight));
     }
     const std::size_t index = key_index(url, part.substr(0, equals));
-    if (values[index]) {
+    if (values[index] > 0) {
       refuse(url, "has the key " + quoted(kKeys[index].name) + " twice");
     }
     values[index] = key_value(url, kKeys[index], part.substr(equals + 1));
   }
   for (std::size_t i = 0; i < kKeys.size(); ++i) {
-    if (!values[i]) {
+    if (values[i] == 0) {
       refuse(url, "lacks the key " + quoted(kKeys[i].name) + "; " + std::string(kRight));
     }
   }
-  const double block = *values[3];
+  const double block = values[3];
   if (block != std::floor(block) || !std::has_single_bit(static_cast<std::uint32_t>(block))) {
     refuse(url, "has block=" + short_number(block) + "; it must be a power of two, in bytes");
   }
-  return {*values[0], *values[1] * 1e6, *values[2] * 1e9, static_cast<std::uint32_t>(block), true, "given"};
+  return {values[0], values[1] * 1e6, values[2] * 1e9, static_cast<std::uint32_t>(block), true, "given"};
 }
 
 }  // namespace

@@ -44,7 +44,7 @@ void exact_search(const ExactSearchRequest& request, unsigned threads, WorkMonit
   const VectorKernels& query_kernels = vector_kernels(query_dtype(request.dtype));
   const std::size_t row_bytes = request.dim * element_bytes(request.dtype);
   const std::size_t query_bytes = request.dim * element_bytes(query_dtype(request.dtype));
-  const std::size_t block = std::max<std::size_t>(1, kBlockBytes / row_bytes);
+  const std::size_t block = std::max<std::size_t>(1, kBlockBytes / std::max<std::size_t>(1, row_bytes));
   if (monitor != nullptr) monitor->total = request.query_count;
   parallel_blocks(request.query_count, kQueriesAtOnce, threads, monitor, [&](std::size_t begin, std::size_t end, unsigned) {
     std::vector<std::vector<Scored>> heaps(end - begin);
@@ -54,6 +54,9 @@ void exact_search(const ExactSearchRequest& request, unsigned threads, WorkMonit
       inverse_norms[q - begin] = inverse_norm(query_kernels.pair_dot(query, query, request.dim));
     }
     for (std::size_t from = 0; from < request.count; from += block) {
+      if (monitor != nullptr && monitor->cancelled.load(std::memory_order_relaxed)) {  // a pass may take seconds
+        throw Error(ErrorCode::kCancelled, "stopped by request");
+      }
       const std::size_t to = std::min<std::size_t>(from + block, request.count);
       for (std::size_t q = begin; q < end; ++q) {
         const std::int64_t excluded = request.exclude == nullptr ? -1 : request.exclude[q];

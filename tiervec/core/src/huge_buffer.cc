@@ -3,6 +3,7 @@
 #include <sys/mman.h>
 
 #include <cstdint>
+#include <limits>
 #include <string>
 
 #include <tiervec/core/status.h>
@@ -17,6 +18,9 @@ constexpr std::size_t kHugePage = std::size_t{2} << 20;
 HugeBuffer::HugeBuffer(std::size_t bytes) : bytes_((bytes + kHugePage - 1) / kHugePage * kHugePage) {
   if (bytes == 0) {
     return;
+  }
+  if (bytes > std::numeric_limits<std::size_t>::max() - 2 * kHugePage) {  // rounding it up would overflow
+    throw Error(ErrorCode::kResourceExhausted, "cannot allocate " + std::to_string(bytes) + " bytes of memory");
   }
   // One page more than needed, then give the unaligned ends back.
   const std::size_t reserved = bytes_ + kHugePage;

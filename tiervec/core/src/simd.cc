@@ -8,12 +8,15 @@ namespace tiervec {
 
 SimdLevel detected_simd_level() noexcept {
 #ifdef TIERVEC_X86
+  // All that the files of a level are compiled with; a hypervisor may hide any one of them.
+  const bool has_avx2 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") &&
+                        __builtin_cpu_supports("f16c") && __builtin_cpu_supports("bmi2");
   // Together since Ice Lake and Zen 4: byte permutes (VBMI), integer dot products (VNNI), half floats.
   if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl") &&
-      __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vnni")) {
+      __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vnni") && has_avx2) {
     return SimdLevel::kAvx512;
   }
-  if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) {
+  if (has_avx2) {
     return SimdLevel::kAvx2;
   }
 #endif

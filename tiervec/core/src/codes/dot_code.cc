@@ -26,12 +26,22 @@ void check(const DotCodeParameters& p, std::uint32_t code_bytes) {
   if (!p.rotation.empty() && p.rotation.size() != std::size_t{p.dim} * p.dim) {
     fail("the rotation must be " + std::to_string(p.dim) + " x " + std::to_string(p.dim));
   }
+  if (code_bytes == 0) {
+    fail("at least one dimension must have bits");
+  }
   if (p.row_bytes < code_bytes + kFactorBytes || p.row_bytes > (1u << 20)) {
     fail("a row of " + std::to_string(p.row_bytes) + " bytes cannot hold " + std::to_string(code_bytes) +
          " bytes of code and " + std::to_string(kFactorBytes) + " of factors");
   }
   if (!(p.addend_scale > 0) || !std::isfinite(p.addend_scale)) {
     fail("addend_scale must be positive");
+  }
+  const auto finite = [](const std::vector<float>& values) {
+    return std::all_of(values.begin(), values.end(), [](float value) { return std::isfinite(value); });
+  };
+  if (!finite(p.center) || !finite(p.rotation) || !finite(p.steps) ||
+      std::any_of(p.steps.begin(), p.steps.end(), [](float step) { return step < 0; })) {
+    fail("center, rotation and steps must be finite, and steps not negative");
   }
 }
 

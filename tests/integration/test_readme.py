@@ -1,0 +1,56 @@
+"""The README as a newcomer takes it: its Python example runs and prints what it shows, its links lead somewhere."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+_NUMBER = re.compile(r"(?<!PEP )\b[0-9][0-9.,]*")
+_LINK = re.compile(r"\]\((?!https?:)([^)#]*)(#[^)]*)?\)")
+
+
+@pytest.fixture
+def readme(repository: Path) -> str:
+    return (repository / "README.md").read_text(encoding="utf-8")
+
+
+def without_numbers(text: str) -> str:
+    """Counts and distances differ a little between machines; the words and the PEPs found do not."""
+    return _NUMBER.sub("N", text).strip()
+
+
+def test_the_python_example_prints_what_the_readme_shows(readme: str, tmp_path: Path) -> None:
+    example = re.search(r"```python\n(.*?)```\n.*?```text\n(.*?)```", readme, re.DOTALL)
+    assert example is not None, "the README has no python block followed by a text block"
+    script = tmp_path / "example.py"
+    script.write_text(example[1], encoding="utf-8")
+    command = [sys.executable, str(script)]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=300, check=False)
+    assert done.returncode == 0, done.stderr
+    assert without_numbers(done.stdout) == without_numbers(example[2])
+
+
+def test_it_stays_short_and_starts_with_the_two_commands(readme: str) -> None:
+    assert len(readme.splitlines()) < 200
+    first_block = re.search(r"```\n(.*?)```", readme, re.DOTALL)
+    assert first_block is not None
+    assert [line.split("#")[0].strip() for line in first_block[1].splitlines()] == ["make demo", "make test"]
+
+
+@pytest.mark.parametrize(
+    "document",
+    ["README.md", "ARCHITECTURE.md", "CHANGELOG.md", "CONTRIBUTING.md", "docs", "tiervec", "graph_index", "rdma", "bench", "tests"],
+)
+def test_links_lead_somewhere(repository: Path, document: str) -> None:
+    start = repository / document
+    for path in [start] if start.is_file() else sorted(start.rglob("*.md")):
+        for target, anchor in _LINK.findall(path.read_text(encoding="utf-8")):
+            if target:
+                assert (path.parent / target).exists(), f"{path} links to {target}"
+            else:
+                heading = anchor.removeprefix("#").replace("-", " ")
+                assert re.search(rf"^#+ {re.escape(heading)}$", path.read_text(encoding="utf-8"), re.IGNORECASE | re.MULTILINE)

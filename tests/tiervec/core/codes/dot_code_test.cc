@@ -1,0 +1,240 @@
+#include <tiervec/core/codes/dot_code.h>
+
+#include <algorithm>
+#include <cmath>
+#include <cstddef>
+#include <cstdint>
+#include <functional>
+#include <limits>
+#include <random>
+#include <string>
+#include <vector>
+
+#include <gtest/gtest.h>
+
+#include <tiervec/core/huge_buffer.h>
+#include <tiervec/core/status.h>
+
+#include "tiervec/core/simd_levels.h"
+
+namespace tiervec::codes {
+namespace {
+
+constexpr std::uint32_t kDim = 21;
+
+std::vector<float> normal_numbers(std::size_t count, unsigned seed) {
+  std::mt19937 random(seed);
+  std::normal_distribution<float> normal;
+  std::vector<float> values(count);
+  for (float& value : values) value = normal(random);
+  return values;
+}
+
+/// A random orthogonal matrix by Gram and Schmidt.
+std::vector<float> random_rotation(std::uint32_t dim, unsigned seed) {
+  std::vector<float> rows = normal_numbers(std::size_t{dim} * dim, seed);
+  for (std::uint32_t i = 0; i < dim; ++i) {
+    float* row = &rows[std::size_t{i} * dim];
+    for (std::uint32_t j = 0; j < i; ++j) {
+      const float* other = &rows[std::size_t{j} * dim];
+      float dot = 0;
+      for (std::uint32_t c = 0; c < dim; ++c) dot += row[c] * other[c];
+      for (std::uint32_t c = 0; c < dim; ++c) row[c] -= dot * other[c];
+    }
+    float norm = 0;
+    for (std::uint32_t c = 0; c < dim; ++c) norm += row[c] * row[c];
+    for (std::uint32_t c = 0; c < dim; ++c) row[c] /= std::sqrt(norm);
+  }
+  return rows;
+}
+
+DotCodeParameters some_parameters(Metric metric, bool rotated, bool unbiased) {
+  DotCodeParameters parameters;
+  parameters.metric = metric;
+  parameters.dim = kDim;
+  parameters.row_bytes = 20;
+  parameters.center = normal_numbers(kDim, 11);
+  for (float& value : parameters.center) value *= 0.1F;
+  if (rotated) parameters.rotation = random_rotation(kDim, 12);
+  for (std::uint32_t d = 0; d < kDim; ++d) {
+    static constexpr std::uint8_t kWidths[] = {8, 6, 4, 2, 4, 6, 0};
+    const std::uint8_t width = kWidths[d % 7];
+    parameters.widths.push_back(width);
+    parameters.steps.push_back(width == 0 ? 0.0F : 5.0F / static_cast<float>(1U << width));
+  }
+  parameters.addend_scale = 0.3F;
+  parameters.unbiased = unbiased;
+  return parameters;
+}
+
+std::vector<double> centered_and_rotated(const DotCodeParameters& p, const float* vector) {
+  std::vector<double> x(vector, vector + p.dim);
+  if (p.metric == Metric::kCosine) {
+    double norm = 0;
+    for (const double value : x) norm += value * value;
+    for (double& value : x) value /= norm > 0 ? std::sqrt(norm) : 1.0;
+  }
+  for (std::uint32_t d = 0; d < p.dim; ++d) x[d] -= static_cast<double>(p.center[d]);
+  if (p.rotation.empty()) return x;
+  std::vector<double> turned(p.dim);
+  for (std::uint32_t d = 0; d < p.dim; ++d) {
+    for (std::uint32_t i = 0; i < p.dim; ++i) {
+      turned[d] += static_cast<double>(p.rotation[std::size_t{d} * p.dim + i]) * x[i];
+    }
+  }
+  return turned;
+}
+
+struct Estimate {
+  double distance = 0;
+  double tolerance = 0;  // rounding of the query to int8 and of the factors to half precision
+};
+
+/// The formulas of dot_code.h, word by word.
+Estimate estimate(const DotCodeParameters& p, const float* query, const float* vector) {
+  const std::vector<double> q = centered_and_rotated(p, query);
+  const std::vector<double> x = centered_and_rotated(p, vector);
+  double query_squared = 0;
+  double squared = 0;
+  double grid_squared = 0;
+  double agreement = 0;
+  double inner = 0;
+  double largest = 0;
+  double grid_units = 0;
+  for (std::uint32_t d = 0; d < p.dim; ++d) {
+    query_squared += q[d] * q[d];
+    squared += x[d] * x[d];
+    if (p.widths[d] == 0) continue;
+    const double step = static_cast<double>(p.steps[d]);
+    const double levels = static_cast<double>(1U << p.widths[d]);
+    const double u = std::clamp(std::floor(x[d] / step + levels / 2), 0.0, levels - 1);
+    const double grid = (u + 0.5 - levels / 2) * step;
+    grid_squared += grid * grid;
+    agreement += x[d] * grid;
+    inner += q[d] * grid;
+    largest = std::max(largest, std::fabs(q[d] * step));
+    grid_units += std::fabs(u + 0.5 - levels / 2);
+  }
+  double addend = p.unbiased ? squared : grid_squared;
+  double factor = p.unbiased ? (agreement > squared / 8 ? squared / agreement : 1) : 1;
+  Estimate found;
+  if (p.metric == Metric::kL2) {
+    factor *= 2;
+    found.distance = query_squared + addend - factor * inner;
+  } else if (p.metric == Metric::kCosine) {
+    addend /= 2;
+    found.distance = query_squared / 2 + addend - factor * inner;
+  } else {
+    addend = 0;
+    found.distance = -factor * inner;
+    for (std::uint32_t d = 0; d < p.dim; ++d) {
+      found.distance -= static_cast<double>(query[d]) * static_cast<double>(p.center[d]);
+    }
+  }
+  found.tolerance = factor * grid_units * (largest / 127) / 2 + 1e-3 * (addend + factor * std::fabs(inner)) + 1e-5;
+  return found;
+}
+
+std::vector<float> distances_of(const DotCode& code, const float* query, const std::vector<std::uint8_t>& rows,
+                                std::uint32_t count) {
+  HugeBuffer state(code.query_bytes());
+  code.make_query(query, state.as<std::byte>());
+  std::vector<float> out((count + 15) / 16 * 16);
+  code.block_distances(state.as<std::byte>(), rows.data(), count, out.data());
+  return out;
+}
+
+class DotCodeTest : public ::testing::TestWithParam<SimdLevel> {};
+
+TEST_P(DotCodeTest, EstimatesAreTheOnesOfTheFormulas) {
+  constexpr std::uint32_t kVectors = 40;
+  const std::vector<float> vectors = normal_numbers(kVectors * kDim, 1);
+  const std::vector<float> queries = normal_numbers(5 * kDim, 2);
+  for (const Metric metric : {Metric::kL2, Metric::kIp, Metric::kCosine}) {
+    for (const bool rotated : {false, true}) {
+      for (const bool unbiased : {false, true}) {
+        const DotCodeParameters parameters = some_parameters(metric, rotated, unbiased);
+        const DotCode code(parameters, GetParam());
+        std::vector<std::uint8_t> rows(std::size_t{kVectors} * code.row_bytes());
+        code.encode(vectors.data(), kVectors, rows.data());
+        for (std::size_t q = 0; q < 5; ++q) {
+          const auto found = distances_of(code, &queries[q * kDim], rows, kVectors);
+          for (std::size_t i = 0; i < kVectors; ++i) {
+            const Estimate right = estimate(parameters, &queries[q * kDim], &vectors[i * kDim]);
+            ASSERT_NEAR(static_cast<double>(found[i]), right.distance, right.tolerance)
+                << "metric " << static_cast<int>(metric) << (rotated ? " rotated" : "") << (unbiased ? " unbiased" : "");
+          }
+        }
+      }
+    }
+  }
+}
+
+TEST_P(DotCodeTest, EncodesTheSameBytesAtEveryLevel) {
+  // Without a rotation no sum is reordered: an index built on one machine has the codes of another.
+  const std::vector<float> vectors = normal_numbers(50 * kDim, 3);
+  const DotCode portable(some_parameters(Metric::kL2, false, false), SimdLevel::kPortable);
+  const DotCode code(some_parameters(Metric::kL2, false, false), GetParam());
+  std::vector<std::uint8_t> expected(50 * std::size_t{code.row_bytes()});
+  std::vector<std::uint8_t> rows(expected.size(), 0xee);
+  portable.encode(vectors.data(), 50, expected.data());
+  code.encode(vectors.data(), 50, rows.data());
+  EXPECT_EQ(rows, expected);
+}
+
+TEST_P(DotCodeTest, ExtremesGiveFiniteDistances) {
+  std::vector<float> vectors(4 * kDim, 0.0F);                     // zero
+  std::fill_n(vectors.begin() + kDim, kDim, 1e15F);               // far outside of the grid
+  const auto center = some_parameters(Metric::kL2, false, true).center;
+  std::copy(center.begin(), center.end(), vectors.begin() + 2 * kDim);  // the centre itself
+  std::fill_n(vectors.begin() + 3 * kDim, kDim, 1e-20F);
+  for (const Metric metric : {Metric::kL2, Metric::kIp, Metric::kCosine}) {
+    const DotCode code(some_parameters(metric, true, true), GetParam());
+    std::vector<std::uint8_t> rows(4 * std::size_t{code.row_bytes()});
+    code.encode(vectors.data(), 4, rows.data());
+    for (std::size_t q = 0; q < 4; ++q) {
+      const auto found = distances_of(code, &vectors[q * kDim], rows, 4);
+      for (std::size_t i = 0; i < 4; ++i) {
+        EXPECT_TRUE(std::isfinite(found[i])) << "metric " << static_cast<int>(metric) << ", " << q << " to " << i;
+      }
+    }
+  }
+}
+
+TIERVEC_ON_EVERY_SIMD_LEVEL(DotCodeTest);
+
+std::string refusal(const std::function<void(DotCodeParameters&)>& change) {
+  DotCodeParameters parameters = some_parameters(Metric::kL2, true, true);
+  change(parameters);
+  try {
+    const DotCode code(parameters);
+    return "";
+  } catch (const Error& error) {
+    return error.code() == ErrorCode::kInvalidArgument ? error.what() : "another code";
+  }
+}
+
+TEST(DotCodeParameters, WhatDoesNotFitTogetherIsRefused) {
+  constexpr float kNan = std::numeric_limits<float>::quiet_NaN();
+  constexpr float kInfinity = std::numeric_limits<float>::infinity();
+  EXPECT_EQ(refusal([](auto&) {}), "");
+  EXPECT_NE(refusal([](auto& p) { p.dim = 0; }), "");
+  EXPECT_NE(refusal([](auto& p) { p.center.pop_back(); }), "");
+  EXPECT_NE(refusal([](auto& p) { p.steps.push_back(1); }), "");
+  EXPECT_NE(refusal([](auto& p) { p.widths.pop_back(); }), "");
+  EXPECT_NE(refusal([](auto& p) { p.widths[3] = 7; }), "");
+  EXPECT_NE(refusal([](auto& p) { p.rotation.pop_back(); }), "");
+  EXPECT_NE(refusal([](auto& p) { p.row_bytes = 15; }), "");
+  EXPECT_NE(refusal([](auto& p) { p.row_bytes = 0; }), "");
+  EXPECT_NE(refusal([](auto& p) { p.row_bytes = 1U << 30U; }), "");
+  EXPECT_NE(refusal([](auto& p) { p.addend_scale = 0; }), "");
+  EXPECT_NE(refusal([](auto& p) { p.addend_scale = kInfinity; }), "");
+  EXPECT_NE(refusal([](auto& p) { std::fill(p.widths.begin(), p.widths.end(), std::uint8_t{0}); }), "");
+  EXPECT_NE(refusal([](auto& p) { p.center[1] = kNan; }), "");
+  EXPECT_NE(refusal([](auto& p) { p.steps[1] = kInfinity; }), "");
+  EXPECT_NE(refusal([](auto& p) { p.steps[1] = -1; }), "");
+  EXPECT_NE(refusal([](auto& p) { p.rotation[1] = kNan; }), "");
+}
+
+}  // namespace
+}  // namespace tiervec::codes
