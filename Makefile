@@ -80,7 +80,7 @@ test-python: install $(VENV)/.stamp-test
 	@$(BIN)/python -m pytest $(PYTEST_ARGS)
 
 bench: install $(VENV)/.stamp-bench ## the benchmark behind the figures of the README
-	@$(BIN)/python -m tiervec.bench $(BENCH_ARGS)
+	@$(BIN)/python -m tiervec.bench.graph_figures $(BENCH_ARGS)
 
 # ---- checking ------------------------------------------------------------------------------------------------------------
 lint: check-format types check-stubs check-headers ## formats, types, dependencies, stub, headers, clang-tidy

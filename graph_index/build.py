@@ -28,7 +28,7 @@ _TRAINING_ROWS = 65_536
 _NAVIGATION_SHARE = 64  # one vector in so many is in the navigation sample
 _LEAST_NAVIGATION = 64
 _INTERPRETER_BYTES = 96 << 20  # Python, numpy and buffers
-_NAVIGATION_BYTES = 72  # of one sampled vector
+_NAVIGATION_BYTES = 68  # of one sampled vector
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -66,7 +66,7 @@ def estimate_memory_bytes(vectors: int, dim: int, itemsize: int, params: GraphBu
     graph = _core.vamana_memory_bytes(vectors, params.graph_degree, params.build_list, threads)
     rows = vectors * code_row_bytes(params.code, params.code_bits, dim)
     raw = vectors * dim * itemsize
-    training = 3 * min(vectors, _TRAINING_ROWS) * dim * 4
+    training = 3 * min(vectors, _TRAINING_ROWS) * dim * 4 + 4 * 8 * dim * dim
     # While the code is trained there is no graph yet; while it is calibrated, the graph is gone and the records are in.
     records = expected_index_bytes(vectors, dim, itemsize, params)
     return _INTERPRETER_BYTES + raw + max(training, graph + rows, records + rows)

@@ -374,6 +374,8 @@ class Index:
             chosen = choose(self._info.calibration, k, target_recall, self._info.vectors)
             used = dataclasses.replace(given, search_list=chosen.search_list, stop_margin=chosen.stop_margin)
             notes = () if chosen.note is None else (chosen.note,)
+        if not used.pipeline:
+            used = dataclasses.replace(used, beam_width=1)
         # The list cannot hold more than there is, and must hold k.
         length = max(min(used.search_list, self._info.vectors), min(k, self._info.vectors))
         return dataclasses.replace(used, search_list=length), notes

@@ -14,9 +14,9 @@
 namespace tiervec::graph_index {
 namespace {
 
-constexpr std::uint32_t kFewestInFlight = 8;    // also hides the latency of this machine's own memory
+constexpr std::uint32_t kFewestInFlight = 8;  // also hides the latency of this machine's own memory
 constexpr std::uint32_t kMostInFlight = 128;
-constexpr double kWorkPerReadUs = 0.4;          // CPU time that a read is good for, on the fast side
+constexpr double kWorkPerReadUs = 0.4;  // CPU time that a read is good for, on the fast side
 
 // Of the searches that find out which records are hot.
 constexpr std::uint64_t kFewestSampled = 1000;
@@ -54,8 +54,8 @@ std::uint32_t queries_in_flight(const rdma::DeviceProfile& profile) noexcept {
 /// One worker thread's queue, scheduler and traversals; kept between searches.
 struct GraphSearcher::Context {
   Context(GraphSearcher& searcher, std::uint32_t in_flight)
-      : queue(searcher.tier_->open_queue(
-            {.max_reads = in_flight * rdma::ReadBatch::kMaxReads, .max_read_bytes = searcher.part_.layout.record_bytes(255)})),
+      : queue(searcher.tier_->open_queue({.max_reads = in_flight * rdma::ReadBatch::kMaxReads,
+                                          .max_read_bytes = searcher.part_.layout.record_bytes(255)})),
         worker(*queue, in_flight) {
     for (std::uint32_t i = 0; i < in_flight; ++i) {
       traversals.push_back(
@@ -115,7 +115,8 @@ rdma::Task<void> run_query(Context& context, const SearchRequest& request, std::
   traversal.finish(request.ids + std::size_t{index} * parameters.k,
                    request.distances + std::size_t{index} * parameters.k);
   request.costs[index] = traversal.cost();
-  request.costs[index].latency_us = static_cast<float>(static_cast<double>(rdma::TickClock::now() - started) * us_per_tick);
+  request.costs[index].latency_us =
+      static_cast<float>(static_cast<double>(rdma::TickClock::now() - started) * us_per_tick);
   context.idle.push_back(&traversal);
 }
 
@@ -160,8 +161,8 @@ GraphSearcher::GraphSearcher(std::shared_ptr<rdma::Tier> tier, GraphFastPart par
       verify_records_(!tier_->verified_at_open()) {
   check_navigation_sample(part_.navigation, part_.count);
   if (part_.code->dim() != part_.layout.dim) {
-    throw Error(ErrorCode::kDataLoss, "the code has dimension " + std::to_string(part_.code->dim()) +
-                                          ", the records " + std::to_string(part_.layout.dim));
+    throw Error(ErrorCode::kDataLoss, "the code has dimension " + std::to_string(part_.code->dim()) + ", the records " +
+                                          std::to_string(part_.layout.dim));
   }
 }
 
@@ -198,6 +199,7 @@ std::uint32_t GraphSearcher::fill_hot_set(std::uint64_t budget_bytes, unsigned t
   const std::vector<std::uint32_t> vertices = most_expanded(budget_bytes, threads, cancel);
   HotSet hot(locator_, vertices);
   std::vector<std::byte*> places;
+  places.reserve(vertices.size());
   for (const std::uint32_t vertex : vertices) places.push_back(hot.find(vertex));
   read_records(vertices, places);
   hot_ = std::move(hot);
@@ -226,7 +228,8 @@ std::vector<std::uint32_t> GraphSearcher::most_expanded(std::uint64_t budget_byt
     if (asked == part_.layout.dtype) {
       std::copy_n(places[i], query_bytes, queries.data() + i * query_bytes);
     } else {
-      widen(part_.layout.dtype, places[i], part_.layout.dim, reinterpret_cast<float*>(queries.data() + i * query_bytes));
+      widen(part_.layout.dtype, places[i], part_.layout.dim,
+            reinterpret_cast<float*>(queries.data() + i * query_bytes));
     }
   }
   std::vector<std::int64_t> ids(std::size_t{sampled} * kSampleK);
@@ -263,8 +266,8 @@ std::vector<std::uint32_t> GraphSearcher::most_expanded(std::uint64_t budget_byt
 
 // Control path: one queue, whole batches, waits for each.
 void GraphSearcher::read_records(std::span<const std::uint32_t> vertices, std::span<std::byte* const> to) {
-  const auto queue = tier_->open_queue({.max_reads = rdma::ReadBatch::kMaxReads,
-                                        .max_read_bytes = part_.layout.record_bytes(RecordLayout::kMaxDegree)});
+  const auto queue = tier_->open_queue(
+      {.max_reads = rdma::ReadBatch::kMaxReads, .max_read_bytes = part_.layout.record_bytes(RecordLayout::kMaxDegree)});
   rdma::ReadBatch batch;
   for (std::size_t from = 0; from < vertices.size(); from += rdma::ReadBatch::kMaxReads) {
     batch.count = static_cast<std::uint32_t>(std::min<std::size_t>(rdma::ReadBatch::kMaxReads, vertices.size() - from));

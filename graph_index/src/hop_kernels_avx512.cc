@@ -51,8 +51,8 @@ std::uint32_t insert(CandidateList& list, const float* distances, const std::uin
                      std::uint32_t count) noexcept {
   std::uint32_t lowest = list.capacity;
   for (std::uint32_t i = 0; i < count; i += 16) {
-    const __mmask16 exists = count - i >= 16 ? static_cast<__mmask16>(0xffff)
-                                             : static_cast<__mmask16>((1u << (count - i)) - 1);
+    const __mmask16 exists =
+        count - i >= 16 ? static_cast<__mmask16>(0xffff) : static_cast<__mmask16>((1u << (count - i)) - 1);
     unsigned nearer = _mm512_mask_cmp_ps_mask(exists, _mm512_maskz_loadu_ps(exists, distances + i),
                                               _mm512_set1_ps(list.bound()), _CMP_LT_OQ);
     for (; nearer != 0; nearer &= nearer - 1) {

@@ -19,8 +19,8 @@ RecordLocator::RecordLocator(const RecordLayout& layout, std::span<const Locator
     if (vertex % LocatorGroup::kRecords == 0 && groups[vertex / LocatorGroup::kRecords].start != end) {
       throw Error(ErrorCode::kDataLoss, "the record locator disagrees with itself at vertex " + std::to_string(vertex));
     }
-    end += fixed_bytes_ + std::uint64_t{groups[vertex / LocatorGroup::kRecords].units[vertex % LocatorGroup::kRecords]} *
-                              unit_;
+    end += fixed_bytes_ +
+           std::uint64_t{groups[vertex / LocatorGroup::kRecords].units[vertex % LocatorGroup::kRecords]} * unit_;
   }
   if (end + RecordLayout::kOverread != section_bytes) {
     throw Error(ErrorCode::kDataLoss, "the records end at byte " + std::to_string(end) + " but their section has " +

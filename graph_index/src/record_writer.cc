@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <cerrno>
 #include <cstring>
+#include <system_error>
 
 namespace tiervec::graph_index {
 namespace {
@@ -46,7 +47,7 @@ class OutputFile {
   [[noreturn]] void fail(int error) const {
     const bool full = error == ENOSPC || error == EDQUOT || error == EFBIG;
     throw Error(full ? ErrorCode::kResourceExhausted : ErrorCode::kUnavailable,
-                "cannot write " + path_ + ": " + std::strerror(error));
+                "cannot write " + path_ + ": " + std::generic_category().message(error));
   }
 
   std::string path_;
@@ -69,8 +70,8 @@ WrittenRecords write_records(const Graph& graph, const VectorSpace& space, std::
   for (std::int64_t label : labels) largest_label = std::max(largest_label, static_cast<std::uint64_t>(label));
   const std::uint32_t max_degree = largest_degree(graph);
   if (max_degree > RecordLayout::kMaxDegree) {
-    throw Error(ErrorCode::kInvalidArgument, "a vertex has " + std::to_string(max_degree) +
-                                                 " neighbours; a record holds at most 255");
+    throw Error(ErrorCode::kInvalidArgument,
+                "a vertex has " + std::to_string(max_degree) + " neighbours; a record holds at most 255");
   }
   WrittenRecords written;
   // A single label of zero still needs a byte: no label means "equal to the vertex".

@@ -7,9 +7,9 @@
 namespace tiervec::graph_index {
 namespace {
 
-constexpr std::uint32_t kEntryCandidates = 4;       // what a descent of the navigation sample keeps
-constexpr std::size_t kMetPerCandidate = 64;        // vertices met per entry of the candidate list, roughly
-constexpr std::size_t kMostRowLines = 8;            // prefetched of a row
+constexpr std::uint32_t kEntryCandidates = 4;  // what a descent of the navigation sample keeps
+constexpr std::size_t kMetPerCandidate = 64;   // vertices met per entry of the candidate list, roughly
+constexpr std::size_t kMostRowLines = 8;       // prefetched of a row
 
 }  // namespace
 
@@ -22,7 +22,7 @@ Traversal::Traversal(const GraphFastPart& part, const RecordLocator& locator, co
       verify_records_(verify_records),
       row_bytes_(part.code->row_bytes()),
       widened_query_(part.layout.dim),
-      code_state_(part.code->query_bytes()),
+      code_state_((part.code->query_bytes() + sizeof(CacheLine) - 1) / sizeof(CacheLine)),
       unpacked_(RecordLayout::kMaxDegree + 16) {}
 
 inline void Traversal::prefetch_row(std::uint32_t vertex) const noexcept {
@@ -64,7 +64,7 @@ void Traversal::start(const std::byte* query, std::int64_t exclude, const Search
     const float squared = floats.pair_dot(widened_query_.data(), widened_query_.data(), dim);
     query_inverse_norm_ = squared > 0 ? 1.0F / std::sqrt(squared) : 0.0F;
   }
-  part_.code->make_query(widened_query_.data(), code_state_.as<std::byte>());
+  part_.code->make_query(widened_query_.data(), code_state());
   descend_navigation();
   met_.clear();
   if (exclude >= 0) met_.add(static_cast<std::uint32_t>(exclude));
@@ -91,7 +91,7 @@ void Traversal::descend_navigation() noexcept {
   std::uint32_t positions[NavigationSample::kDegree + 16];
   float distances[NavigationSample::kDegree + 16];
   const auto score_positions = [&](std::uint32_t count) {
-    part_.code->distances(code_state_.as<std::byte>(), part_.rows, vertices, count, distances);
+    part_.code->distances(code_state(), part_.rows, vertices, count, distances);
     cost_.code_distances += count;
     return hop_.insert(list_, distances, positions, count);
   };
@@ -206,12 +206,13 @@ void Traversal::note_neighbors(const std::byte* record) noexcept {
 
 void Traversal::score() noexcept {
   if (fresh_count_ == 0) return;
-  part_.code->distances(code_state_.as<std::byte>(), part_.rows, fresh_.data(), fresh_count_,
-                        distances_.data());
+  part_.code->distances(code_state(), part_.rows, fresh_.data(), fresh_count_, distances_.data());
   cost_.code_distances += fresh_count_;
   first_open_ = std::min(first_open_, hop_.insert(list_, distances_.data(), fresh_.data(), fresh_count_));
 }
 
-void Traversal::finish(std::int64_t* ids, float* distances) const noexcept { results_.copy_to(ids, distances); }
+void Traversal::finish(std::int64_t* ids, float* distances) const noexcept {
+  results_.copy_to(ids, distances);
+}
 
 }  // namespace tiervec::graph_index

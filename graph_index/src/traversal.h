@@ -1,10 +1,11 @@
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <memory>
+#include <span>
 #include <vector>
 
-#include <tiervec/core/huge_buffer.h>
 #include <tiervec/core/vector_kernels.h>
 #include <tiervec/graph_index/candidate_list.h>
 #include <tiervec/graph_index/graph_searcher.h>
@@ -13,6 +14,10 @@
 #include "met_filter.h"
 
 namespace tiervec::graph_index {
+
+struct alignas(64) CacheLine {
+  std::byte bytes[64];
+};
 
 /// One query on its way through the graph: the steps between its reads. Reused by later queries of its worker, so that
 /// a steady state allocates nothing.
@@ -38,6 +43,7 @@ class Traversal {
   [[nodiscard]] std::span<const std::uint32_t> round() const noexcept { return {vertices_, round_size_}; }
 
  private:
+  [[nodiscard]] std::byte* code_state() noexcept { return code_state_.front().bytes; }
   void descend_navigation() noexcept;
   [[nodiscard]] std::uint32_t width() const noexcept;
   [[nodiscard]] float exact_distance(const std::byte* vector) const noexcept;
@@ -57,7 +63,7 @@ class Traversal {
   const std::byte* query_ = nullptr;
   float query_inverse_norm_ = 0;  // cosine
   std::vector<float> widened_query_;
-  HugeBuffer code_state_;
+  std::vector<CacheLine> code_state_;
   CandidateList list_;
   std::vector<float> list_distances_;
   std::vector<std::uint32_t> list_entries_;

@@ -12,8 +12,8 @@
 namespace tiervec::graph_index {
 namespace {
 
-constexpr std::size_t kBlock = 64;             // vectors a thread takes at a time
-constexpr std::size_t kMostCandidates = 256;   // of a prune; the far ones of a long search path hardly survive it
+constexpr std::size_t kBlock = 64;            // vectors a thread takes at a time
+constexpr std::size_t kMostCandidates = 256;  // of a prune; the far ones of a long search path hardly survive it
 
 /// Ids met during one search: open addressing, cleared by undoing what was set.
 class MetIds {
@@ -46,6 +46,7 @@ class MetIds {
   }
   void grow() {
     std::vector<std::uint32_t> ids;
+    ids.reserve(used_.size());
     for (std::size_t slot : used_) ids.push_back(table_[slot]);
     table_.assign(table_.size() * 2, kFree);
     used_.clear();
@@ -248,7 +249,9 @@ std::uint32_t find_entry(const VectorSpace& space, std::uint64_t seed) {
 Graph::Graph(std::uint32_t count, std::uint32_t max_degree)
     : count_(count), stride_(max_degree + 1), rows_(std::size_t{count} * stride_ * sizeof(std::uint32_t)) {}
 
-std::uint32_t slack_degree(std::uint32_t graph_degree) noexcept { return graph_degree + graph_degree * 3 / 8; }
+std::uint32_t slack_degree(std::uint32_t graph_degree) noexcept {
+  return graph_degree + graph_degree * 3 / 8;
+}
 
 std::size_t vamana_memory_bytes(std::uint32_t count, const VamanaParameters& parameters) noexcept {
   const std::size_t row = (slack_degree(parameters.graph_degree) + 1) * sizeof(std::uint32_t);
@@ -266,6 +269,7 @@ std::unique_ptr<Graph> build_vamana(const VectorSpace& space, const VamanaParame
   std::iota(order.begin(), order.end(), 0U);
   std::shuffle(order.begin(), order.end(), std::mt19937_64(parameters.seed));
   std::vector<std::unique_ptr<Linker>> linkers;
+  linkers.reserve(parameters.threads);
   for (unsigned i = 0; i < parameters.threads; ++i) {
     linkers.push_back(std::make_unique<Linker>(space, parameters, *graph, locks));
   }

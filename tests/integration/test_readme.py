@@ -42,15 +42,18 @@ def test_it_stays_short_and_starts_with_the_two_commands(readme: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "document",
-    ["README.md", "ARCHITECTURE.md", "CHANGELOG.md", "CONTRIBUTING.md", "docs", "tiervec", "graph_index", "rdma", "bench", "tests"],
+    "place",
+    ["README.md", "ARCHITECTURE.md", "CHANGELOG.md", "docs", "tiervec", "graph_index", "rdma", "bench", "tests"],
 )
-def test_links_lead_somewhere(repository: Path, document: str) -> None:
-    start = repository / document
+def test_links_lead_somewhere(repository: Path, place: str) -> None:
+    start = repository / place
     for path in [start] if start.is_file() else sorted(start.rglob("*.md")):
-        for target, anchor in _LINK.findall(path.read_text(encoding="utf-8")):
+        text = path.read_text(encoding="utf-8")
+        headings = {
+            line.lstrip("#").strip().lower().replace(" ", "-") for line in text.splitlines() if line.startswith("#")
+        }
+        for target, anchor in _LINK.findall(text):
             if target:
                 assert (path.parent / target).exists(), f"{path} links to {target}"
             else:
-                heading = anchor.removeprefix("#").replace("-", " ")
-                assert re.search(rf"^#+ {re.escape(heading)}$", path.read_text(encoding="utf-8"), re.IGNORECASE | re.MULTILINE)
+                assert anchor.removeprefix("#") in headings, f"{path} links to {anchor}"

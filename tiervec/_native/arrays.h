@@ -34,12 +34,15 @@ inline Dtype dtype_of(const Matrix& matrix) {
 
 inline std::uint32_t row_count(const Matrix& matrix) {
   if (matrix.shape(0) > 0x7fffffffU) {
-    throw Error(ErrorCode::kInvalidArgument, std::to_string(matrix.shape(0)) + " vectors; an index holds at most 2147483647");
+    throw Error(ErrorCode::kInvalidArgument,
+                std::to_string(matrix.shape(0)) + " vectors; an index holds at most 2147483647");
   }
   return static_cast<std::uint32_t>(matrix.shape(0));
 }
 
-inline const std::byte* bytes_of(const Matrix& matrix) { return static_cast<const std::byte*>(matrix.data()); }
+inline const std::byte* bytes_of(const Matrix& matrix) {
+  return static_cast<const std::byte*>(matrix.data());
+}
 
 template <class T>
 std::vector<T> copy_of(const Vector<T>& vector) {

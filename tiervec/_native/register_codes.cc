@@ -43,8 +43,7 @@ std::shared_ptr<Code> make_dot_code(const std::string& metric, const Vector<floa
 
 std::shared_ptr<Code> make_pq_code(const std::string& metric, std::uint32_t dim, std::uint32_t parts,
                                    const Vector<float>& centroids) {
-  return std::make_shared<codes::PqCode>(
-      codes::PqCodeParameters{parse_metric(metric), dim, parts, copy_of(centroids)});
+  return std::make_shared<codes::PqCode>(codes::PqCodeParameters{parse_metric(metric), dim, parts, copy_of(centroids)});
 }
 
 void encode(const Code& code, const Matrix& data, const Rows& rows, unsigned threads, WorkMonitor* monitor) {
@@ -92,7 +91,8 @@ nb::object search_exactly(const Matrix& data, const std::string& metric, const M
   request.k = k;
   if (queries.shape(1) != data.shape(1) || dtype_of(queries) != query_dtype(request.dtype) || k == 0 ||
       (exclude && exclude->shape(0) != queries.shape(0))) {
-    throw Error(ErrorCode::kInvalidArgument, "exact search: queries do not fit the data in dimension or dtype, or k is 0");
+    throw Error(ErrorCode::kInvalidArgument,
+                "exact search: queries do not fit the data in dimension or dtype, or k is 0");
   }
   if (exclude) request.exclude = exclude->data();
   std::vector<std::int64_t> ids(queries.shape(0) * k);
@@ -122,8 +122,9 @@ void register_codes(nb::module_& module) {
       .def_prop_ro("parameter_bytes", &Code::parameter_bytes)
       .def("encode", &encode, nb::arg("data"), nb::arg("rows").noconvert(), nb::arg("threads") = 1,
            nb::arg("monitor") = nb::none(),
-           nb::sig("def encode(self, data: numpy.typing.NDArray[numpy.generic], rows: numpy.typing.NDArray[numpy.uint8], "
-                   "threads: int = 1, monitor: WorkMonitor | None = None) -> None"),
+           nb::sig(
+               "def encode(self, data: numpy.typing.NDArray[numpy.generic], rows: numpy.typing.NDArray[numpy.uint8], "
+               "threads: int = 1, monitor: WorkMonitor | None = None) -> None"),
            "Encodes vectors (n, dim) into rows (n, row_bytes) of uint8.")
       .def("distances", &block_distances, nb::arg("query"), nb::arg("rows"),
            nb::sig("def distances(self, query: numpy.typing.NDArray[numpy.float32], "

@@ -221,10 +221,12 @@ void register_graph_index(nb::module_& module) {
       .def("cancel", &rdma::CancelToken::cancel)
       .def_prop_ro("cancelled", &rdma::CancelToken::cancelled);
 
-  nb::class_<GraphBuilder>(module, "GraphBuilder", "Builds a Vamana graph over vectors (n, dim) and writes its records.")
+  nb::class_<GraphBuilder>(module, "GraphBuilder",
+                           "Builds a Vamana graph over vectors (n, dim) and writes its records.")
       .def(nb::init<Matrix, const std::string&, unsigned>(), nb::arg("data").noconvert(), nb::arg("metric"),
            nb::arg("threads") = 0,
-           nb::sig("def __init__(self, data: numpy.typing.NDArray[numpy.generic], metric: str, threads: int = 0) -> None"))
+           nb::sig(
+               "def __init__(self, data: numpy.typing.NDArray[numpy.generic], metric: str, threads: int = 0) -> None"))
       .def("link", &GraphBuilder::link, nb::arg("graph_degree"), nb::arg("build_list"), nb::arg("alpha"),
            nb::arg("seed") = 0, nb::arg("monitor") = nb::none())
       .def("write_records", &GraphBuilder::write_records, nb::arg("path"), nb::arg("labels") = nb::none(),
@@ -254,10 +256,11 @@ void register_graph_index(nb::module_& module) {
       .def("__init__", &init_searcher, nb::arg("tier"), nb::arg("count"), nb::arg("dim"), nb::arg("dtype"),
            nb::arg("metric"), nb::arg("layout"), nb::arg("locator"), nb::arg("navigation_ids"),
            nb::arg("navigation_edges"), nb::arg("code"), nb::arg("rows").noconvert(), nb::keep_alive<1, 12>(),
-           nb::sig("def __init__(self, tier: Tier, count: int, dim: int, dtype: str, metric: str, layout: dict[str, int], "
-                   "locator: numpy.typing.NDArray[numpy.uint8], navigation_ids: numpy.typing.NDArray[numpy.uint8], "
-                   "navigation_edges: numpy.typing.NDArray[numpy.uint8], code: Code, "
-                   "rows: numpy.typing.NDArray[numpy.uint8]) -> None"))
+           nb::sig(
+               "def __init__(self, tier: Tier, count: int, dim: int, dtype: str, metric: str, layout: dict[str, int], "
+               "locator: numpy.typing.NDArray[numpy.uint8], navigation_ids: numpy.typing.NDArray[numpy.uint8], "
+               "navigation_edges: numpy.typing.NDArray[numpy.uint8], code: Code, "
+               "rows: numpy.typing.NDArray[numpy.uint8]) -> None"))
       .def_prop_ro("fast_bytes", &GraphSearcher::fast_bytes)
       .def(
           "fill_hot_set",

@@ -30,13 +30,14 @@ HugeBuffer::HugeBuffer(std::size_t bytes) : bytes_((bytes + kHugePage - 1) / kHu
   }
   const auto start = reinterpret_cast<std::uintptr_t>(base);
   const std::uintptr_t aligned = (start + kHugePage - 1) / kHugePage * kHugePage;
+  auto* first = static_cast<std::byte*>(base) + (aligned - start);
   if (aligned > start) {
     munmap(base, aligned - start);
   }
   if (start + reserved > aligned + bytes_) {
-    munmap(reinterpret_cast<void*>(aligned + bytes_), start + reserved - aligned - bytes_);
+    munmap(first + bytes_, start + reserved - aligned - bytes_);
   }
-  data_ = reinterpret_cast<void*>(aligned);
+  data_ = first;
   madvise(data_, bytes_, MADV_HUGEPAGE);  // advice: without huge pages it is only slower
 }
 

@@ -39,7 +39,7 @@ namespace {
 
 SimdLevel chosen_simd_level() noexcept {
   const SimdLevel best = detected_simd_level();
-  const char* wanted = std::getenv("TIERVEC_SIMD");
+  const char* wanted = std::getenv("TIERVEC_SIMD");  // NOLINT(concurrency-mt-unsafe): nobody sets it
   if (wanted == nullptr) {
     return best;
   }

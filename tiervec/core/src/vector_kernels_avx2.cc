@@ -14,7 +14,9 @@ struct Half {
   std::uint16_t bits;
 };
 
-__m256 load(const float* p) noexcept { return _mm256_loadu_ps(p); }
+__m256 load(const float* p) noexcept {
+  return _mm256_loadu_ps(p);
+}
 __m256 load(const Half* p) noexcept {
   return _mm256_cvtph_ps(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p)));
 }
@@ -25,8 +27,12 @@ __m256i load(const std::int8_t* p) noexcept {
   return _mm256_cvtepi8_epi16(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p)));
 }
 
-float as_float(float x) noexcept { return x; }
-float as_float(Half x) noexcept { return half_to_float(x.bits); }
+float as_float(float x) noexcept {
+  return x;
+}
+float as_float(Half x) noexcept {
+  return half_to_float(x.bits);
+}
 
 // Unaligned loads of single elements: vectors inside records start at any byte.
 template <class T>
@@ -84,23 +90,23 @@ float integer_kernel(const void* a, const void* b, std::size_t dim) noexcept {
   }
   std::int32_t total = sum_lanes(sum);
   for (; i < dim; ++i) {
-    const std::int32_t p = x[i];
-    const std::int32_t q = y[i];
+    const std::int32_t p = x[i];  // NOLINT(bugprone-signed-char-misuse): numbers
+    const std::int32_t q = y[i];  // NOLINT(bugprone-signed-char-misuse): numbers
     total += kL2 ? (p - q) * (p - q) : p * q;
   }
   return static_cast<float>(total);
 }
 
 template <class T>
-constexpr VectorKernels integer_kernels() {
+constexpr VectorKernels integer_kernels() noexcept {
   return {integer_kernel<T, true>, integer_kernel<T, false>, integer_kernel<T, true>, integer_kernel<T, false>};
 }
 
 }  // namespace
 
-const RotateFn kRotateAvx2 = rotate_loop;
+constinit const RotateFn kRotateAvx2 = rotate_loop;
 
-const VectorKernels kVectorKernelsAvx2[4] = {
+constinit const VectorKernels kVectorKernelsAvx2[4] = {
     {float_kernel<float, float, true>, float_kernel<float, float, false>, float_kernel<float, float, true>,
      float_kernel<float, float, false>},
     {float_kernel<Half, Half, true>, float_kernel<Half, Half, false>, float_kernel<float, Half, true>,

@@ -15,8 +15,12 @@ struct Half {
 };
 
 // Sixteen elements as float32; `mask` names the ones that exist.
-__m512 load(const float* p, __mmask16 mask) noexcept { return _mm512_maskz_loadu_ps(mask, p); }
-__m512 load(const Half* p, __mmask16 mask) noexcept { return _mm512_cvtph_ps(_mm256_maskz_loadu_epi16(mask, p)); }
+__m512 load(const float* p, __mmask16 mask) noexcept {
+  return _mm512_maskz_loadu_ps(mask, p);
+}
+__m512 load(const Half* p, __mmask16 mask) noexcept {
+  return _mm512_cvtph_ps(_mm256_maskz_loadu_epi16(mask, p));
+}
 
 // Thirty-two elements as int16.
 __m512i load(const std::uint8_t* p, __mmask32 mask) noexcept {
@@ -71,15 +75,15 @@ float integer_kernel(const void* a, const void* b, std::size_t dim) noexcept {
 }
 
 template <class T>
-constexpr VectorKernels integer_kernels() {
+constexpr VectorKernels integer_kernels() noexcept {
   return {integer_kernel<T, true>, integer_kernel<T, false>, integer_kernel<T, true>, integer_kernel<T, false>};
 }
 
 }  // namespace
 
-const RotateFn kRotateAvx512 = rotate_loop;
+constinit const RotateFn kRotateAvx512 = rotate_loop;
 
-const VectorKernels kVectorKernelsAvx512[4] = {
+constinit const VectorKernels kVectorKernelsAvx512[4] = {
     {float_kernel<float, float, true>, float_kernel<float, float, false>, float_kernel<float, float, true>,
      float_kernel<float, float, false>},
     {float_kernel<Half, Half, true>, float_kernel<Half, Half, false>, float_kernel<float, Half, true>,

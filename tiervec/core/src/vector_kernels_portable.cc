@@ -23,8 +23,12 @@ T load(const void* from, std::size_t i) noexcept {
   return value;
 }
 
-float as_float(float x) noexcept { return x; }
-float as_float(Half x) noexcept { return half_to_float(x.bits); }
+float as_float(float x) noexcept {
+  return x;
+}
+float as_float(Half x) noexcept {
+  return half_to_float(x.bits);
+}
 
 // Eight partial sums: the compiler may vectorise without reordering any one sum.
 template <class A, class B, bool kL2>
@@ -52,23 +56,23 @@ float integer_kernel(const void* a, const void* b, std::size_t dim) noexcept {
   const T* y = static_cast<const T*>(b);
   std::int32_t sum = 0;
   for (std::size_t i = 0; i < dim; ++i) {
-    const std::int32_t p = x[i];
-    const std::int32_t q = y[i];
+    const std::int32_t p = x[i];  // NOLINT(bugprone-signed-char-misuse): numbers
+    const std::int32_t q = y[i];  // NOLINT(bugprone-signed-char-misuse): numbers
     sum += kL2 ? (p - q) * (p - q) : p * q;
   }
   return static_cast<float>(sum);
 }
 
 template <class T>
-constexpr VectorKernels integer_kernels() {
+constexpr VectorKernels integer_kernels() noexcept {
   return {integer_kernel<T, true>, integer_kernel<T, false>, integer_kernel<T, true>, integer_kernel<T, false>};
 }
 
 }  // namespace
 
-const RotateFn kRotatePortable = rotate_loop;
+constinit const RotateFn kRotatePortable = rotate_loop;
 
-const VectorKernels kVectorKernelsPortable[4] = {
+constinit const VectorKernels kVectorKernelsPortable[4] = {
     {float_kernel<float, float, true>, float_kernel<float, float, false>, float_kernel<float, float, true>,
      float_kernel<float, float, false>},
     {float_kernel<Half, Half, true>, float_kernel<Half, Half, false>, float_kernel<float, Half, true>,

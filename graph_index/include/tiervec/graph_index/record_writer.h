@@ -15,7 +15,7 @@ namespace tiervec::graph_index {
 struct WrittenRecords {
   RecordLayout layout;
   std::vector<LocatorGroup> locator;
-  std::uint64_t bytes = 0;   // of the section
+  std::uint64_t bytes = 0;  // of the section
   std::uint64_t edges = 0;
 };
 

@@ -53,7 +53,6 @@ std::uint32_t slack_degree(std::uint32_t graph_degree) noexcept;
 std::size_t vamana_memory_bytes(std::uint32_t count, const VamanaParameters& parameters) noexcept;
 
 /// `monitor` counts the vectors linked (both passes) and can cancel: Error(kCancelled).
-std::unique_ptr<Graph> build_vamana(const VectorSpace& space, const VamanaParameters& parameters,
-                                    WorkMonitor* monitor);
+std::unique_ptr<Graph> build_vamana(const VectorSpace& space, const VamanaParameters& parameters, WorkMonitor* monitor);
 
 }  // namespace tiervec::graph_index

@@ -16,10 +16,14 @@ constexpr std::size_t kStateAlignment = 64;
 constexpr std::size_t kStrip = 64;  // what a rotation kernel puts out at a time
 constexpr float kLargestHalf = 65504.0F;
 
-std::size_t rounded_up(std::size_t value, std::size_t unit) { return (value + unit - 1) / unit * unit; }
+std::size_t rounded_up(std::size_t value, std::size_t unit) {
+  return (value + unit - 1) / unit * unit;
+}
 
 void check(const DotCodeParameters& p, std::uint32_t code_bytes) {
-  const auto fail = [](const std::string& what) { throw Error(ErrorCode::kInvalidArgument, "code parameters: " + what); };
+  const auto fail = [](const std::string& what) {
+    throw Error(ErrorCode::kInvalidArgument, "code parameters: " + what);
+  };
   if (p.dim == 0 || p.center.size() != p.dim || p.widths.size() != p.dim || p.steps.size() != p.dim) {
     fail("center, widths and steps must have one entry for each of " + std::to_string(p.dim) + " dimensions");
   }
@@ -72,8 +76,8 @@ DotCode::DotCode(DotCodeParameters parameters, SimdLevel level)
   plane_dimension_.assign(masks_.size(), FieldLayout::kNoDimension);
   for (std::uint32_t byte = 0; byte < layout_.code_bytes; ++byte) {
     for (std::uint32_t plane = 0; plane < kPlanes; ++plane) {
-      const std::size_t at = (std::size_t{byte / shape_.chunk_bytes} * kPlanes + plane) * shape_.chunk_bytes +
-                             byte % shape_.chunk_bytes;
+      const std::size_t at =
+          (std::size_t{byte / shape_.chunk_bytes} * kPlanes + plane) * shape_.chunk_bytes + byte % shape_.chunk_bytes;
       masks_[at] = layout_.mask[plane][byte];
       plane_dimension_[at] = layout_.dimension[plane][byte];
     }
@@ -206,7 +210,8 @@ void DotCode::make_query(const float* query, std::byte* state) const noexcept {
       planes[at] = 0;
       continue;
     }
-    const float value = std::nearbyint(rotated[output_of_[static_cast<std::size_t>(d)]] * parameters_.steps[static_cast<std::size_t>(d)] * per_unit);
+    const float value = std::nearbyint(rotated[output_of_[static_cast<std::size_t>(d)]] *
+                                       parameters_.steps[static_cast<std::size_t>(d)] * per_unit);
     planes[at] = static_cast<std::int8_t>(value);
     shift += value * (0.5F - static_cast<float>(1u << parameters_.widths[static_cast<std::size_t>(d)]) / 2);
   }
@@ -226,8 +231,8 @@ void DotCode::make_query(const float* query, std::byte* state) const noexcept {
   }
 }
 
-void DotCode::distances(const std::byte* state, const std::uint8_t* rows, const std::uint32_t* ids,
-                        std::uint32_t count, float* out) const noexcept {
+void DotCode::distances(const std::byte* state, const std::uint8_t* rows, const std::uint32_t* ids, std::uint32_t count,
+                        float* out) const noexcept {
   kernel_(shape_, *reinterpret_cast<const DotQuery*>(state),
           reinterpret_cast<const std::int8_t*>(state + kStateAlignment), rows, ids, count, out);
 }

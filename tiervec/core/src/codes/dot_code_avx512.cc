@@ -99,8 +99,12 @@ __m512i short_row_pair(const ShortRowPlanes& planes, const std::uint8_t* first, 
   return multiply_planes(_mm512_setzero_si512(), rows, planes.masks, planes.queries);
 }
 
-__m256i low(__m512i v) noexcept { return _mm512_castsi512_si256(v); }
-__m256i high(__m512i v) noexcept { return _mm512_extracti64x4_epi64(v, 1); }
+__m256i low(__m512i v) noexcept {
+  return _mm512_castsi512_si256(v);
+}
+__m256i high(__m512i v) noexcept {
+  return _mm512_extracti64x4_epi64(v, 1);
+}
 
 // dots: four vectors of four sums. factors: the row's two halves as one word each.
 void finish(const DotQuery& query, const __m128i* dots, const __m128i* factors, float* out) noexcept {

@@ -56,6 +56,8 @@ class Packer {
 
 }  // namespace
 
-FieldLayout pack_fields(std::span<const std::uint8_t> widths) { return Packer(widths).pack(); }
+FieldLayout pack_fields(std::span<const std::uint8_t> widths) {
+  return Packer(widths).pack();
+}
 
 }  // namespace tiervec::codes

@@ -22,12 +22,12 @@ float inverse_norm(const float* vector, std::size_t dim) noexcept {
 
 PqCode::PqCode(PqCodeParameters parameters) : parameters_(std::move(parameters)) {
   const auto& p = parameters_;
-  if (p.dim == 0 || p.parts == 0 || p.dim % p.parts != 0 ||
-      p.centroids.size() != std::size_t{p.dim} * kCentroids) {
-    throw Error(ErrorCode::kInvalidArgument,
-                "pq code: " + std::to_string(p.parts) + " parts of dimension " + std::to_string(p.dim) + " with " +
-                    std::to_string(p.centroids.size()) + " centroid values; parts must divide the dimension and each "
-                    "part has " + std::to_string(kCentroids) + " centroids");
+  if (p.dim == 0 || p.parts == 0 || p.dim % p.parts != 0 || p.centroids.size() != std::size_t{p.dim} * kCentroids) {
+    throw Error(ErrorCode::kInvalidArgument, "pq code: " + std::to_string(p.parts) + " parts of dimension " +
+                                                 std::to_string(p.dim) + " with " + std::to_string(p.centroids.size()) +
+                                                 " centroid values; parts must divide the dimension and each "
+                                                 "part has " +
+                                                 std::to_string(kCentroids) + " centroids");
   }
 }
 
@@ -36,7 +36,9 @@ std::size_t PqCode::query_bytes() const noexcept {
   return std::size_t{parameters_.parts} * kCentroids * sizeof(float);
 }
 
-std::size_t PqCode::parameter_bytes() const noexcept { return parameters_.centroids.size() * sizeof(float); }
+std::size_t PqCode::parameter_bytes() const noexcept {
+  return parameters_.centroids.size() * sizeof(float);
+}
 
 void PqCode::encode(const float* vectors, std::size_t count, std::uint8_t* rows) const {
   const std::size_t width = parameters_.dim / parameters_.parts;
@@ -86,8 +88,8 @@ void PqCode::make_query(const float* query, std::byte* state) const noexcept {
   }
 }
 
-void PqCode::distances(const std::byte* state, const std::uint8_t* rows, const std::uint32_t* ids,
-                       std::uint32_t count, float* out) const noexcept {
+void PqCode::distances(const std::byte* state, const std::uint8_t* rows, const std::uint32_t* ids, std::uint32_t count,
+                       float* out) const noexcept {
   const auto* table = reinterpret_cast<const float*>(state);
   const std::uint32_t parts = parameters_.parts;
   for (std::uint32_t i = 0; i < count; ++i) {

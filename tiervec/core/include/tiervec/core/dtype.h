@@ -20,10 +20,14 @@ constexpr std::size_t element_bytes(Dtype dtype) noexcept {
   return dtype == Dtype::kFloat32 ? 4 : dtype == Dtype::kFloat16 ? 2 : 1;
 }
 
-constexpr bool is_integer(Dtype dtype) noexcept { return dtype == Dtype::kInt8 || dtype == Dtype::kUint8; }
+constexpr bool is_integer(Dtype dtype) noexcept {
+  return dtype == Dtype::kInt8 || dtype == Dtype::kUint8;
+}
 
 /// Queries of float indexes are float32; integer indexes are asked in their own type, so that distances are exact.
-constexpr Dtype query_dtype(Dtype dtype) noexcept { return is_integer(dtype) ? dtype : Dtype::kFloat32; }
+constexpr Dtype query_dtype(Dtype dtype) noexcept {
+  return is_integer(dtype) ? dtype : Dtype::kFloat32;
+}
 
 /// Throw Error(kInvalidArgument) naming the value and the known names.
 Dtype parse_dtype(const std::string& name);

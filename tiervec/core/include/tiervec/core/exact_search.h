@@ -8,7 +8,7 @@
 namespace tiervec {
 
 struct ExactSearchRequest {
-  const std::byte* data = nullptr;     // count x dim of dtype
+  const std::byte* data = nullptr;  // count x dim of dtype
   std::uint32_t count = 0;
   std::uint32_t dim = 0;
   Dtype dtype = Dtype::kFloat32;

@@ -13,8 +13,8 @@ enum class ErrorCode : std::uint8_t {
   kInvalidArgument,
   kNotFound,
   kAlreadyExists,
-  kDataLoss,           // bytes are not what was written: checksum, truncation, a foreign record
-  kUnavailable,        // the tier cannot answer now; a retry may succeed
+  kDataLoss,     // bytes are not what was written: checksum, truncation, a foreign record
+  kUnavailable,  // the tier cannot answer now; a retry may succeed
   kDeadlineExceeded,
   kCancelled,
   kResourceExhausted,  // memory, disk, buffers

@@ -12,9 +12,9 @@ namespace tiervec {
 struct VectorKernels {
   using Fn = float (*)(const void* a, const void* b, std::size_t dim) noexcept;
 
-  Fn pair_l2;     // squared
+  Fn pair_l2;  // squared
   Fn pair_dot;
-  Fn query_l2;    // squared
+  Fn query_l2;  // squared
   Fn query_dot;
 };
 

@@ -26,21 +26,21 @@ namespace tiervec::codes {
 struct DotCodeParameters {
   Metric metric = Metric::kL2;
   std::uint32_t dim = 0;
-  std::uint32_t row_bytes = 0;          // at least the packed fields plus kFactorBytes
-  std::vector<float> center;            // dim
-  std::vector<float> rotation;          // dim x dim, row i gives dimension i of x'; empty: no rotation
-  std::vector<std::uint8_t> widths;     // dim; bits per dimension of x': 0, 2, 4, 6, 8
-  std::vector<float> steps;             // dim; grid step, 0 where the width is 0
-  float addend_scale = 1;               // addends are stored as half(addend / addend_scale)
-  bool unbiased = true;                 // rabitq: true; sq: false
+  std::uint32_t row_bytes = 0;       // at least the packed fields plus kFactorBytes
+  std::vector<float> center;         // dim
+  std::vector<float> rotation;       // dim x dim, row i gives dimension i of x'; empty: no rotation
+  std::vector<std::uint8_t> widths;  // dim; bits per dimension of x': 0, 2, 4, 6, 8
+  std::vector<float> steps;          // dim; grid step, 0 where the width is 0
+  float addend_scale = 1;            // addends are stored as half(addend / addend_scale)
+  bool unbiased = true;              // rabitq: true; sq: false
 };
 
 /// What distance kernels read of a prepared query. Followed in memory by the planes: for each chunk of the row, four
 /// times chunk bytes of int8.
 struct DotQuery {
-  float offset = 0;        // part of the distance that does not depend on the row
-  float dot_shift = 0;     // the grid's middle, times the query: added to the integer dot product
-  float dot_scale = 0;     // integer dot product to <q', x^>
+  float offset = 0;     // part of the distance that does not depend on the row
+  float dot_shift = 0;  // the grid's middle, times the query: added to the integer dot product
+  float dot_scale = 0;  // integer dot product to <q', x^>
   float addend_scale = 0;
 };
 

@@ -14,8 +14,8 @@ struct PqCodeParameters {
   static constexpr std::uint32_t kCentroids = 256;
   Metric metric = Metric::kL2;
   std::uint32_t dim = 0;
-  std::uint32_t parts = 0;        // divides dim; one byte of row each
-  std::vector<float> centroids;   // parts x 256 x (dim / parts)
+  std::uint32_t parts = 0;       // divides dim; one byte of row each
+  std::vector<float> centroids;  // parts x 256 x (dim / parts)
 };
 
 class PqCode final : public Code {
