@@ -51,6 +51,12 @@ std::uint32_t queries_in_flight(const rdma::DeviceProfile& profile) noexcept {
       std::clamp(covered, static_cast<double>(kFewestInFlight), static_cast<double>(kMostInFlight)));
 }
 
+/// What the workers of one search share.
+struct GraphSearcher::SearchState {
+  std::atomic<std::uint32_t> next{0};            // query to start
+  std::atomic<ErrorCode> error{ErrorCode::kOk};  // the first that a query met; no query starts after it
+};
+
 /// One worker thread's queue, scheduler and traversals; kept between searches.
 struct GraphSearcher::Context {
   Context(GraphSearcher& searcher, std::uint32_t in_flight)
@@ -68,7 +74,6 @@ struct GraphSearcher::Context {
   rdma::Worker worker;
   std::vector<std::unique_ptr<Traversal>> traversals;
   std::vector<Traversal*> idle;
-  ErrorCode error = ErrorCode::kOk;  // the first that a query of this search met
 };
 
 namespace {
@@ -81,9 +86,9 @@ void count_expansions(const SearchRequest& request, const Traversal& traversal) 
   }
 }
 
-template <class Context>
-rdma::Task<void> run_query(Context& context, const SearchRequest& request, std::uint32_t index, std::size_t query_bytes,
-                           double us_per_tick) {
+template <class Context, class SearchState>
+rdma::Task<void> run_query(Context& context, const SearchRequest& request, SearchState& state, std::uint32_t index,
+                           std::size_t query_bytes, double us_per_tick) {
   const rdma::Ticks started = rdma::TickClock::now();
   Traversal& traversal = *context.idle.back();
   context.idle.pop_back();
@@ -109,8 +114,9 @@ rdma::Task<void> run_query(Context& context, const SearchRequest& request, std::
     co_await context.worker.yield();
     traversal.score();
   }
-  if (error != ErrorCode::kOk && context.error == ErrorCode::kOk) {
-    context.error = error;
+  if (error != ErrorCode::kOk) {
+    ErrorCode none = ErrorCode::kOk;
+    state.error.compare_exchange_strong(none, error);
   }
   traversal.finish(request.ids + std::size_t{index} * parameters.k,
                    request.distances + std::size_t{index} * parameters.k);
@@ -136,7 +142,6 @@ class GraphSearcher::ContextLease {
     if (!context_) {
       context_ = std::make_unique<Context>(searcher, pooled_ ? queries_in_flight(searcher.tier_->profile()) : 1);
     }
-    context_->error = ErrorCode::kOk;
   }
   ~ContextLease() {
     if (pooled_) {
@@ -154,10 +159,19 @@ class GraphSearcher::ContextLease {
   std::unique_ptr<Context> context_;
 };
 
+namespace {
+
+const RecordLayout& checked(const RecordLayout& layout, std::uint32_t count) {
+  layout.check(count);
+  return layout;
+}
+
+}  // namespace
+
 GraphSearcher::GraphSearcher(std::shared_ptr<rdma::Tier> tier, GraphFastPart part)
     : tier_(std::move(tier)),
       part_(std::move(part)),
-      locator_(part_.layout, part_.locator, part_.count, tier_->size_bytes()),
+      locator_(checked(part_.layout, part_.count), part_.locator, part_.count, tier_->size_bytes()),
       verify_records_(!tier_->verified_at_open()) {
   check_navigation_sample(part_.navigation, part_.count);
   if (part_.code->dim() != part_.layout.dim) {
@@ -174,19 +188,15 @@ std::uint64_t GraphSearcher::fast_bytes() const noexcept {
 }
 
 double GraphSearcher::search(const SearchRequest& request) {
-  std::atomic<std::uint32_t> next{0};
+  SearchState state;
   std::atomic<std::uint64_t> cpu_ns{0};
-  std::atomic<ErrorCode> error{ErrorCode::kOk};
   const unsigned threads = std::clamp<unsigned>(request.threads, 1, std::max(1U, request.count));
   parallel_blocks(threads, 1, threads, nullptr, [&](std::size_t, std::size_t, unsigned) {
     const ContextLease lease(*this, request.parameters.pipeline);
-    cpu_ns += static_cast<std::uint64_t>(run_worker(*lease, request, next) * 1e3);
-    if ((*lease).error != ErrorCode::kOk) {
-      error = (*lease).error;
-    }
+    cpu_ns += static_cast<std::uint64_t>(run_worker(*lease, request, state) * 1e3);
   });
-  if (error.load() != ErrorCode::kOk) {
-    throw Error(error.load(), describe(error.load(), tier_->url()));
+  if (const ErrorCode error = state.error.load(); error != ErrorCode::kOk) {
+    throw Error(error, describe(error, tier_->url()));
   }
   if (request.cancel != nullptr && request.cancel->cancelled()) {
     throw Error(ErrorCode::kCancelled, describe(ErrorCode::kCancelled, tier_->url()));
@@ -288,7 +298,7 @@ void GraphSearcher::read_records(std::span<const std::uint32_t> vertices, std::s
   }
 }
 
-double GraphSearcher::run_worker(Context& context, const SearchRequest& request, std::atomic<std::uint32_t>& next) {
+double GraphSearcher::run_worker(Context& context, const SearchRequest& request, SearchState& state) {
   const double started = thread_cpu_us();
   SearchRequest effective = request;
   if (!request.parameters.pipeline) effective.parameters.beam_width = 1;
@@ -297,11 +307,11 @@ double GraphSearcher::run_worker(Context& context, const SearchRequest& request,
   const double us_per_tick = 1e-3 / rdma::TickClock::ticks_per_ns();
   context.worker.run(
       [&]() -> rdma::Query {
-        const std::uint32_t index = next.fetch_add(1, std::memory_order_relaxed);
-        if (index >= effective.count || context.error != ErrorCode::kOk) {
+        const std::uint32_t index = state.next.fetch_add(1, std::memory_order_relaxed);
+        if (index >= effective.count || state.error.load(std::memory_order_relaxed) != ErrorCode::kOk) {
           return {};
         }
-        return {run_query(context, effective, index, query_bytes, us_per_tick), effective.deadline};
+        return {run_query(context, effective, state, index, query_bytes, us_per_tick), effective.deadline};
       },
       effective.cancel);
   return thread_cpu_us() - started;

@@ -9,8 +9,8 @@ namespace tiervec::graph_index {
 
 /// Remembers most of the vertices that a query has met, in a table that stays in the first cache levels. Direct mapped:
 /// a newer vertex may push an older one out, which is then scored once more; the candidate list keeps ids unique. It
-/// never takes a new vertex for a met one while ids have at most index bits + 16 bits (2^28 vertices or more); beyond
-/// that, one in about 2^16 of the collisions is skipped.
+/// never takes a new vertex for a met one while ids are below 2^(index bits + 15), that is 2^27 or more; beyond that,
+/// two vertices in 2^(index bits + 15) look alike.
 class MetFilter {
  public:
   /// Sized for a search that meets about `expected` vertices.
@@ -24,9 +24,10 @@ class MetFilter {
 
   /// True when the vertex was not remembered. Without branches: whether it was met is close to a coin toss.
   bool add(std::uint32_t vertex) noexcept {
-    const std::uint32_t hash = vertex * 0x9e3779b1U;  // odd, so a bijection: index and tag together identify the vertex
-    const std::uint32_t index = hash >> (32 - index_bits_);
-    const auto tag = static_cast<std::uint16_t>(hash >> (16 - index_bits_));
+    // Odd, so a bijection of the low bits: index and tag together identify the vertex.
+    const std::uint32_t hash = vertex * 0x9e3779b1U;
+    const std::uint32_t index = (hash >> kTagBits) & ((1U << index_bits_) - 1);
+    const auto tag = static_cast<std::uint16_t>((hash & ((1U << kTagBits) - 1)) | kTaken);
     const bool fresh = tags_[index] != tag;
     tags_[index] = tag;
     return fresh;
@@ -35,7 +36,9 @@ class MetFilter {
  private:
   static constexpr std::uint32_t kMinBits = 12;
   static constexpr std::uint32_t kMaxBits = 16;
-  static constexpr std::uint16_t kFree = 0xffff;
+  static constexpr std::uint32_t kTagBits = 15;
+  static constexpr std::uint16_t kTaken = 1U << kTagBits;
+  static constexpr std::uint16_t kFree = 0;
 
   std::uint32_t index_bits_ = kMinBits;
   std::vector<std::uint16_t> tags_;

@@ -3,6 +3,9 @@
 #include <algorithm>
 #include <bit>
 #include <cstring>
+#include <string>
+
+#include <tiervec/core/status.h>
 
 namespace tiervec::graph_index {
 namespace {
@@ -62,6 +65,17 @@ RecordLayout RecordLayout::fit(std::uint32_t dim, Dtype dtype, std::uint32_t cou
   layout.label_bytes = static_cast<std::uint32_t>(std::bit_width(largest_label) + 7) / 8;
   while (layout.edge_units(max_degree) > 255) layout.unit *= 2;
   return layout;
+}
+
+void RecordLayout::check(std::uint32_t count) const {
+  const RecordLayout right = fit(dim, dtype, count, 0, kMaxDegree);  // kMaxDegree needs the largest unit there is
+  const bool unit_exists = std::has_single_bit(unit) && unit <= right.unit;
+  if (count == 0 || dim == 0 || id_bits != right.id_bits || label_bytes > sizeof(std::uint64_t) || !unit_exists) {
+    throw Error(ErrorCode::kDataLoss, "the record layout (dim " + std::to_string(dim) + ", id_bits " +
+                                          std::to_string(id_bits) + ", label_bytes " + std::to_string(label_bytes) +
+                                          ", unit " + std::to_string(unit) + ") is none of an index of " +
+                                          std::to_string(count) + " vectors");
+  }
 }
 
 void RecordLayout::encode(std::uint32_t vertex, const std::byte* vector, std::uint64_t label,

@@ -7,7 +7,11 @@ namespace tiervec::graph_index {
 std::span<const std::uint32_t> RobustPrune::choose(std::uint32_t vertex, std::vector<Scored>& pool,
                                                    std::uint32_t degree, float alpha) {
   std::erase_if(pool, [vertex](const Scored& c) { return c.id == vertex; });
-  std::sort(pool.begin(), pool.end());
+  // Of several at the same distance the one whose id follows the vertex's goes first, not the lowest for everybody:
+  // duplicates then link to each other in a ring and can all be reached.
+  std::sort(pool.begin(), pool.end(), [vertex](const Scored& a, const Scored& b) {
+    return a.distance < b.distance || (a.distance == b.distance && a.id - vertex < b.id - vertex);
+  });
   pool.erase(std::unique(pool.begin(), pool.end(), [](const Scored& a, const Scored& b) { return a.id == b.id; }),
              pool.end());
   chosen_.clear();

@@ -7,6 +7,7 @@
 namespace tiervec::graph_index {
 namespace {
 
+constexpr std::uint32_t kNobody = ~std::uint32_t{0};
 constexpr std::uint32_t kEntryCandidates = 4;  // what a descent of the navigation sample keeps
 constexpr std::size_t kMetPerCandidate = 64;   // vertices met per entry of the candidate list, roughly
 constexpr std::size_t kMostRowLines = 8;       // prefetched of a row
@@ -67,12 +68,12 @@ void Traversal::start(const std::byte* query, std::int64_t exclude, const Search
   part_.code->make_query(widened_query_.data(), code_state());
   descend_navigation();
   met_.clear();
-  if (exclude >= 0) met_.add(static_cast<std::uint32_t>(exclude));
+  excluded_ = exclude < 0 ? kNobody : static_cast<std::uint32_t>(exclude);
   // What the descent found becomes the list; entries were positions in the sample.
   std::uint32_t kept = 0;
   for (std::uint32_t i = 0; i < list_.size; ++i) {
     const std::uint32_t vertex = part_.navigation.ids[list_.id(i)];
-    if (static_cast<std::int64_t>(vertex) == exclude) continue;
+    if (vertex == excluded_) continue;
     met_.add(vertex);
     distances_[kept] = list_.distances[i];
     fresh_[kept++] = vertex;
@@ -166,8 +167,14 @@ ErrorCode Traversal::absorb() noexcept {
     if (is_read && verify_records_ && !part_.layout.intact(vertices_[i], record, batch_.reads[i].length)) {
       return ErrorCode::kDataLoss;
     }
+    const std::uint32_t degree = part_.layout.degree(record);
+    if (is_read && part_.layout.record_bytes(part_.layout.edge_units(degree)) != batch_.reads[i].length) {
+      return ErrorCode::kDataLoss;
+    }
     results_.add(exact_distance(record), static_cast<std::int64_t>(part_.layout.label(vertices_[i], record)));
-    note_neighbors(record);
+    if (!note_neighbors(record, degree)) {
+      return ErrorCode::kDataLoss;
+    }
   }
   if (parameters_.stop_margin > 0) {
     const float kth = results_.kth();
@@ -191,17 +198,22 @@ float Traversal::exact_distance(const std::byte* vector) const noexcept {
   return 1.0F - kernels_.query_dot(query_, vector, dim) * query_inverse_norm_ / std::sqrt(squared);
 }
 
-void Traversal::note_neighbors(const std::byte* record) noexcept {
-  const std::uint32_t degree = part_.layout.degree(record);
+bool Traversal::note_neighbors(const std::byte* record, std::uint32_t degree) noexcept {
   hop_.unpack(record + part_.layout.edges_at(), degree, part_.layout.id_bits, unpacked_.data());
+  std::uint32_t largest = 0;
+  for (std::uint32_t i = 0; i < degree; ++i) largest = std::max(largest, unpacked_[i]);
+  if (largest >= part_.count) {  // an id becomes an address: never past the codes, whatever the record says
+    return false;
+  }
   std::uint32_t count = fresh_count_;
   for (std::uint32_t i = 0; i < degree; ++i) {
     const std::uint32_t vertex = unpacked_[i];
     fresh_[count] = vertex;
-    count += met_.add(vertex) ? 1U : 0U;
+    count += static_cast<std::uint32_t>(met_.add(vertex)) & static_cast<std::uint32_t>(vertex != excluded_);
   }
   for (std::uint32_t i = fresh_count_; i < count; ++i) prefetch_row(fresh_[i]);
   fresh_count_ = count;
+  return true;
 }
 
 void Traversal::score() noexcept {

@@ -47,7 +47,7 @@ class Traversal {
   void descend_navigation() noexcept;
   [[nodiscard]] std::uint32_t width() const noexcept;
   [[nodiscard]] float exact_distance(const std::byte* vector) const noexcept;
-  void note_neighbors(const std::byte* record) noexcept;
+  [[nodiscard]] bool note_neighbors(const std::byte* record, std::uint32_t degree) noexcept;
   // Always inlined: g++ takes a function that only prefetches for one without effects and drops the calls.
   [[gnu::always_inline]] void prefetch_row(std::uint32_t vertex) const noexcept;
 
@@ -61,6 +61,7 @@ class Traversal {
 
   SearchParameters parameters_;
   const std::byte* query_ = nullptr;
+  std::uint32_t excluded_ = 0;    // a vertex that must not be met, or one that does not exist
   float query_inverse_norm_ = 0;  // cosine
   std::vector<float> widened_query_;
   std::vector<CacheLine> code_state_;

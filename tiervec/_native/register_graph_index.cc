@@ -120,9 +120,6 @@ RecordLayout layout_from(std::uint32_t dim, const std::string& dtype, const nb::
   layout.id_bits = nb::cast<std::uint32_t>(fields["id_bits"]);
   layout.label_bytes = nb::cast<std::uint32_t>(fields["label_bytes"]);
   layout.unit = nb::cast<std::uint32_t>(fields["unit"]);
-  if (layout.id_bits < 1 || layout.id_bits > 31 || layout.label_bytes > 8 || layout.unit == 0) {
-    throw Error(ErrorCode::kDataLoss, "the record layout has impossible sizes");
-  }
   return layout;
 }
 

@@ -92,12 +92,13 @@ class GraphSearcher {
 
  private:
   struct Context;
+  struct SearchState;
   class ContextLease;
 
   void read_records(std::span<const std::uint32_t> vertices, std::span<std::byte* const> to);
   std::vector<std::uint32_t> most_expanded(std::uint64_t budget_bytes, unsigned threads,
                                            const rdma::CancelToken* cancel);
-  double run_worker(Context& context, const SearchRequest& request, std::atomic<std::uint32_t>& next);
+  double run_worker(Context& context, const SearchRequest& request, SearchState& state);
 
   std::shared_ptr<rdma::Tier> tier_;
   GraphFastPart part_;

@@ -34,6 +34,10 @@ struct RecordLayout {
   static RecordLayout fit(std::uint32_t dim, Dtype dtype, std::uint32_t count, std::uint64_t largest_label,
                           std::uint32_t max_degree);
 
+  /// Throws Error(kDataLoss) when no index of `count` vectors has these sizes. What is read with a layout that passes
+  /// stays within its record.
+  void check(std::uint32_t count) const;
+
   [[nodiscard]] std::uint32_t vector_bytes() const noexcept {
     return dim * static_cast<std::uint32_t>(element_bytes(dtype));
   }
