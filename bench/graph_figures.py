@@ -262,6 +262,7 @@ def run(arguments: argparse.Namespace) -> dict[str, Any]:
         "dram 4bit / hnswlib": ratio(qps["dram 4bit"], qps["hnswlib"]),
         "dram 2bit / hnswlib": ratio(qps["dram 2bit"], qps["hnswlib"]),
         "emulated / dram 4bit": ratio(qps["emulated"], qps["dram 4bit"]),
+        "emulated / pipeline=off": ratio(qps["emulated"], qps["emulated pipeline=off"]),
         "emulated one thread / pipeline=off": ratio(qps["emulated one thread"], qps["emulated pipeline=off"]),
     }
     result["one_at_a_time"] = _one_at_a_time(latency_graph, 1000, arguments.repeats)

@@ -1,0 +1,113 @@
+#include "../../graph_index/src/robust_prune.h"
+
+#include <algorithm>
+#include <cstddef>
+#include <cstdint>
+#include <random>
+#include <set>
+#include <vector>
+
+#include <gtest/gtest.h>
+
+#include "graph_index/small_index.h"
+
+namespace tiervec::graph_index {
+namespace {
+
+using testing::clustered;
+
+constexpr std::uint32_t kCount = 200;
+constexpr std::uint32_t kDim = 5;
+
+class RobustPruneTest : public ::testing::TestWithParam<Metric> {
+ protected:
+  const std::vector<float> vectors_ = clustered(kCount, kDim, 3);
+  const VectorSpace space_{vectors_.data(), kCount, kDim, Dtype::kFloat32, GetParam(), 1};
+  RobustPrune prune_{space_};
+
+  std::vector<Scored> pool_of(std::uint32_t vertex, std::size_t size, std::mt19937& random) const {
+    std::vector<Scored> pool;
+    for (std::size_t i = 0; i < size; ++i) {
+      const auto id = static_cast<std::uint32_t>(random() % kCount);
+      pool.push_back({space_.distance(vertex, id), id});
+    }
+    return pool;
+  }
+};
+
+TEST_P(RobustPruneTest, ChoosesFromThePoolWithinTheDegreeNeverItselfNeverTwice) {
+  std::mt19937 random(1);
+  for (std::uint32_t vertex = 0; vertex < 50; ++vertex) {
+    auto pool = pool_of(vertex, 1 + random() % 150, random);  // with duplicates, and often the vertex itself
+    pool.push_back({0, vertex});
+    std::set<std::uint32_t> offered;
+    for (const Scored& scored : pool) offered.insert(scored.id);
+    const auto chosen = prune_.choose(vertex, pool, 8, 1.2F);
+    const std::set<std::uint32_t> distinct(chosen.begin(), chosen.end());
+    EXPECT_LE(chosen.size(), 8U);
+    EXPECT_EQ(distinct.size(), chosen.size());
+    EXPECT_EQ(distinct.count(vertex), 0U);
+    EXPECT_TRUE(std::includes(offered.begin(), offered.end(), distinct.begin(), distinct.end()));
+  }
+}
+
+TEST_P(RobustPruneTest, TheNearestIsAlwaysChosen) {
+  std::mt19937 random(2);
+  for (std::uint32_t vertex = 0; vertex < 50; ++vertex) {
+    auto pool = pool_of(vertex, 60, random);
+    const auto chosen = prune_.choose(vertex, pool, 8, 1.2F);
+    ASSERT_FALSE(chosen.empty());
+    EXPECT_EQ(chosen[0], pool[0].id);
+  }
+}
+
+TEST_P(RobustPruneTest, WhoeverIsLeftOutIsNearerToOneThatIsChosen) {
+  std::mt19937 random(3);
+  for (const float alpha : {1.0F, 1.2F, 2.0F}) {
+    for (std::uint32_t vertex = 0; vertex < 50; ++vertex) {
+      auto pool = pool_of(vertex, 60, random);
+      const auto span = prune_.choose(vertex, pool, 1000, alpha);
+      const std::vector<std::uint32_t> chosen(span.begin(), span.end());
+      for (const Scored& candidate : pool) {
+        if (std::find(chosen.begin(), chosen.end(), candidate.id) != chosen.end()) continue;
+        EXPECT_TRUE(std::any_of(chosen.begin(), chosen.end(), [&](std::uint32_t other) {
+          return alpha * space_.distance(other, candidate.id) <= candidate.distance;
+        }));
+      }
+    }
+  }
+}
+
+TEST_P(RobustPruneTest, TheStrictChoiceIsTheTextbooks) {
+  std::mt19937 random(4);
+  for (std::uint32_t vertex = 0; vertex < 50; ++vertex) {
+    auto pool = pool_of(vertex, 60, random);
+    const auto span = prune_.choose(vertex, pool, 6, 1.0F);
+    const std::vector<std::uint32_t> chosen(span.begin(), span.end());
+    std::vector<std::uint32_t> expected;  // DiskANN, algorithm 2: take the nearest, drop whom it occludes
+    std::vector<Scored> left = pool;
+    while (!left.empty() && expected.size() < 6) {
+      const std::uint32_t nearest = left.front().id;
+      expected.push_back(nearest);
+      std::erase_if(left, [&](const Scored& s) {
+        return s.id == nearest || space_.distance(nearest, s.id) <= s.distance;
+      });
+    }
+    EXPECT_EQ(chosen, expected);
+  }
+}
+
+TEST_P(RobustPruneTest, AnEmptyPoolGivesNothing) {
+  std::vector<Scored> pool;
+  EXPECT_TRUE(prune_.choose(0, pool, 8, 1.2F).empty());
+  pool = {{0, 0}};
+  EXPECT_TRUE(prune_.choose(0, pool, 8, 1.2F).empty());
+}
+
+INSTANTIATE_TEST_SUITE_P(Metrics, RobustPruneTest, ::testing::Values(Metric::kL2, Metric::kIp, Metric::kCosine),
+                         [](const auto& suite) {
+                           return suite.param == Metric::kL2 ? "l2" : suite.param == Metric::kIp ? "ip" : "cosine";
+                         });
+
+}  // namespace
+}  // namespace tiervec::graph_index
