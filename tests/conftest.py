@@ -17,8 +17,8 @@ REPOSITORY = Path(__file__).parent.parent
 DATA = Path(os.environ.get("TIERVEC_DATA", REPOSITORY.parent / "shared" / "data"))
 
 
-# Whoever starts the tests in the background of a shell script has Ctrl-C ignored, and processes that tests start inherit
-# it; tests of Ctrl-C need it as a terminal has it.
+# Tests that a shell script starts in the background have Ctrl-C ignored, and so have the processes that they start;
+# tests of Ctrl-C need it as a terminal has it.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 

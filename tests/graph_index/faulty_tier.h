@@ -25,10 +25,10 @@ class FaultyTier final : public rdma::Tier {
 
   std::vector<std::byte> region;
   bool verified = true;
-  bool newest_first = false;                       // completions in the wrong order
-  bool hangs = false;                              // nothing completes unless it is cancelled
+  bool newest_first = false;                                          // completions in the wrong order
+  bool hangs = false;                                                 // nothing completes unless it is cancelled
   std::uint32_t fail_at = std::numeric_limits<std::uint32_t>::max();  // this batch, counted over all queues, and
-  std::uint32_t fail_count = 1;                    // so many in all
+  std::uint32_t fail_count = 1;                                       // so many in all
   ErrorCode failure = ErrorCode::kUnavailable;
   double latency_us = 0.1;
 

@@ -53,7 +53,9 @@ TEST(RecordLocator, FindsWhatAddingUpFinds) {
   }
 }
 
-TEST(RecordLocator, TakesAtMostTwoBytesAVertex) { EXPECT_LE(sizeof(LocatorGroup), 2U * LocatorGroup::kRecords); }
+TEST(RecordLocator, TakesAtMostTwoBytesAVertex) {
+  EXPECT_LE(sizeof(LocatorGroup), 2U * LocatorGroup::kRecords);
+}
 
 TEST(RecordLocator, ADamagedOneIsRefused) {
   const auto refused = [](const std::function<void(Section&)>& change, std::uint32_t count = 100) {

@@ -89,9 +89,8 @@ TEST_P(RobustPruneTest, TheStrictChoiceIsTheTextbooks) {
     while (!left.empty() && expected.size() < 6) {
       const std::uint32_t nearest = left.front().id;
       expected.push_back(nearest);
-      std::erase_if(left, [&](const Scored& s) {
-        return s.id == nearest || space_.distance(nearest, s.id) <= s.distance;
-      });
+      std::erase_if(left,
+                    [&](const Scored& s) { return s.id == nearest || space_.distance(nearest, s.id) <= s.distance; });
     }
     EXPECT_EQ(chosen, expected);
   }

@@ -36,7 +36,8 @@ inline std::vector<float> clustered(std::uint32_t count, std::uint32_t dim, unsi
   std::vector<float> vectors(std::size_t{count} * dim);
   for (std::uint32_t i = 0; i < count; ++i) {
     const std::size_t center = random() % 8;
-    for (std::uint32_t d = 0; d < dim; ++d) vectors[std::size_t{i} * dim + d] = centers[center * dim + d] + normal(random);
+    for (std::uint32_t d = 0; d < dim; ++d)
+      vectors[std::size_t{i} * dim + d] = centers[center * dim + d] + normal(random);
   }
   return vectors;
 }
@@ -65,7 +66,8 @@ class SmallIndex {
     parameters.seed = options.seed;
     graph = options.random_lists ? random_graph() : build_vamana(space, parameters, nullptr);
     write();
-    navigation = build_navigation_sample(space, std::max(1U, options.count / 16), options.seed, options.threads, nullptr);
+    navigation =
+        build_navigation_sample(space, std::max(1U, options.count / 16), options.seed, options.threads, nullptr);
     encode();
   }
 
@@ -114,7 +116,8 @@ class SmallIndex {
       std::uint32_t* row = result->row(v);
       row[0] = options.graph_degree;
       const auto first = static_cast<std::uint32_t>(random());
-      for (std::uint32_t i = 0; i < row[0]; ++i) row[1 + i] = (v + 1 + (first + i * 3) % (options.count - 1)) % options.count;
+      for (std::uint32_t i = 0; i < row[0]; ++i)
+        row[1 + i] = (v + 1 + (first + i * 3) % (options.count - 1)) % options.count;
     }
     return result;
   }
@@ -157,7 +160,8 @@ inline Found search(GraphSearcher& searcher, std::span<const float> queries, Sea
   request.queries = reinterpret_cast<const std::byte*>(queries.data());
   request.count = static_cast<std::uint32_t>(queries.size() / searcher.dim());
   const std::size_t cells = std::size_t{request.count} * request.parameters.k;
-  Found found{std::vector<std::int64_t>(cells, -7), std::vector<float>(cells, -7), std::vector<QueryCost>(request.count)};
+  Found found{std::vector<std::int64_t>(cells, -7), std::vector<float>(cells, -7),
+              std::vector<QueryCost>(request.count)};
   request.ids = found.ids.data();
   request.distances = found.distances.data();
   request.costs = found.costs.data();

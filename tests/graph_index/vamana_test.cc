@@ -52,7 +52,8 @@ std::string list_error(const Graph& graph, std::uint32_t degree) {
   for (std::uint32_t v = 0; v < graph.count(); ++v) {
     const auto neighbors = neighbors_of(graph, v);
     const std::set<std::uint32_t> distinct(neighbors.begin(), neighbors.end());
-    if (neighbors.size() > degree) return std::to_string(v) + " has " + std::to_string(neighbors.size()) + " neighbours";
+    if (neighbors.size() > degree)
+      return std::to_string(v) + " has " + std::to_string(neighbors.size()) + " neighbours";
     if (distinct.size() != neighbors.size()) return std::to_string(v) + " has a neighbour twice";
     if (distinct.count(v) > 0) return std::to_string(v) + " is its own neighbour";
     if (!distinct.empty() && *distinct.rbegin() >= graph.count()) return std::to_string(v) + " points outside";

@@ -42,7 +42,10 @@ def add_parser(commands: Any) -> None:
     add_settings(how, "search_list=64, beam_width=4, pipeline=off")
     parser.add_argument("--ground-truth", metavar="FILE", help="true neighbours; without it no recall is reported")
     parser.add_argument(
-        "--fast-memory", metavar="SIZE", type=byte_size, help="fast memory in all: what the codes leave of it holds the most read records: 1GiB"
+        "--fast-memory",
+        metavar="SIZE",
+        type=byte_size,
+        help="fast memory in all: what the codes leave of it holds the most read records: 1GiB",
     )
     add_threads(parser)
     parser.add_argument(

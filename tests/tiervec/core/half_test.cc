@@ -14,7 +14,9 @@ namespace {
 constexpr std::uint32_t kHalves = 1U << 16U;
 constexpr std::uint16_t kInfinity = 0x7c00;
 
-bool is_nan(std::uint16_t half) { return (half & 0x7fffU) > kInfinity; }
+bool is_nan(std::uint16_t half) {
+  return (half & 0x7fffU) > kInfinity;
+}
 
 /// By the definition of binary16: sign, 5 bits of exponent, 10 of mantissa.
 double value_of(std::uint16_t half) {

@@ -18,10 +18,12 @@ inline std::vector<SimdLevel> simd_levels() {
   return levels;
 }
 
-inline std::string level_name(const ::testing::TestParamInfo<SimdLevel>& info) { return simd_level_name(info.param); }
+inline std::string level_name(const ::testing::TestParamInfo<SimdLevel>& info) {
+  return simd_level_name(info.param);
+}
 
 }  // namespace tiervec::testing
 
-#define TIERVEC_ON_EVERY_SIMD_LEVEL(suite)                                                                      \
-  INSTANTIATE_TEST_SUITE_P(Levels, suite, ::testing::ValuesIn(::tiervec::testing::simd_levels()),                \
+#define TIERVEC_ON_EVERY_SIMD_LEVEL(suite)                                                        \
+  INSTANTIATE_TEST_SUITE_P(Levels, suite, ::testing::ValuesIn(::tiervec::testing::simd_levels()), \
                            ::tiervec::testing::level_name)

@@ -8,7 +8,9 @@
 namespace tiervec {
 namespace {
 
-TEST(Simd, TheLevelInUseIsOneThatTheCpuHas) { EXPECT_LE(simd_level(), detected_simd_level()); }
+TEST(Simd, TheLevelInUseIsOneThatTheCpuHas) {
+  EXPECT_LE(simd_level(), detected_simd_level());
+}
 
 TEST(Simd, TheEnvironmentCanOnlyLowerIt) {
   const char* wanted = std::getenv("TIERVEC_SIMD");

@@ -128,10 +128,13 @@ Estimate estimate(const DotCodeParameters& p, const float* query, const float* v
     addend = 0;
     found.distance = -factor * inner;
     for (std::uint32_t d = 0; d < p.dim; ++d) {
-      found.distance -= static_cast<double>(query[d]) * static_cast<double>(p.center[d]);
+      const double center = static_cast<double>(p.center[d]);
+      addend -= center * (static_cast<double>(vector[d]) - center);
+      found.distance -= static_cast<double>(query[d]) * center;
     }
+    found.distance += addend;
   }
-  found.tolerance = factor * grid_units * (largest / 127) / 2 + 1e-3 * (addend + factor * std::fabs(inner)) + 1e-5;
+  found.tolerance = factor * grid_units * (largest / 127) / 2 + 1e-3 * (std::fabs(addend) + factor * std::fabs(inner)) + 1e-5;
   return found;
 }
 
@@ -162,8 +165,56 @@ TEST_P(DotCodeTest, EstimatesAreTheOnesOfTheFormulas) {
           for (std::size_t i = 0; i < kVectors; ++i) {
             const Estimate right = estimate(parameters, &queries[q * kDim], &vectors[i * kDim]);
             ASSERT_NEAR(static_cast<double>(found[i]), right.distance, right.tolerance)
-                << "metric " << static_cast<int>(metric) << (rotated ? " rotated" : "") << (unbiased ? " unbiased" : "");
+                << "metric " << static_cast<int>(metric) << (rotated ? " rotated" : "")
+                << (unbiased ? " unbiased" : "");
           }
+        }
+      }
+    }
+  }
+}
+
+TEST_P(DotCodeTest, WithManyBitsTheEstimateIsTheDistance) {
+  constexpr std::uint32_t kVectors = 30;
+  std::vector<float> vectors = normal_numbers(kVectors * kDim, 5);
+  std::vector<float> queries = normal_numbers(4 * kDim, 6);
+  for (const Metric metric : {Metric::kL2, Metric::kIp, Metric::kCosine}) {
+    for (const bool unbiased : {false, true}) {
+      DotCodeParameters parameters = some_parameters(metric, true, unbiased);
+      parameters.row_bytes = kDim + kFactorBytes;
+      std::fill(parameters.widths.begin(), parameters.widths.end(), std::uint8_t{8});
+      // Far from the origin, where a centre matters; of unit length the spread is smaller.
+      const float shift = metric == Metric::kCosine ? 0.0F : 4.0F;
+      std::fill(parameters.center.begin(), parameters.center.end(), shift);
+      std::fill(parameters.steps.begin(), parameters.steps.end(), (metric == Metric::kCosine ? 2.0F : 10.0F) / 256);
+      const auto moved = [&](std::vector<float> values) {
+        for (float& value : values) value += shift;
+        return values;
+      };
+      const std::vector<float> x = moved(vectors);
+      const std::vector<float> q = moved(queries);
+      const DotCode code(parameters, GetParam());
+      std::vector<std::uint8_t> rows(std::size_t{kVectors} * code.row_bytes());
+      code.encode(x.data(), kVectors, rows.data());
+      for (std::size_t i = 0; i < 4; ++i) {
+        const auto found = distances_of(code, &q[i * kDim], rows, kVectors);
+        for (std::size_t j = 0; j < kVectors; ++j) {
+          double l2 = 0;
+          double dot = 0;
+          double norms[2] = {0, 0};
+          for (std::size_t d = 0; d < kDim; ++d) {
+            const double a = static_cast<double>(q[i * kDim + d]);
+            const double b = static_cast<double>(x[j * kDim + d]);
+            l2 += (a - b) * (a - b);
+            dot += a * b;
+            norms[0] += a * a;
+            norms[1] += b * b;
+          }
+          const double exact = metric == Metric::kL2   ? l2
+                               : metric == Metric::kIp ? -dot
+                                                       : 1 - dot / std::sqrt(norms[0] * norms[1]);
+          const double tolerance = metric == Metric::kCosine ? 0.03 : 1.0;  // of distances around 1 and around 40
+          ASSERT_NEAR(static_cast<double>(found[j]), exact, tolerance) << static_cast<int>(metric);
         }
       }
     }
@@ -183,8 +234,8 @@ TEST_P(DotCodeTest, EncodesTheSameBytesAtEveryLevel) {
 }
 
 TEST_P(DotCodeTest, ExtremesGiveFiniteDistances) {
-  std::vector<float> vectors(4 * kDim, 0.0F);                     // zero
-  std::fill_n(vectors.begin() + kDim, kDim, 1e15F);               // far outside of the grid
+  std::vector<float> vectors(4 * kDim, 0.0F);        // zero
+  std::fill_n(vectors.begin() + kDim, kDim, 1e15F);  // far outside of the grid
   const auto center = some_parameters(Metric::kL2, false, true).center;
   std::copy(center.begin(), center.end(), vectors.begin() + 2 * kDim);  // the centre itself
   std::fill_n(vectors.begin() + 3 * kDim, kDim, 1e-20F);

@@ -70,7 +70,8 @@ class RandomRows {
  private:
   // One of the five ways to cut a byte.
   void cut(std::uint32_t byte) {
-    static constexpr std::uint8_t kCuts[5][kPlanes] = {{255, 0, 0, 0}, {63, 0, 0, 3}, {15, 0, 15, 0}, {15, 0, 3, 3}, {3, 3, 3, 3}};
+    static constexpr std::uint8_t kCuts[5][kPlanes] = {
+        {255, 0, 0, 0}, {63, 0, 0, 3}, {15, 0, 15, 0}, {15, 0, 3, 3}, {3, 3, 3, 3}};
     const std::uint8_t* const masks = kCuts[random_() % 5];
     for (std::uint32_t plane = 0; plane < kPlanes; ++plane) {
       const std::size_t at =

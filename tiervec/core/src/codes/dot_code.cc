@@ -152,11 +152,12 @@ void DotCode::encode(const float* vectors, std::size_t count, std::uint8_t* rows
   float* rotated = scratch.data() + parameters_.dim;
   for (std::size_t i = 0; i < count; ++i) {
     const float squared = center_and_rotate(vectors + i * parameters_.dim, scratch.data(), rotated);
-    encode_row(squared, rotated, rows + i * parameters_.row_bytes);
+    const float along_center = dot_(parameters_.center.data(), scratch.data(), parameters_.dim);
+    encode_row(squared, along_center, rotated, rows + i * parameters_.row_bytes);
   }
 }
 
-void DotCode::encode_row(float squared, const float* rotated, std::uint8_t* row) const noexcept {
+void DotCode::encode_row(float squared, float along_center, const float* rotated, std::uint8_t* row) const noexcept {
   std::memset(row, 0, parameters_.row_bytes);
   float reconstructed = 0;  // |x^|^2
   float agreement = 0;      // <x', x^>
@@ -183,7 +184,7 @@ void DotCode::encode_row(float squared, const float* rotated, std::uint8_t* row)
   }
   if (parameters_.metric == Metric::kL2) factor *= 2;
   if (parameters_.metric == Metric::kCosine) addend *= 0.5F;
-  if (parameters_.metric == Metric::kIp) addend = 0;
+  if (parameters_.metric == Metric::kIp) addend = -along_center;
   std::uint8_t* factors = row + parameters_.row_bytes - kFactorBytes;
   store_half(addend / parameters_.addend_scale, factors);
   store_half(factor, factors + 2);

@@ -4,7 +4,7 @@
 //
 //   x' = T (x - c), each stored dimension i rounded to a grid:  x^_i = (u_i + 1/2 - 2^(w_i - 1)) * step_i
 //   l2       |q' - x'|^2  =  |q'|^2 + addend(x) - factor(x) * <q', x^>
-//   ip       -<q, x>      =  -<q, c> - factor(x) * <q', x^>
+//   ip       -<q, x>      =  -<q, c> + addend(x) - factor(x) * <q', x^>, with addend(x) = -<c, x - c>
 //   cosine   half the l2 of the unit vectors
 //
 // Two trainings share it:
@@ -84,7 +84,8 @@ class DotCode final : public Code {
 
  private:
   float center_and_rotate(const float* vector, float* centered, float* rotated) const noexcept;
-  void encode_row(float squared, const float* rotated, std::uint8_t* row) const noexcept;
+  // `along_center` is <c, x - c>.
+  void encode_row(float squared, float along_center, const float* rotated, std::uint8_t* row) const noexcept;
 
   void arrange_rotation();
   [[nodiscard]] std::size_t rotated_size() const noexcept;
