@@ -60,9 +60,10 @@ struct GraphSearcher::SearchState {
 /// One worker thread's queue, scheduler and traversals; kept between searches.
 struct GraphSearcher::Context {
   Context(GraphSearcher& searcher, std::uint32_t in_flight)
-      : queue(searcher.tier_->open_queue({.max_reads = in_flight * rdma::ReadBatch::kMaxReads,
-                                          .max_read_bytes = searcher.part_.layout.record_bytes(255) +
-                                                            RecordLayout::kOverread})),  // unpacking looks behind a record
+      : queue(searcher.tier_->open_queue(
+            {.max_reads = in_flight * rdma::ReadBatch::kMaxReads,
+             .max_read_bytes = searcher.part_.layout.record_bytes(255) +
+                               RecordLayout::kOverread})),  // unpacking looks behind a record
         worker(*queue, in_flight) {
     for (std::uint32_t i = 0; i < in_flight; ++i) {
       traversals.push_back(

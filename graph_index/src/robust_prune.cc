@@ -3,6 +3,11 @@
 #include <algorithm>
 
 namespace tiervec::graph_index {
+namespace {
+
+constexpr float kCosineRounding = 1e-6F;  // of the distance between two unit vectors
+
+}  // namespace
 
 std::span<const std::uint32_t> RobustPrune::choose(std::uint32_t vertex, std::vector<Scored>& pool,
                                                    std::uint32_t degree, float alpha) {
@@ -15,6 +20,7 @@ std::span<const std::uint32_t> RobustPrune::choose(std::uint32_t vertex, std::ve
   pool.erase(std::unique(pool.begin(), pool.end(), [](const Scored& a, const Scored& b) { return a.id == b.id; }),
              pool.end());
   chosen_.clear();
+  twins_ = 0;
   taken_.assign(pool.size(), false);
   pick(pool, degree, 1.0F);
   if (alpha > 1.0F) {
@@ -29,10 +35,14 @@ void RobustPrune::pick(const std::vector<Scored>& pool, std::uint32_t degree, fl
       continue;
     }
     const Scored& candidate = pool[i];
-    const bool occluded = std::any_of(chosen_.begin(), chosen_.end(), [&](std::uint32_t nearer) {
-      return alpha * space_.distance(nearer, candidate.id) <= candidate.distance;
-    });
+    // A twin stands where the vertex itself does: it makes nobody superfluous, and a few of them lead to the others.
+    const bool is_twin = candidate.distance <= (space_.metric() == Metric::kCosine ? kCosineRounding : 0.0F);
+    const bool occluded =
+        is_twin ? twins_ > degree / 8 : std::any_of(chosen_.begin() + twins_, chosen_.end(), [&](std::uint32_t nearer) {
+          return alpha * space_.distance(nearer, candidate.id) <= candidate.distance;
+        });
     if (!occluded) {
+      twins_ += is_twin ? 1 : 0;
       chosen_.push_back(candidate.id);
       taken_[i] = true;
     }

@@ -18,7 +18,8 @@ struct Scored {
 
 /// Chooses at most `degree` neighbours of `vertex` from `pool` (sorted in place, duplicates and the vertex itself
 /// dropped): nearest first, leaving out whoever is alpha times nearer to one already chosen (RobustPrune, DiskANN
-/// algorithm 2). With alpha > 1 the strict choice (alpha 1) goes first and the relaxed one fills up.
+/// algorithm 2). With alpha > 1 the strict choice (alpha 1) goes first and the relaxed one fills up. Of vectors equal
+/// to the vertex's own a few are chosen, and they make no other candidate superfluous.
 class RobustPrune {
  public:
   explicit RobustPrune(const VectorSpace& space) : space_(space) {}
@@ -32,6 +33,7 @@ class RobustPrune {
   const VectorSpace& space_;
   std::vector<std::uint32_t> chosen_;
   std::vector<bool> taken_;
+  std::uint32_t twins_ = 0;  // of the vertex; the first of chosen_
 };
 
 }  // namespace tiervec::graph_index
