@@ -16,7 +16,7 @@ from tiervec.calibration import CalibrationQueries, calibrate
 from tiervec.codes import TrainedCode, code_row_bytes, train_code
 from tiervec.errors import InvalidArgumentError
 from tiervec.graph_index.opened import GraphParts, make_searcher, search_graph
-from tiervec.graph_index.params import GraphBuildParams, GraphSearchParams
+from tiervec.graph_index.params import LARGEST_DIM, MOST_VECTORS, GraphBuildParams, GraphSearchParams
 from tiervec.index_directory import IndexDescription, IndexDirectoryWriter
 from tiervec.interruptible import BuildProgress, run_monitored
 
@@ -213,11 +213,11 @@ def check_buildable(vectors: int, dim: int) -> None:
     """Refuses sizes that the formats cannot hold.
 
     Raises:
-        InvalidArgumentError: Fewer than two vectors, or more than 2^31 - 1.
+        InvalidArgumentError: Fewer than two vectors, or more than 2^31 - 1, or a dimension above 16384.
     """
     if vectors < 2:
         raise InvalidArgumentError(f"data has {vectors} vector; a graph index needs at least 2")
-    if vectors > 2**31 - 1:
-        raise InvalidArgumentError(f"data has {vectors:,} vectors; a graph index holds at most 2,147,483,647")
-    if dim > 16_384:
-        raise InvalidArgumentError(f"data has dimension {dim}; a graph index takes up to 16384")
+    if vectors > MOST_VECTORS:
+        raise InvalidArgumentError(f"data has {vectors:,} vectors; a graph index holds at most {MOST_VECTORS:,}")
+    if dim > LARGEST_DIM:
+        raise InvalidArgumentError(f"data has dimension {dim}; a graph index takes up to {LARGEST_DIM}")

@@ -11,15 +11,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tiervec import _core
-from tiervec.codes import TrainedCode
+from tiervec.codes import CODE_NAMES, TrainedCode
 from tiervec.errors import DataLossError
-from tiervec.graph_index.params import GraphSearchParams
+from tiervec.graph_index.params import LARGEST_DIM, MOST_VECTORS, GraphSearchParams
 from tiervec.index_directory import IndexDirectory
 from tiervec.interruptible import run_interruptibly
 
 __all__ = ["GraphParts", "NativeResult", "make_searcher", "open_graph", "search_graph"]
 
-_INTERRUPTIBLE_QUERIES = 64  # from here on a search runs beside the caller's thread, so that Ctrl-C is seen
+# From here on a search runs beside the caller's thread, so that Ctrl-C is seen: many queries, or a slow device.
+_INTERRUPTIBLE_QUERIES = 64
+_INTERRUPTIBLE_LATENCY_US = 1000.0
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -83,8 +85,13 @@ def open_graph(directory: IndexDirectory, tier_url: str) -> tuple[_core.GraphSea
         directory.verify_section("records")
     details = manifest.details
     layout = details.get("layout")
-    if not isinstance(layout, Mapping) or not isinstance(details.get("code"), str):
+    if not isinstance(layout, Mapping) or details.get("code") not in CODE_NAMES:
         raise DataLossError(f"{directory.path}: the manifest does not describe a graph index's records and code")
+    if manifest.vectors > MOST_VECTORS or manifest.dim > LARGEST_DIM:
+        raise DataLossError(
+            f"{directory.path}: the manifest has {manifest.vectors:,} vectors of dimension {manifest.dim:,}, "
+            f"more than a graph index holds"
+        )
     parts = GraphParts(
         vectors=manifest.vectors,
         dim=manifest.dim,
@@ -111,8 +118,12 @@ def search_graph(
     threads: int,
     exclude: NDArray[np.int64] | None = None,
     timeout_s: float | None = None,
+    latency_us: float = 0.0,
 ) -> NativeResult:
-    """Answers queries (nq, dim) of the index's query dtype. Ctrl-C stops a long search within a moment."""
+    """Answers queries (nq, dim) of the index's query dtype on a device with this latency of a read.
+
+    Ctrl-C stops a long search within a moment.
+    """
     token = _core.CancelToken()
 
     def call() -> dict[str, Any]:
@@ -129,11 +140,12 @@ def search_graph(
             timeout_s,
         )
 
-    found = call() if len(queries) < _INTERRUPTIBLE_QUERIES else run_interruptibly(call, token.cancel)
+    is_long = len(queries) >= _INTERRUPTIBLE_QUERIES or latency_us >= _INTERRUPTIBLE_LATENCY_US
+    found = run_interruptibly(call, token.cancel) if is_long else call()
     return NativeResult(**found)
 
 
 def _whole(value: Any, key: str, directory: IndexDirectory) -> int:
-    if isinstance(value, bool) or not isinstance(value, int) or value < 0:
-        raise DataLossError(f"{directory.path}: the manifest has {key} {value!r}; it must be a whole number")
+    if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value < 2**31:
+        raise DataLossError(f"{directory.path}: the manifest has {key} {value!r}; it must be a small whole number")
     return value

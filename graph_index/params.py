@@ -8,8 +8,10 @@ from dataclasses import dataclass
 from tiervec.codes import code_row_bytes
 from tiervec.errors import InvalidArgumentError
 
-__all__ = ["GraphBuildParams", "GraphSearchParams"]
+__all__ = ["LARGEST_DIM", "MOST_VECTORS", "GraphBuildParams", "GraphSearchParams"]
 
+MOST_VECTORS = 2**31 - 1
+LARGEST_DIM = 16_384
 _MOST_READS_PER_ROUND = 32
 _MOST_DEGREE = 184  # with room for reverse edges a list must fit a byte
 _LONGEST_LIST = 100_000

@@ -307,7 +307,9 @@ class Index:
         try:
             began = time.perf_counter()
             threads = min(self._threads, len(matrix)) if used.pipeline else 1
-            found = search_graph(searcher, matrix, k, used, threads=threads, timeout_s=timeout_s)
+            found = search_graph(
+                searcher, matrix, k, used, threads=threads, timeout_s=timeout_s, latency_us=self._device["latency_us"]
+            )
             wall_us = (time.perf_counter() - began) * 1e6
         finally:
             self._leave()

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tiervec import _core
-from tiervec.errors import InvalidArgumentError
+from tiervec.errors import DataLossError, InvalidArgumentError
 from tiervec.interruptible import BuildProgress
 
 __all__ = ["CalibrationQueries", "ChosenSearch", "calibrate", "choose"]
@@ -157,6 +157,7 @@ def choose(calibration: Mapping[str, Any] | None, k: int, target_recall: float, 
 
     Raises:
         InvalidArgumentError: A target outside (0, 1], or an index without calibration.
+        DataLossError: The calibration is no table that `calibrate` makes.
     """
     if not 0 < target_recall <= 1:
         raise InvalidArgumentError(f"target_recall is {target_recall}; it must be above 0 and at most 1")
@@ -164,13 +165,24 @@ def choose(calibration: Mapping[str, Any] | None, k: int, target_recall: float, 
         if vectors < _LEAST_BASE:
             return ChosenSearch(search_list=max(vectors, k), stop_margin=0.0, recall=1.0)
         raise InvalidArgumentError("target_recall needs a calibrated index, and this one has none; give search_list")
-    tables = {int(key): rows for key, rows in calibration["tables"].items()}
+    try:
+        return _choose(calibration["tables"], k, target_recall)
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise DataLossError(f"the calibration of the index is not what was written: {error!r}") from error
+
+
+def _choose(stored: Mapping[str, Any], k: int, target_recall: float) -> ChosenSearch:
+    tables = {int(key): rows for key, rows in stored.items()}
     deepest = max(tables)
     around = {
         max((depth for depth in tables if depth <= k), default=min(tables)),
         min((depth for depth in tables if depth >= k), default=deepest),
     }
     found = [_cheapest(tables[depth], target_recall) for depth in sorted(around)]
+    if len({chosen.stop_margin == 0 for chosen in found if chosen is not None}) == 2:
+        # Expanding the whole of a short list is cheap, of the other one's long list it is not: compare by margins.
+        by_margin = [_cheapest(tables[depth], target_recall, whole_lists=False) for depth in sorted(around)]
+        found = found if None in by_margin else by_margin
     if k > deepest or None in found:
         best = max((row["recall"] for row in tables[max(around)]), default=0.0)
         search_list = max(int(max(row["search_list"] for row in tables[max(around)])), 4 * k)
@@ -184,8 +196,9 @@ def choose(calibration: Mapping[str, Any] | None, k: int, target_recall: float, 
     return _most_thorough([chosen for chosen in found if chosen is not None])
 
 
-def _cheapest(table: Sequence[Mapping[str, float]], target: float) -> ChosenSearch | None:
+def _cheapest(table: Sequence[Mapping[str, float]], target: float, *, whole_lists: bool = True) -> ChosenSearch | None:
     """The parameters with the fewest reads that reach the target; None if none do."""
+    table = [row for row in table if whole_lists or row["stop_margin"] > 0]
     reaching = [
         reached
         for search_list in sorted({row["search_list"] for row in table})

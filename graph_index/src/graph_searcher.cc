@@ -213,7 +213,7 @@ std::uint32_t GraphSearcher::fill_hot_set(std::uint64_t budget_bytes, unsigned t
   std::vector<std::byte*> places;
   places.reserve(vertices.size());
   for (const std::uint32_t vertex : vertices) places.push_back(hot.find(vertex));
-  read_records(vertices, places);
+  read_records(vertices, places, cancel);
   hot_ = std::move(hot);
   return static_cast<std::uint32_t>(vertices.size());
 }
@@ -231,7 +231,7 @@ std::vector<std::uint32_t> GraphSearcher::most_expanded(std::uint64_t budget_byt
   std::vector<std::byte> copies(sampled * record_bytes);
   std::vector<std::byte*> places(sampled);
   for (std::uint32_t i = 0; i < sampled; ++i) places[i] = copies.data() + i * record_bytes;
-  read_records(sample, places);
+  read_records(sample, places, cancel);
 
   const Dtype asked = query_dtype();
   const std::size_t query_bytes = part_.layout.dim * element_bytes(asked);
@@ -277,7 +277,8 @@ std::vector<std::uint32_t> GraphSearcher::most_expanded(std::uint64_t budget_byt
 }
 
 // Control path: one queue, whole batches, waits for each.
-void GraphSearcher::read_records(std::span<const std::uint32_t> vertices, std::span<std::byte* const> to) {
+void GraphSearcher::read_records(std::span<const std::uint32_t> vertices, std::span<std::byte* const> to,
+                                 const rdma::CancelToken* cancel) {
   const auto queue = tier_->open_queue(
       {.max_reads = rdma::ReadBatch::kMaxReads, .max_read_bytes = part_.layout.record_bytes(RecordLayout::kMaxDegree)});
   rdma::ReadBatch batch;
@@ -288,6 +289,7 @@ void GraphSearcher::read_records(std::span<const std::uint32_t> vertices, std::s
     queue->flush();
     rdma::ReadBatch* done = nullptr;
     while (queue->poll({&done, 1}) == 0) {
+      if (cancel != nullptr && cancel->cancelled()) queue->cancel(batch);
     }
     if (batch.error != ErrorCode::kOk) throw Error(batch.error, describe(batch.error, tier_->url()));
     for (std::uint32_t i = 0; i < batch.count; ++i) {

@@ -96,6 +96,24 @@ TEST_P(RobustPruneTest, TheStrictChoiceIsTheTextbooks) {
   }
 }
 
+TEST_P(RobustPruneTest, EqualVectorsHideNobodyElse) {
+  // Every vector three times: v, v + 66, v + 132.
+  std::vector<float> vectors = vectors_;
+  for (std::uint32_t i = 66; i < 198; ++i)
+    std::copy_n(&vectors[std::size_t{i % 66} * kDim], kDim, &vectors[std::size_t{i} * kDim]);
+  const VectorSpace space(vectors.data(), kCount, kDim, Dtype::kFloat32, GetParam(), 1);
+  RobustPrune prune(space);
+  for (std::uint32_t vertex = 0; vertex < 66; ++vertex) {
+    std::vector<Scored> pool;
+    for (std::uint32_t id = 0; id < 198; ++id) pool.push_back({space.distance(vertex, id), id});
+    const auto chosen = prune.choose(vertex, pool, 16, 1.0F);
+    const auto is_twin = [&](std::uint32_t id) { return id % 66 == vertex; };
+    const auto twins = std::count_if(chosen.begin(), chosen.end(), is_twin);
+    EXPECT_GE(twins, 1);
+    EXPECT_GE(static_cast<std::ptrdiff_t>(chosen.size()) - twins, 1) << vertex;
+  }
+}
+
 TEST_P(RobustPruneTest, AnEmptyPoolGivesNothing) {
   std::vector<Scored> pool;
   EXPECT_TRUE(prune_.choose(0, pool, 8, 1.2F).empty());

@@ -207,6 +207,20 @@ TEST(Vamana, ManyDuplicatesAmongOthersHideNothing) {
   EXPECT_GE(near_enough, found.ids.size() * 95 / 100);
 }
 
+TEST(Vamana, EveryVectorSixTimesIsStillOneGraph) {
+  SmallIndexOptions options;
+  options.count = 900;
+  options.dim = 8;
+  std::vector<float> vectors = clustered(900, 8, 6);
+  for (std::size_t i = 150; i < 900; ++i) std::copy_n(vectors.data() + i % 150 * 8, 8, vectors.data() + i * 8);
+  for (const float alpha : {1.0F, 1.2F}) {
+    VamanaParameters parameters = parameters_of(16, 1);
+    parameters.alpha = alpha;
+    EXPECT_GE(reachable(*build(vectors, 8, parameters)), 880U) << alpha;
+    EXPECT_GE(reachable(*build(vectors, 8, parameters, Metric::kCosine)), 880U) << alpha;
+  }
+}
+
 TEST(NavigationSample, IsASmallGraphOverSomeVertices) {
   const auto vectors = clustered(500, 8, 7);
   const VectorSpace space(vectors.data(), 500, 8, Dtype::kFloat32, Metric::kL2, 1);

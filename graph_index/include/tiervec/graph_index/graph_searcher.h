@@ -95,7 +95,8 @@ class GraphSearcher {
   struct SearchState;
   class ContextLease;
 
-  void read_records(std::span<const std::uint32_t> vertices, std::span<std::byte* const> to);
+  void read_records(std::span<const std::uint32_t> vertices, std::span<std::byte* const> to,
+                    const rdma::CancelToken* cancel);
   std::vector<std::uint32_t> most_expanded(std::uint64_t budget_bytes, unsigned threads,
                                            const rdma::CancelToken* cancel);
   double run_worker(Context& context, const SearchRequest& request, SearchState& state);

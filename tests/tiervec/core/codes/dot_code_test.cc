@@ -134,7 +134,8 @@ Estimate estimate(const DotCodeParameters& p, const float* query, const float* v
     }
     found.distance += addend;
   }
-  found.tolerance = factor * grid_units * (largest / 127) / 2 + 1e-3 * (std::fabs(addend) + factor * std::fabs(inner)) + 1e-5;
+  found.tolerance =
+      factor * grid_units * (largest / 127) / 2 + 1e-3 * (std::fabs(addend) + factor * std::fabs(inner)) + 1e-5;
   return found;
 }
 
