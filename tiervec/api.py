@@ -241,7 +241,7 @@ class Index:
             self._info = _with_hot_set(self._info, searcher, fast_memory, self._threads)
         self._searcher: _core.GraphSearcher | None = searcher
         self._tier = opened
-        self._device = dict(opened.profile)
+        self._device: dict[str, Any] = dict(opened.profile)
         self._state = threading.Condition()
         self._running = 0
 
