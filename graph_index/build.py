@@ -18,7 +18,7 @@ from tiervec.errors import InvalidArgumentError
 from tiervec.graph_index.opened import GraphParts, make_searcher, search_graph
 from tiervec.graph_index.params import LARGEST_DIM, MOST_VECTORS, GraphBuildParams, GraphSearchParams
 from tiervec.index_directory import IndexDescription, IndexDirectoryWriter
-from tiervec.interruptible import BuildProgress, run_monitored
+from tiervec.interruptible import BuildProgress, run_interruptibly, run_monitored
 
 __all__ = ["GraphBuild", "estimate_memory_bytes", "expected_index_bytes", "write_graph_index"]
 
@@ -158,15 +158,21 @@ def _train(build: GraphBuild) -> TrainedCode:
     count = len(build.vectors)
     if build.progress is not None:
         build.progress("training code", 0, 1, None)
-    chosen = np.random.default_rng(build.seed).permutation(count)[:_TRAINING_ROWS]
+    random = np.random.default_rng(build.seed)
+    chosen = random.choice(count, min(count, _TRAINING_ROWS), replace=False, shuffle=False)
     chosen.sort()
-    code = train_code(
-        build.params.code,
-        build.vectors[chosen],
-        metric=build.metric,
-        code_bits=build.params.code_bits,
-        seed=build.seed,
-        threads=build.threads,
+    sample = build.vectors[chosen]
+    # Eigenvectors and k-means are libraries' work, which cannot be stopped; they hold a copy of the rows.
+    code = run_interruptibly(
+        lambda: train_code(
+            build.params.code,
+            sample,
+            metric=build.metric,
+            code_bits=build.params.code_bits,
+            seed=build.seed,
+            threads=build.threads,
+        ),
+        None,
     )
     if build.progress is not None:
         build.progress("training code", 1, 1, 0.0)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 
 from tiervec.codes import code_row_bytes
@@ -44,8 +43,7 @@ class GraphBuildParams:
     def __post_init__(self) -> None:
         _check_whole("graph_degree", self.graph_degree, 2, _MOST_DEGREE)
         _check_whole("build_list", self.build_list, self.graph_degree, _LONGEST_LIST)
-        if not 1 <= self.alpha <= 4:
-            raise InvalidArgumentError(f"alpha is {self.alpha}; it must be from 1 to 4")
+        _check_number("alpha", self.alpha, 1, 4)
         if self.layout != "packed":
             raise InvalidArgumentError(f"layout is {self.layout!r}; a graph index has packed")
         code_row_bytes(self.code, self.code_bits, 128)
@@ -76,10 +74,14 @@ class GraphSearchParams:
     def __post_init__(self) -> None:
         _check_whole("search_list", self.search_list, 1, _LONGEST_LIST)
         _check_whole("beam_width", self.beam_width, 1, _MOST_READS_PER_ROUND)
-        if not 0 <= self.stop_margin <= 100 or not math.isfinite(self.stop_margin):
-            raise InvalidArgumentError(f"stop_margin is {self.stop_margin}; it must be from 0 to 100")
+        _check_number("stop_margin", self.stop_margin, 0, 100)
         if not isinstance(self.pipeline, bool):
             raise InvalidArgumentError(f"pipeline is {self.pipeline!r}; it must be on or off")
+
+
+def _check_number(name: str, value: object, least: float, most: float) -> None:
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not least <= value <= most:
+        raise InvalidArgumentError(f"{name} is {value!r}; it must be a number from {least:g} to {most:g}")
 
 
 def _check_whole(name: str, value: object, least: int, most: int) -> None:

@@ -35,7 +35,10 @@ from tiervec.vectors import as_matrix, as_queries, check_finite, check_ids
 __all__ = ["Index", "IndexInfo", "SearchResult", "build", "open"]
 
 METRICS = ("l2", "ip", "cosine")
-_CHECKED_BLOCK_BYTES = 8 << 20
+# Distances are float32. Squares of larger values overflow; of smaller ones they lose their digits.
+_LARGEST_SQUARED_DISTANCE = 3e38
+_SMALLEST_VALUE = 1e-15
+_LONGEST_TIMEOUT_S = 1e9  # the clock of the search counts nanoseconds in 64 bits
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -174,9 +177,12 @@ def build(
         raise InvalidArgumentError(f"metric is {metric!r}; it must be one of {', '.join(METRICS)}")
     build_params = _build_params(params)
     threads = _check_threads(threads)
+    seed = _check_seed(seed)
+    _check_bytes("memory_limit", memory_limit)
     target = check_out(out)
     vectors = _load(data, build_params, memory_limit, threads, progress)
     check_finite(vectors)
+    _check_range(vectors, "data", least=_SMALLEST_VALUE)
     queries = None
     if calibration_queries is not None:
         queries = _load_queries(calibration_queries, vectors)
@@ -188,7 +194,7 @@ def build(
             params=build_params,
             labels=labels,
             threads=threads,
-            seed=_check_seed(seed),
+            seed=seed,
             progress=progress,
             calibration_queries=queries,
         ),
@@ -230,6 +236,9 @@ class Index:
         self._info = IndexInfo.from_manifest(directory.path, directory.manifest)
         if self._info.kind != "graph":
             raise UnsupportedError(f"{directory.path} is a {self._info.kind} index; this version opens graph")
+        if not isinstance(tier, str):
+            raise InvalidArgumentError(f"tier is {tier!r}; it must be a URL such as dram:")
+        _check_bytes("fast_memory", fast_memory)
         if fast_memory is not None and fast_memory < self._info.fast_bytes:
             raise ResourceExhaustedError(
                 f"fast_memory is {format_size(fast_memory)}; the codes of {directory.path} need "
@@ -240,7 +249,7 @@ class Index:
         if fast_memory is not None:
             self._info = _with_hot_set(self._info, searcher, fast_memory, self._threads)
         self._searcher: _core.GraphSearcher | None = searcher
-        self._tier = opened
+        self._url = str(opened.url)  # not the tier itself: closing gives its memory back
         self._device: dict[str, Any] = dict(opened.profile)
         self._state = threading.Condition()
         self._running = 0
@@ -253,7 +262,7 @@ class Index:
     @property
     def tier(self) -> str:
         """URL of the tier."""
-        return str(self._tier.url)
+        return self._url
 
     @property
     def emulated(self) -> bool:
@@ -298,10 +307,10 @@ class Index:
         if filter is not None:
             raise UnsupportedError("filter is not part of this version; leave it out")
         k = _check_k(k)
-        if timeout_s is not None and not timeout_s > 0:
-            raise InvalidArgumentError(f"timeout_s is {timeout_s!r}; it must be above 0")
+        timeout_s = _check_timeout(timeout_s)
         matrix = as_queries(queries, self._info.dtype, self._info.dim)
         check_finite(matrix, what="queries")
+        _check_range(matrix, "queries")
         used, notes = self._search_params(k, target_recall, params)
         searcher = self._enter()
         try:
@@ -366,7 +375,7 @@ class Index:
     def _search_params(
         self, k: int, target_recall: float | None, params: Mapping[str, Any] | GraphSearchParams | None
     ) -> tuple[GraphSearchParams, tuple[str, ...]]:
-        given = params if isinstance(params, GraphSearchParams) else _search_params(params or {})
+        given = params if isinstance(params, GraphSearchParams) else _search_params({} if params is None else params)
         notes: tuple[str, ...] = ()
         used = given
         if target_recall is not None:
@@ -395,7 +404,7 @@ def _with_hot_set(info: IndexInfo, searcher: _core.GraphSearcher, fast_memory: i
 def _build_params(params: Mapping[str, Any] | GraphBuildParams | None) -> GraphBuildParams:
     if isinstance(params, GraphBuildParams):
         return params
-    given = dict(params or {})
+    given = {} if params is None else params
     _check_keys(given, GraphBuildParams, "build")
     return GraphBuildParams(**given)
 
@@ -406,6 +415,8 @@ def _search_params(params: Mapping[str, Any]) -> GraphSearchParams:
 
 
 def _check_keys(given: Mapping[str, Any], params_class: type, what: str) -> None:
+    if not isinstance(given, Mapping):
+        raise InvalidArgumentError(f"params is a {type(given).__name__}; pass a mapping or {params_class.__name__}")
     known = [field.name for field in dataclasses.fields(params_class)]
     for key in given:
         if key not in known:
@@ -457,6 +468,7 @@ def _load_queries(queries: Any, vectors: NDArray[Any]) -> NDArray[Any]:
         queries = file.rows(0, file.shape[0])
     matrix = as_queries(queries, vectors.dtype, vectors.shape[1], what="calibration_queries")
     check_finite(matrix, what="calibration_queries")
+    _check_range(matrix, "calibration_queries")
     return matrix
 
 
@@ -470,6 +482,31 @@ def _check_seed(seed: int) -> int:
     if isinstance(seed, bool) or not isinstance(seed, int) or not 0 <= seed < 2**63:
         raise InvalidArgumentError(f"seed is {seed!r}; it must be a whole number from 0 to 2^63 - 1")
     return seed
+
+
+def _check_range(matrix: NDArray[Any], what: str, least: float = 0.0) -> None:
+    if matrix.dtype != np.float32:  # the others' squares always fit
+        return
+    largest = max(float(matrix.max()), -float(matrix.min()))
+    if 4 * matrix.shape[1] * largest**2 > _LARGEST_SQUARED_DISTANCE or 0 < largest < least:
+        direction = "up" if largest < 1 else "down"
+        raise InvalidArgumentError(
+            f"{what} has values of up to {largest:g}; squared distances of such vectors leave the range of float32: "
+            f"scale them {direction}"
+        )
+
+
+def _check_bytes(name: str, value: int | None) -> None:
+    if value is not None and (isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < 0):
+        raise InvalidArgumentError(f"{name} is {value!r}; it must be a whole number of bytes")
+
+
+def _check_timeout(timeout_s: float | None) -> float | None:
+    if timeout_s is None:
+        return None
+    if isinstance(timeout_s, bool) or not isinstance(timeout_s, (int, float)) or not timeout_s > 0:
+        raise InvalidArgumentError(f"timeout_s is {timeout_s!r}; it must be a number above 0")
+    return min(float(timeout_s), _LONGEST_TIMEOUT_S)
 
 
 def _check_k(k: int) -> int:

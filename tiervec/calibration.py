@@ -56,7 +56,7 @@ class CalibrationQueries:
     def held_out(cls, base: NDArray[Any], seed: int) -> CalibrationQueries:
         """A sample of the base vectors, each hidden from its own search; empty when there are too few."""
         count = min(_QUERIES, len(base) // 2) if len(base) >= _LEAST_BASE else 0
-        rows = np.sort(np.random.default_rng(seed + 1).permutation(len(base))[:count])
+        rows = np.sort(np.random.default_rng(seed + 1).choice(len(base), count, replace=False, shuffle=False))
         vectors = base[rows]
         if vectors.dtype == np.float16:
             vectors = vectors.astype(np.float32)
@@ -159,8 +159,8 @@ def choose(calibration: Mapping[str, Any] | None, k: int, target_recall: float, 
         InvalidArgumentError: A target outside (0, 1], or an index without calibration.
         DataLossError: The calibration is no table that `calibrate` makes.
     """
-    if not 0 < target_recall <= 1:
-        raise InvalidArgumentError(f"target_recall is {target_recall}; it must be above 0 and at most 1")
+    if isinstance(target_recall, bool) or not isinstance(target_recall, (int, float)) or not 0 < target_recall <= 1:
+        raise InvalidArgumentError(f"target_recall is {target_recall!r}; it must be above 0 and at most 1")
     if calibration is None:
         if vectors < _LEAST_BASE:
             return ChosenSearch(search_list=max(vectors, k), stop_margin=0.0, recall=1.0)

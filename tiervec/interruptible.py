@@ -18,14 +18,17 @@ BuildProgress = Callable[[str, int, int, "float | None"], None]
 _POLL_S = 0.1
 
 
-def run_interruptibly(call: Callable[[], T], cancel: Callable[[], None], watch: Callable[[], None] | None = None) -> T:
+def run_interruptibly(
+    call: Callable[[], T], cancel: Callable[[], None] | None, watch: Callable[[], None] | None = None
+) -> T:
     """Runs `call` on another thread and waits, so that signals reach this one.
 
     An exception here, KeyboardInterrupt among them, calls `cancel`, waits for `call` to end and goes on.
 
     Args:
         call: Native work that releases the GIL.
-        cancel: Makes `call` return or raise soon.
+        cancel: Makes `call` return or raise soon. None: nothing does, so it is not waited for; it ends by itself, and
+            must not need anything that the caller takes away.
         watch: Called every tenth of a second meanwhile.
     """
     outcome: list[T] = []
@@ -47,8 +50,9 @@ def run_interruptibly(call: Callable[[], T], cancel: Callable[[], None], watch: 
             if watch is not None:
                 watch()
     except BaseException:
-        cancel()
-        done.wait()
+        if cancel is not None:
+            cancel()
+            done.wait()
         raise
     if failure:
         raise failure[0]

@@ -163,7 +163,7 @@ class GraphSearcher::ContextLease {
 
 namespace {
 
-RecordLayout checked(const RecordLayout& layout, std::uint32_t count) {
+const RecordLayout& checked(const RecordLayout& layout, std::uint32_t count) {
   layout.check(count);
   return layout;
 }

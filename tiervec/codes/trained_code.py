@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -72,13 +71,13 @@ class TrainedCode:
         try:
             with np.load(io.BytesIO(content), allow_pickle=False) as archive:
                 found = {key: archive[key] for key in archive.files}
-        except (ValueError, OSError, EOFError, KeyError, zipfile.BadZipFile) as error:
+            scalars = {key[len("scalar_") :]: found.pop(key).item() for key in list(found) if key.startswith("scalar_")}
+        except Exception as error:  # what numpy, zipfile and zlib raise for any bytes is not documented
             raise DataLossError(f"section code is not an archive of arrays: {error}") from error
-        scalars = {key[len("scalar_") :]: found.pop(key).item() for key in list(found) if key.startswith("scalar_")}
         code = cls(name=name, metric=metric, dim=dim, arrays=found, scalars=scalars)
         try:
             code.native()
-        except (KeyError, TypeError, ValueError) as error:
+        except (KeyError, TypeError, ValueError, OverflowError) as error:
             raise DataLossError(f"section code does not hold a {name} code of dimension {dim}: {error}") from error
         return code
 
@@ -98,6 +97,8 @@ def code_row_bytes(name: str, code_bits: float, dim: int) -> int:
     """
     if name not in CODE_NAMES:
         raise InvalidArgumentError(f"code is {name!r}; it must be one of {', '.join(CODE_NAMES)}")
+    if isinstance(code_bits, bool) or not isinstance(code_bits, (int, float)):
+        raise InvalidArgumentError(f"code_bits is {code_bits!r}; it must be a number")
     if name == "sq":
         if code_bits not in (4, 8):
             raise InvalidArgumentError(f"code_bits is {code_bits}; code sq has 4 or 8")
