@@ -61,7 +61,7 @@ struct GraphSearcher::SearchState {
 struct GraphSearcher::Context {
   Context(GraphSearcher& searcher, std::uint32_t in_flight)
       : queue(searcher.tier_->open_queue(
-            {.max_reads = in_flight * rdma::ReadBatch::kMaxReads,
+            {.max_reads = in_flight * SearchParameters::kWidestBeam,
              .max_read_bytes = searcher.part_.layout.record_bytes(255) +
                                RecordLayout::kOverread})),  // unpacking looks behind a record
         worker(*queue, in_flight) {

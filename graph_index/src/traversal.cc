@@ -128,7 +128,7 @@ bool Traversal::choose() noexcept {
   const std::uint32_t most = width();
   std::uint32_t reads = 0;
   std::uint32_t hot = 0;
-  std::uint32_t hot_vertices[rdma::ReadBatch::kMaxReads];
+  std::uint32_t hot_vertices[SearchParameters::kWidestBeam];
   std::uint32_t i = first_open_;
   for (; i < list_.size && reads + hot < most; ++i) {
     if (list_.expanded(i)) continue;

@@ -76,8 +76,8 @@ class Traversal {
   std::vector<float> distances_;
   std::uint32_t first_open_ = 0;  // no candidate before it is unexpanded
   // The round: vertices that are read, as in batch_, then the hot ones with their records.
-  std::uint32_t vertices_[rdma::ReadBatch::kMaxReads] = {};
-  const std::byte* hot_records_[rdma::ReadBatch::kMaxReads] = {};
+  std::uint32_t vertices_[SearchParameters::kWidestBeam] = {};
+  const std::byte* hot_records_[SearchParameters::kWidestBeam] = {};
   std::uint32_t round_size_ = 0;
   rdma::ReadBatch batch_;
   QueryCost cost_;

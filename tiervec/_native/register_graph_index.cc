@@ -162,7 +162,7 @@ nb::dict search(GraphSearcher& searcher, const Matrix& queries, std::uint32_t k,
     }
     request.exclude = exclude->data();
   }
-  if (beam_width == 0 || beam_width > rdma::ReadBatch::kMaxReads || k == 0) {
+  if (beam_width == 0 || beam_width > SearchParameters::kWidestBeam || k == 0) {
     throw Error(ErrorCode::kInvalidArgument, "beam_width must be 1 to 32 and k at least 1");
   }
   if (dtype_of(queries) != searcher.query_dtype() || queries.shape(1) != searcher.dim()) {

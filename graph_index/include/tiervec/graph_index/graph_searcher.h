@@ -30,9 +30,11 @@
 namespace tiervec::graph_index {
 
 struct SearchParameters {
+  static constexpr std::uint32_t kWidestBeam = 32;
+
   std::uint32_t k = 10;
   std::uint32_t search_list = 64;  // candidates kept
-  std::uint32_t beam_width = 1;    // most reads of one round
+  std::uint32_t beam_width = 1;    // most reads of one round; 1 to kWidestBeam
   float stop_margin = 0;           // 0: until the list is expanded; else the relative margin behind the k-th result
   bool pipeline = true;            // false: one query at a time, one read at a time
 };

@@ -37,7 +37,7 @@ struct Read {
 };
 
 struct ReadBatch {
-  static constexpr std::uint32_t kMaxReads = 32;
+  static constexpr std::uint32_t kMaxReads = 128;
 
   // Set by the caller before submit.
   std::uint32_t count = 0;
