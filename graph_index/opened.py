@@ -82,7 +82,7 @@ def open_graph(directory: IndexDirectory, tier_url: str) -> tuple[_core.GraphSea
     records: Path = directory.section_path("records")
     tier = _core.open_tier(tier_url, str(records))
     if tier.verified_at_open:
-        directory.verify_section("records")
+        directory.verify_bytes("records", tier.loaded_bytes)
     details = manifest.details
     layout = details.get("layout")
     if not isinstance(layout, Mapping) or details.get("code") not in CODE_NAMES:
@@ -118,13 +118,14 @@ def search_graph(
     threads: int,
     exclude: NDArray[np.int64] | None = None,
     timeout_s: float | None = None,
+    cancel: _core.CancelToken | None = None,
     latency_us: float = 0.0,
 ) -> NativeResult:
     """Answers queries (nq, dim) of the index's query dtype on a device with this latency of a read.
 
     Ctrl-C stops a long search within a moment.
     """
-    token = _core.CancelToken()
+    token = _core.CancelToken() if cancel is None else cancel
 
     def call() -> dict[str, Any]:
         return searcher.search(

@@ -55,6 +55,7 @@ def test_answers_are_those_of_the_index(stub: Any, fake_index: Any) -> None:
 def test_receipt_arrives_whole(stub: Any) -> None:
     receipt = stub.Search(request(), timeout=10).receipt
     assert (receipt.queries, receipt.k, receipt.reads, receipt.bytes_read, receipt.rounds) == (3, 4, 120, 30720, 36)
+    assert (receipt.code_distances, receipt.hot_records) == (4500, 6)
     assert receipt.emulated
     assert list(receipt.latency_us) == [100, 150, 200]
     assert receipt.device.reads_per_s == 68e6
@@ -143,6 +144,16 @@ def test_deadline_passes_while_waiting(stub: Any, fake_index: Any) -> None:
         fake_index.hold.set()
         running.result()
     assert len(stub.Search(request(), timeout=10).ids) == 3 * 4 * 8  # the slot of the late call is not lost
+
+
+def test_a_client_that_goes_away_ends_its_search(stub: Any, fake_index: Any) -> None:
+    fake_index.hold = threading.Event()
+    call = stub.Search.future(request(), timeout=20)
+    wait_until(lambda: fake_index.running == 1)
+    call.cancel()
+    wait_until(lambda: fake_index.cancelled == 1)
+    fake_index.hold = None
+    assert len(stub.Search(request(), timeout=10).ids) == 3 * 4 * 8
 
 
 @pytest.mark.parametrize(
