@@ -85,7 +85,7 @@ class FakeIndex:
             {"queries": queries, "k": k, "target_recall": target_recall, "params": params, "timeout_s": timeout_s}
         )
         if self.fault is not None:
-            raise self.fault
+            raise type(self.fault)(*self.fault.args)  # a new one: its traceback holds the call's frames
         if (params or {}).get("search_list", 1) < 1:
             raise InvalidArgumentError("search_list is 0; it must be at least 1")
         start = time.perf_counter()

@@ -237,7 +237,7 @@ def test_progress_names_the_estimate_and_every_stage_and_ends_each(tmp_path: Pat
     stages = list(seen)
     assert stages[0].startswith("estimated peak memory ")
     assert stages[1:] == [
-        "training code", "encoding", "linking", "writing records", "navigation sample",
+        "training code", "encoding", "linking", "navigation sample", "writing records",
         "calibration: exact neighbours", "calibration",
     ]  # fmt: skip
     for stage, steps in seen.items():

@@ -126,13 +126,16 @@ def test_message_too_large(serve: Any, fake_index: Any) -> None:
 
 def test_too_many_searches_wait(stub: Any, fake_index: Any) -> None:
     fake_index.hold = threading.Event()
-    with ThreadPoolExecutor(2) as pool:
+    with ThreadPoolExecutor(4) as pool:
         running = pool.submit(stub.Search, request(), timeout=20)
         wait_until(lambda: fake_index.running == 1)
-        waiting = pool.submit(stub.Search, request(), timeout=20)
-        wait_until(lambda: refused(stub, request(), timeout=0.2)[0] is grpc.StatusCode.RESOURCE_EXHAUSTED)
+        others = [pool.submit(stub.Search, request(), timeout=20) for _ in range(3)]
+        wait_until(lambda: sum(other.done() for other in others) == 2)  # the third one waits
+        errors = [other.exception() for other in others if other.done()]
+        assert [error.code() for error in errors] == [grpc.StatusCode.RESOURCE_EXHAUSTED] * 2  # type: ignore[union-attr]
         fake_index.hold.set()
-        assert running.result().receipt.queries == waiting.result().receipt.queries == 3
+        answers = [other.result() for other in others if other.exception() is None]
+        assert [answer.receipt.queries for answer in [running.result(), *answers]] == [3, 3]
 
 
 def test_deadline_passes_while_waiting(stub: Any, fake_index: Any) -> None:
