@@ -41,6 +41,7 @@ nb::dict profile_dict(const DeviceProfile& profile) {
   result["knee_bytes"] = rdma::knee_bytes(profile);
   result["emulated"] = profile.emulated;
   result["source"] = profile.source;
+  result["note"] = profile.note;
   result["service"] = service;
   return result;
 }
@@ -114,7 +115,8 @@ void register_tier_class(nb::module_& module) {
           "profile", [](const Tier& tier) { return profile_dict(tier.profile()); },
           nb::sig("def profile(self) -> dict[str, object]"),
           "What the device can do: latency_us, reads_per_s, bytes_per_s, block_bytes, knee_bytes, emulated, "
-          "source (nominal, published, given, measured), service (list of (bytes, ns a read occupies it)).")
+          "source (nominal, published, given, measured), note (a sentence or empty), service (list of (bytes, ns a read "
+          "occupies it)).")
       .def(
           "device_bound_qps",
           [](const Tier& tier, double reads_per_query, double bytes_per_query) {
