@@ -84,6 +84,7 @@ void Traversal::start(const std::byte* query, std::int64_t exclude, const Search
   fresh_count_ = 0;
   batch_.attempt = 0;
   damaged_copies_ = 0;
+  repeated_rounds_ = 0;
 }
 
 void Traversal::descend_navigation() noexcept {
@@ -123,7 +124,7 @@ void Traversal::descend_navigation() noexcept {
 // Wide rounds pay off once the list holds the neighbourhood of the query; on the way there they read what the next
 // round would have shown to be far (PipeANN, OSDI'25). So the width grows with the rounds.
 std::uint32_t Traversal::width() const noexcept {
-  return std::min(parameters_.beam_width, 1 + cost_.rounds + cost_.hot_records);
+  return std::min(parameters_.beam_width, 1 + cost_.rounds - repeated_rounds_ + cost_.hot_records);
 }
 
 bool Traversal::choose() noexcept {
@@ -208,6 +209,7 @@ bool Traversal::reread_from_next_replica(std::uint32_t replicas) noexcept {
   cost_.reads += batch_.count;
   cost_.rereads += batch_.count;
   ++cost_.rounds;
+  ++repeated_rounds_;
   return true;
 }
 

@@ -87,6 +87,7 @@ class Traversal {
   rdma::ReadBatch batch_;
   std::uint32_t damaged_ = 0;         // where in the round the last absorb stopped, when it stopped
   std::uint32_t damaged_copies_ = 0;  // of that record: how often it was read and damaged
+  std::uint32_t repeated_rounds_ = 0;
   QueryCost cost_;
 };
 

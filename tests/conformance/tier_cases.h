@@ -6,6 +6,7 @@
 // is on the device is lost, and the tests that use it must not run at the same time: run this program itself, not
 // ctest.
 
+#include <algorithm>
 #include <atomic>
 #include <cstdlib>
 #include <cstring>
@@ -15,9 +16,12 @@
 #include <string>
 #include <vector>
 
+#include <tiervec/rdma/dram_tier.h>
 #include <tiervec/rdma/memory_region.h>
 #include <tiervec/rdma/numa_nodes.h>
 #include <tiervec/rdma/region_server.h>
+#include <tiervec/rdma/replicated_tier.h>
+#include <tiervec/rdma/striped_tier.h>
 #include <tiervec/rdma/tcp_tier.h>
 #include <tiervec/rdma/tier.h>
 
@@ -79,6 +83,35 @@ inline TierCase dax_file_case() {
           }};
 }
 
+/// The bytes of a region file, checked as every tier checks it.
+inline std::vector<std::byte> region_bytes(const std::string& region_path) {
+  const MemoryRegion region = MemoryRegion::load(region_path);
+  return {region.data(), region.data() + region.size_bytes()};
+}
+
+/// Over two stripes in memory; the second holds nothing when the region has one extent.
+inline std::shared_ptr<Tier> open_striped(const std::string& region_path) {
+  const std::vector<std::byte> region = region_bytes(region_path);
+  std::vector<std::vector<std::byte>> stripes(2);
+  for (std::size_t at = 0; at < region.size(); at += kStripeExtentBytes) {
+    const std::size_t bytes = std::min<std::size_t>(region.size() - at, kStripeExtentBytes);
+    std::vector<std::byte>& stripe = stripes[at / kStripeExtentBytes % 2];
+    stripe.insert(stripe.end(), region.data() + at, region.data() + at + bytes);
+  }
+  std::vector<std::shared_ptr<Tier>> tiers;
+  for (const std::vector<std::byte>& stripe : stripes) {
+    tiers.push_back(stripe.empty() ? nullptr : DramTier::from_bytes(stripe));
+  }
+  return std::make_shared<StripedTier>("dram:", std::move(tiers));
+}
+
+/// Queues have their homes on different tiers in turn.
+inline std::shared_ptr<Tier> open_replicated(const std::string& region_path) {
+  std::vector<std::shared_ptr<Tier>> replicas = {open_striped(region_path), open_tcp(region_path),
+                                                 open_tier("mmap:", region_path)};
+  return std::make_shared<ReplicatedTier>("dram:", std::move(replicas));
+}
+
 /// And those that the environment names.
 inline std::vector<TierCase> with_given(std::vector<TierCase> cases) {
   if (const char* node = std::getenv("TIERVEC_TEST_NUMA_NODE")) {
@@ -102,6 +135,8 @@ inline const std::vector<TierCase>& tier_cases() {
       {"tcp", open_tcp},
       numa_case(),
       dax_file_case(),
+      {"striped", open_striped},
+      {"replicated", open_replicated},
   });
   return cases;
 }
