@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -26,8 +25,8 @@ def right(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, tiervec.Searc
 
 
 @pytest.fixture
-def place(tmp_path: Path) -> Iterator[Path]:
-    yield tmp_path / "place"
+def place(tmp_path: Path) -> Path:
+    return tmp_path / "place"
 
 
 def answers(out: Path, tier: str) -> tiervec.SearchResult:
