@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,6 +15,7 @@ from tiervec.errors import DataLossError
 from tiervec.graph_index.params import LARGEST_DIM, MOST_VECTORS, GraphSearchParams
 from tiervec.index_directory import IndexDirectory
 from tiervec.interruptible import run_interruptibly
+from tiervec.rdma.dax import open_dax_region
 
 __all__ = ["GraphParts", "NativeResult", "make_searcher", "open_graph", "search_graph"]
 
@@ -53,6 +53,7 @@ class NativeResult:
     code_distances: int
     bytes_read: int
     hot_records: int
+    rereads: int
 
 
 def make_searcher(tier: _core.Tier, parts: GraphParts) -> _core.GraphSearcher:
@@ -79,8 +80,7 @@ def open_graph(directory: IndexDirectory, tier_url: str) -> tuple[_core.GraphSea
     read.
     """
     manifest = directory.manifest
-    records: Path = directory.section_path("records")
-    tier = _core.open_tier(tier_url, str(records))
+    tier = _open_records(directory, tier_url)
     if tier.verified_at_open:
         directory.verify_bytes("records", tier.loaded_bytes)
     details = manifest.details
@@ -107,6 +107,15 @@ def open_graph(directory: IndexDirectory, tier_url: str) -> tuple[_core.GraphSea
         navigation_edges=directory.read_section("navigation_edges"),
     )
     return make_searcher(tier, parts), tier
+
+
+def _open_records(directory: IndexDirectory, tier_url: str) -> _core.Tier:
+    path, section = directory.section_path("records"), directory.section("records")
+    if _core.check_tier_url(tier_url)["scheme"] == "dax":
+        return open_dax_region(
+            tier_url, path, size_bytes=section.bytes, checksum=section.checksum, name=directory.path.name
+        )
+    return _core.open_tier(tier_url, str(path))
 
 
 def search_graph(
