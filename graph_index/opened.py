@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,6 +15,7 @@ from tiervec.errors import DataLossError
 from tiervec.graph_index.params import LARGEST_DIM, MOST_VECTORS, GraphSearchParams
 from tiervec.index_directory import IndexDirectory
 from tiervec.interruptible import run_interruptibly
+from tiervec.rdma.section_tier import open_section
 
 __all__ = ["GraphParts", "NativeResult", "make_searcher", "open_graph", "search_graph"]
 
@@ -79,10 +79,7 @@ def open_graph(directory: IndexDirectory, tier_url: str) -> tuple[_core.GraphSea
     read.
     """
     manifest = directory.manifest
-    records: Path = directory.section_path("records")
-    tier = _core.open_tier(tier_url, str(records))
-    if tier.verified_at_open:
-        directory.verify_section("records")
+    tier = open_section(directory, "records", tier_url)
     details = manifest.details
     layout = details.get("layout")
     if not isinstance(layout, Mapping) or details.get("code") not in CODE_NAMES:

@@ -28,6 +28,7 @@ from tiervec.errors import (
     UnsupportedError,
 )
 from tiervec.ground_truth import recall
+from tiervec.rdma.publish import PublishReceipt, publish
 from tiervec.receipt import Receipt
 
 __all__ = [
@@ -40,6 +41,7 @@ __all__ = [
     "InvalidArgumentError",
     "NotFoundError",
     "PermissionDeniedError",
+    "PublishReceipt",
     "Receipt",
     "ResourceExhaustedError",
     "SearchResult",
@@ -49,5 +51,6 @@ __all__ = [
     "__version__",
     "build",
     "open",
+    "publish",
     "recall",
 ]

@@ -10,6 +10,7 @@
 #include <tiervec/rdma/available_memory.h>
 #include <tiervec/rdma/emulated_tier.h>
 #include <tiervec/rdma/measure.h>
+#include <tiervec/rdma/read_bytes.h>
 #include <tiervec/rdma/tier.h>
 #include <tiervec/rdma/tier_registry.h>
 
@@ -96,6 +97,15 @@ double measure_reads_per_s(Tier& tier, std::uint32_t read_bytes, std::uint32_t t
                                           .seed = seed});
 }
 
+nb::bytes read_bytes(Tier& tier, std::uint64_t offset, std::uint64_t length) {
+  std::vector<std::byte> bytes;
+  {
+    const nb::gil_scoped_release released;
+    bytes = rdma::read_bytes(tier, offset, length);
+  }
+  return {reinterpret_cast<const char*>(bytes.data()), bytes.size()};
+}
+
 std::shared_ptr<Tier> open_tier(const std::string& url, const std::string& path) {
   const nb::gil_scoped_release released;
   return rdma::open_tier(url, path);
@@ -142,7 +152,8 @@ void register_tier_class(nb::module_& module) {
            "Times of single reads in nanoseconds, ascending.")
       .def("measure_reads_per_s", &measure_reads_per_s, nb::arg("read_bytes"), nb::arg("threads"),
            nb::arg("reads_in_flight"), nb::arg("seconds"), nb::arg("seed"),
-           "Reads/s of all threads together, `reads_in_flight` for each thread.");
+           "Reads/s of all threads together, `reads_in_flight` for each thread.")
+      .def("read", &read_bytes, nb::arg("offset"), nb::arg("length"), "A copy of bytes of the region, for checks.");
 }
 
 }  // namespace
