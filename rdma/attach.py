@@ -1,7 +1,7 @@
 """From the URL of a remote region to a tier: asks the memory nodes for it and checks that it is what the index means.
 
-C++ never speaks gRPC: it gets what the nodes said. A replica that does not answer is left out with a warning, as long as
-another one does; a region that is not this index's is an error, whoever says so.
+C++ never speaks gRPC: it gets what the nodes said. A replica that does not answer is left out with a warning, as long
+as another one does; a region that is not this index's is an error, whoever says so.
 """
 
 from __future__ import annotations
@@ -108,9 +108,7 @@ def attach(
         DataLossError: The region is damaged on every replica.
     """
     credentials = Credentials.from_environment() if credentials is None else credentials
-    nodes = [
-        (address, at, len(replica)) for replica in url.replicas for at, address in enumerate(replica)
-    ]
+    nodes = [(address, at, len(replica)) for replica in url.replicas for at, address in enumerate(replica)]
 
     def ask(node: tuple[str, int, int]) -> RegionAttachment | TiervecError:
         try:
@@ -146,7 +144,9 @@ def _attach_one(
         except NotFoundError as error:
             if content is None:
                 raise
-            raise NotFoundError(f"{error}; this index needs version {version}: `tiervec publish` puts it there") from None
+            raise NotFoundError(
+                f"{error}; this index needs version {version}: `tiervec publish` puts it there"
+            ) from None
     attachment = _attachment(said, address)
     if content is not None:
         expected = stripe_size(content.size_bytes, stripe, stripes)
@@ -176,9 +176,7 @@ def _attachment(said: pb.Attachment, address: str) -> RegionAttachment:
     )
 
 
-def _whole_replicas(
-    url: RemoteUrl, content: Content | None, answers: dict[str, Any]
-) -> list[list[RegionAttachment]]:
+def _whole_replicas(url: RemoteUrl, content: Content | None, answers: dict[str, Any]) -> list[list[RegionAttachment]]:
     whole: list[list[RegionAttachment]] = []
     left_out: list[TiervecError] = []
     for replica in url.replicas:

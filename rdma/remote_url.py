@@ -4,8 +4,8 @@
     tcp://A:1,B:1/REGION                           two replicas
     tcp://A:1+B:1,C:1+D:1/REGION?timeout_ms=200    two replicas, each striped over two nodes
 
-HOST:PORT is a node's control plane; ``rdma://`` reads the same regions with one-sided RDMA. Extent e of a region that is
-striped over S nodes is extent e / S of the stripe on node e % S.
+HOST:PORT is a node's control plane; ``rdma://`` reads the same regions with one-sided RDMA. Extent e of a region that
+is striped over S nodes is extent e / S of the stripe on node e % S.
 """
 
 from __future__ import annotations

@@ -7,7 +7,7 @@ from tiervec.errors import NotFoundError
 from tiervec.index_directory import IndexDirectory
 from tiervec.rdma.remote_url import is_remote
 
-__all__ = ["open_section", "default_region_name"]
+__all__ = ["default_region_name", "open_section"]
 
 
 def open_section(directory: IndexDirectory, name: str, url: str) -> _core.Tier:

@@ -232,4 +232,5 @@ def _missing(region: pb.Region, own: NDArray[np.uint64]) -> list[int]:
     present = np.unpackbits(np.frombuffer(region.present, np.uint8), bitorder="little")[: len(own)].astype(bool)
     if region.state == pb.REGION_STATE_LOADING:
         raise UnavailableError(f"the memory node is loading region {region.name} from its disk; try again in a moment")
-    return np.flatnonzero(~present | (np.array(region.extent_checksums, np.uint64) != own)).tolist()
+    missing = ~present | (np.array(region.extent_checksums, np.uint64) != own)
+    return [int(index) for index in np.flatnonzero(missing)]

@@ -1,9 +1,9 @@
 """What a client shows a memory node, from the environment: secrets are never in URLs or on a command line.
 
-    TIERVEC_TOKEN        a token; or
-    TIERVEC_TOKEN_FILE   a file as the node has it, or with one of its tokens
-    TIERVEC_CA           PEM file of the authorities to trust: the control plane then speaks TLS
-    TIERVEC_CERT, TIERVEC_KEY   PEM files of the client, where the node wants a certificate (mutual TLS)
+TIERVEC_TOKEN        a token; or
+TIERVEC_TOKEN_FILE   a file as the node has it, or with one of its tokens
+TIERVEC_CA           PEM file of the authorities to trust: the control plane then speaks TLS
+TIERVEC_CERT, TIERVEC_KEY   PEM files of the client, where the node wants a certificate (mutual TLS)
 """
 
 from __future__ import annotations

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
-from typing import Any, Protocol
+from typing import Protocol
 
 from tiervec import _core
 from tiervec.errors import AlreadyExistsError, TiervecError, UnavailableError, UnsupportedError

@@ -20,7 +20,6 @@ from typing import Any, Final
 
 from tiervec import _core
 from tiervec.errors import (
-    AlreadyExistsError,
     DataLossError,
     InvalidArgumentError,
     NotFoundError,
@@ -224,7 +223,9 @@ class MemoryNode:
         region = self._find(name, version)
         with self._lock:
             if region.state is not RegionState.READY:
-                raise UnavailableError(f"{region.label} is {region.state.name.lower()}; only a ready one can be current")
+                raise UnavailableError(
+                    f"{region.label} is {region.state.name.lower()}; only a ready one can be current"
+                )
             changed = {**self._current, name: version}
             if self._storage is not None:
                 self._storage.save_current(changed)
@@ -369,8 +370,8 @@ class MemoryNode:
             need = self.used_bytes + _memory_bytes(stored.size_bytes)
             if need > self.capacity_bytes:
                 raise ResourceExhaustedError(
-                    f"the regions in {storage.folder} take more than the capacity of {format_size(self.capacity_bytes)}; "
-                    f"give at least {format_size(need)}, or remove regions"
+                    f"the regions in {storage.folder} take more than the capacity of "
+                    f"{format_size(self.capacity_bytes)}; give at least {format_size(need)}, or remove regions"
                 )
             region = Region(
                 name=stored.name,

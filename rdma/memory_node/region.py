@@ -121,7 +121,9 @@ class Region:
             repairs = index in self.damaged and checksum == int(self.checksums[index])
             if (self.state is not RegionState.RECEIVING and not repairs) or self.is_sealing:
                 state = "being sealed" if self.is_sealing else self.state.name.lower()
-                raise InvalidArgumentError(f"{self.label} is {state} and takes no extents; a sealed region never changes")
+                raise InvalidArgumentError(
+                    f"{self.label} is {state} and takes no extents; a sealed region never changes"
+                )
             self.extent(index)[:] = data
             self.checksums[index] = checksum
             self.present[index] = True
@@ -129,7 +131,7 @@ class Region:
 
     def whole(self) -> NDArray[np.bool_]:
         """Which extents are there and not known to be damaged."""
-        whole = self.present.copy()
+        whole: NDArray[np.bool_] = self.present.copy()
         whole[list(self.damaged)] = False
         return whole
 

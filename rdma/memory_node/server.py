@@ -51,7 +51,9 @@ class MemoryNodeServer:
 
     def __init__(self, config: MemoryNodeConfig) -> None:
         self._config = config
-        self._executor = futures.ThreadPoolExecutor(CONCURRENT_UPLOADS + _OTHER_CALLS, thread_name_prefix="tiervec-node")
+        self._executor = futures.ThreadPoolExecutor(
+            CONCURRENT_UPLOADS + _OTHER_CALLS, thread_name_prefix="tiervec-node"
+        )
         self._server = grpc.server(
             self._executor, options=_OPTIONS, maximum_concurrent_rpcs=4 * (CONCURRENT_UPLOADS + _OTHER_CALLS)
         )
@@ -89,9 +91,7 @@ class MemoryNodeServer:
         self._loader.start()
         self._scrubber.start()
         planes = ", ".join(f"{plane.transport} on port {plane.port}" for plane in self._node.planes)
-        _log.info(
-            "lending %s on %s; readers: %s", format_size(self._config.capacity_bytes), self.address, planes
-        )
+        _log.info("lending %s on %s; readers: %s", format_size(self._config.capacity_bytes), self.address, planes)
 
     def stop(self, drain_s: float | None = None) -> None:
         """Stops: health says NOT_SERVING, new calls are refused, running ones finish, then readers are let go."""

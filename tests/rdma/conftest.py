@@ -6,7 +6,6 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 import xxhash
 
@@ -17,30 +16,31 @@ from tiervec.rdma.memory_node.credentials import Credentials
 from tiervec.rdma.memory_node.names import EXTENT_BYTES
 from tiervec.rdma.memory_node.server import MemoryNodeServer
 
-#: Two whole extents and a short one.
-SIZE = 2 * EXTENT_BYTES + 1000
+
+class Sending:
+    """A publisher in small steps."""
+
+    @staticmethod
+    def messages(name: str, version: str, data: bytes, only: Any = None) -> Iterator[pb.UploadRequest]:
+        """What sends `data`, or the extents `only` of it."""
+        indices = range(-(-len(data) // EXTENT_BYTES)) if only is None else only
+        first = {"name": name, "version": version}
+        for index in indices:
+            part = data[index * EXTENT_BYTES : (index + 1) * EXTENT_BYTES]
+            yield pb.UploadRequest(extent=index, checksum=xxhash.xxh3_64_intdigest(part), data=part, **first)
+            first = {}
+
+    def put(self, client: MemoryNodeClient, name: str, version: str, data: bytes) -> pb.Region:
+        """Creates, uploads, seals and switches."""
+        client.create(name, version, len(data))
+        client.upload(self.messages(name, version, data))
+        client.seal(name, version, len(data))
+        return client.switch(name, version)
 
 
-def content(size: int = SIZE, seed: int = 1) -> bytes:
-    return np.random.default_rng(seed).bytes(size)
-
-
-def uploads(name: str, version: str, data: bytes, only: Any = None) -> Iterator[pb.UploadRequest]:
-    """The messages that send `data`, or the extents `only` of it."""
-    indices = range(-(-len(data) // EXTENT_BYTES)) if only is None else only
-    first = {"name": name, "version": version}
-    for index in indices:
-        part = data[index * EXTENT_BYTES : (index + 1) * EXTENT_BYTES]
-        yield pb.UploadRequest(extent=index, checksum=xxhash.xxh3_64_intdigest(part), data=part, **first)
-        first = {}
-
-
-def put(client: MemoryNodeClient, name: str, version: str, data: bytes) -> pb.Region:
-    """Creates, uploads, seals and switches."""
-    client.create(name, version, len(data))
-    client.upload(uploads(name, version, data))
-    client.seal(name, version, len(data))
-    return client.switch(name, version)
+@pytest.fixture(scope="session")
+def sending() -> Sending:
+    return Sending()
 
 
 ServerFactory = Callable[..., contextlib.AbstractContextManager[MemoryNodeServer]]
@@ -66,10 +66,12 @@ def anonymous() -> Credentials:
     return Credentials()
 
 
-@pytest.fixture(autouse=True)
-def no_credentials_of_the_machine(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("TOKEN", "TOKEN_FILE", "CA", "CERT", "KEY"):
-        monkeypatch.delenv(f"TIERVEC_{name}", raising=False)
+@pytest.fixture(autouse=True, scope="session")
+def no_credentials_of_the_machine() -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        for name in ("TOKEN", "TOKEN_FILE", "CA", "CERT", "KEY"):
+            patch.delenv(f"TIERVEC_{name}", raising=False)
+        yield
 
 
 @pytest.fixture

@@ -31,9 +31,7 @@ def add_parser(commands: Any) -> None:
     parser.add_argument("--data-dir", metavar="DIR", help="keep regions here, and serve them again after a restart")
     parser.add_argument("--transports", metavar="LIST", default="tcp", help="of tcp and rdma: rdma,tcp (default: tcp)")
     parser.add_argument("--device", metavar="NAME", help="RDMA device (default: the one with the data plane's address)")
-    parser.add_argument(
-        "--data-host", metavar="HOST", help="address that readers read at (default: that of --listen)"
-    )
+    parser.add_argument("--data-host", metavar="HOST", help="address that readers read at (default: that of --listen)")
     parser.add_argument(
         "--data-port",
         metavar="PORT",
@@ -46,7 +44,9 @@ def add_parser(commands: Any) -> None:
     )
     parser.add_argument("--tls-cert", metavar="FILE", help="PEM certificate chain; with --tls-key: TLS only")
     parser.add_argument("--tls-key", metavar="FILE", help="PEM private key")
-    parser.add_argument("--client-ca", metavar="FILE", help="PEM authorities: clients must show a certificate of theirs")
+    parser.add_argument(
+        "--client-ca", metavar="FILE", help="PEM authorities: clients must show a certificate of theirs"
+    )
     parser.add_argument(
         "--token-file", metavar="FILE", help="one token, or two lines write=TOKEN and read=TOKEN; clients must show one"
     )

@@ -31,8 +31,8 @@ def add_parser(commands: Any) -> None:
         dest="to",
         action="append",
         required=True,
-        help="tcp://HOST:PORT[/REGION]; repeat it, or separate nodes by ',', for replicas; join nodes by '+' for stripes; "
-        "the region is named after the directory unless the URL names it",
+        help="tcp://HOST:PORT[/REGION]; repeat it, or separate nodes by ',', for replicas; join nodes by '+' for "
+        "stripes; the region is named after the directory unless the URL names it",
     )
     parser.add_argument(
         "--keep", metavar="N", type=positive, help="remove older versions beyond N, this one among them (default: none)"

@@ -79,7 +79,6 @@ def _authorities(client_ca: Path) -> bytes:
     except FileNotFoundError:
         raise NotFoundError(f"TLS file {client_ca} does not exist") from None
     except (ssl.SSLError, UnicodeDecodeError) as error:
-        raise InvalidArgumentError(
-            f"TLS file {client_ca} must hold PEM certificates of authorities ({getattr(error, 'reason', None) or error})"
-        ) from None
+        reason = getattr(error, "reason", None) or error
+        raise InvalidArgumentError(f"TLS file {client_ca} must hold PEM certificates ({reason})") from None
     return text

@@ -105,7 +105,7 @@ def test_extents_that_are_wrong(node: MemoryNode) -> None:
     region = node.create("sift", "v1", SIZE)
     good = DATA[:EXTENT_BYTES]
     checksum = xxhash.xxh3_64_intdigest(good)
-    with pytest.raises(DataLossError, match="extent 0 of region sift version v1 arrived with checksum .*, sent as"):
+    with pytest.raises(DataLossError, match=r"extent 0 of region sift version v1 arrived with checksum .*, sent as"):
         node.write_extent(region, 0, checksum ^ 1, good)
     for index in (3, -1, 2**60):
         with pytest.raises(InvalidArgumentError, match="has 3 extents; there is no extent"):
@@ -265,7 +265,7 @@ def test_a_deleted_region_takes_nothing(node: MemoryNode) -> None:
         send(node, region, only=[0])
 
 
-# ---- with a data directory -----------------------------------------------------------------------------------------------
+# ---- with a data directory -------------------------------------------------------------------------------------------
 
 
 def restarted(folder: Path, plane: FakePlane, capacity: int = 8 << 20) -> MemoryNode:
@@ -339,7 +339,7 @@ def test_stored_regions_must_fit(tmp_path: Path, plane: FakePlane) -> None:
 def test_load_from_the_nodes_own_disk(tmp_path: Path, plane: FakePlane) -> None:
     node = restarted(tmp_path, plane)
     (tmp_path / "records.bin").write_bytes(DATA)
-    with pytest.raises(DataLossError, match="has checksum [0-9a-f]{16}; expected was 00"):
+    with pytest.raises(DataLossError, match=r"has checksum [0-9a-f]{16}; expected was 00"):
         node.load("sift", "v1", "records.bin", "00")
     assert node.list() == []
     node.load("sift", "v1", "records.bin", xxhash.xxh3_64_hexdigest(DATA))
@@ -348,7 +348,7 @@ def test_load_from_the_nodes_own_disk(tmp_path: Path, plane: FakePlane) -> None:
     node.close()
 
 
-# ---- scrubbing -----------------------------------------------------------------------------------------------------------
+# ---- scrubbing -------------------------------------------------------------------------------------------------------
 
 
 def test_a_damaged_extent_is_found_and_attaching_refused(node: MemoryNode) -> None:

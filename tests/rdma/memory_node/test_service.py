@@ -7,13 +7,15 @@ import shutil
 import socket
 import subprocess
 import threading
+import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import grpc
+import numpy as np
 import pytest
-from conftest import SIZE, content, put, uploads
 from google.protobuf.descriptor_pb2 import FileDescriptorProto
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
@@ -41,7 +43,8 @@ from tiervec.rdma.memory_node.tokens import Tokens, read_token_file
 from tiervec.rpc.calling import ClientTls
 from tiervec.rpc.listening import TlsFiles
 
-DATA = content()
+SIZE = 2 * EXTENT_BYTES + 1000  # two whole extents and a short one
+DATA = np.random.default_rng(1).bytes(SIZE)
 
 
 @pytest.fixture
@@ -50,11 +53,11 @@ def client(lend: Any, anonymous: Credentials) -> Iterator[MemoryNodeClient]:
         yield connected
 
 
-def test_a_region_from_upload_to_attachment(client: MemoryNodeClient) -> None:
+def test_a_region_from_upload_to_attachment(client: MemoryNodeClient, sending: Any) -> None:
     described = client.describe()
     assert (described.protocol, described.capacity_bytes, described.extent_bytes) == (1, 64 << 20, 1 << 20)
     assert (list(described.transports), described.persistent) == (["tcp"], False)
-    region = put(client, "sift", "v1", DATA)
+    region = sending.put(client, "sift", "v1", DATA)
     assert (region.state, region.current, region.size_bytes) == (pb.REGION_STATE_READY, True, SIZE)
     attached = client.attach("sift", "v1", "tcp")
     assert (attached.version, attached.size_bytes, len(attached.token)) == ("v1", SIZE, 16)
@@ -69,10 +72,10 @@ def test_a_region_from_upload_to_attachment(client: MemoryNodeClient) -> None:
         client.attach("sift", "", "tcp")
 
 
-def test_checksums_are_computed_from_memory(client: MemoryNodeClient) -> None:
+def test_checksums_are_computed_from_memory(client: MemoryNodeClient, sending: Any) -> None:
     import xxhash
 
-    put(client, "sift", "v1", DATA)
+    sending.put(client, "sift", "v1", DATA)
     expected = [xxhash.xxh3_64_intdigest(DATA[at : at + EXTENT_BYTES]) for at in range(0, SIZE, EXTENT_BYTES)]
     region = client.seal("sift", "v1", SIZE)
     assert list(region.extent_checksums) == expected
@@ -81,12 +84,12 @@ def test_checksums_are_computed_from_memory(client: MemoryNodeClient) -> None:
     assert not client.get("sift").extent_checksums
 
 
-def test_an_interrupted_upload_says_what_is_there(client: MemoryNodeClient) -> None:
+def test_an_interrupted_upload_says_what_is_there(client: MemoryNodeClient, sending: Any) -> None:
     client.create("sift", "v1", SIZE)
 
     def broken() -> Iterator[pb.UploadRequest]:
-        yield from uploads("sift", "v1", DATA, only=[2])
-        request = next(uploads("", "", DATA, only=[0]))
+        yield from sending.messages("sift", "v1", DATA, only=[2])
+        request = next(sending.messages("", "", DATA, only=[0]))
         request.checksum ^= 1
         yield request
 
@@ -98,8 +101,8 @@ def test_an_interrupted_upload_says_what_is_there(client: MemoryNodeClient) -> N
         client.seal("sift", "v1", SIZE)
 
 
-def test_stats_count(client: MemoryNodeClient) -> None:
-    put(client, "sift", "v1", DATA)
+def test_stats_count(client: MemoryNodeClient, sending: Any) -> None:
+    sending.put(client, "sift", "v1", DATA)
     client.attach("sift", "", "tcp")
     stats = client.stats()
     assert (stats.regions, stats.damaged_regions, stats.uploaded_extents, stats.attaches) == (1, 0, 3, 1)
@@ -108,7 +111,7 @@ def test_stats_count(client: MemoryNodeClient) -> None:
     assert {"connections", "reads", "bytes", "refused", "cpu_seconds"} <= set(stats.data_planes[0].counters)
 
 
-# ---- limits and bad messages -----------------------------------------------------------------------------------------------
+# ---- limits and bad messages -----------------------------------------------------------------------------------------
 
 
 def test_capacity(client: MemoryNodeClient) -> None:
@@ -127,41 +130,38 @@ def test_an_oversized_message_is_refused(client: MemoryNodeClient) -> None:
         client.upload([pb.UploadRequest(name="sift", version="v1", data=bytes(EXTENT_BYTES + 1))])
 
 
-def test_an_upload_names_one_region(client: MemoryNodeClient) -> None:
+def test_an_upload_names_one_region(client: MemoryNodeClient, sending: Any) -> None:
     client.create("sift", "v1", SIZE)
-    both = [*uploads("sift", "v1", DATA, only=[0]), *uploads("sift", "v1", DATA, only=[1])]
+    both = [*sending.messages("sift", "v1", DATA, only=[0]), *sending.messages("sift", "v1", DATA, only=[1])]
     with pytest.raises(InvalidArgumentError, match="only the first message"):
         client.upload(both)
     with pytest.raises(NotFoundError, match="no region 'deep'"):
-        client.upload(uploads("deep", "v1", DATA))
+        client.upload(sending.messages("deep", "v1", DATA))
     with pytest.raises(InvalidArgumentError, match="names no region version"):
-        client.upload(uploads("sift", "", DATA))
+        client.upload(sending.messages("sift", "", DATA))
     assert client.upload([]) == 0
 
 
-def test_uploads_at_once_are_bounded(client: MemoryNodeClient) -> None:
-    client.create("sift", "v1", SIZE)
+def test_uploads_at_once_are_bounded(lend: Any, anonymous: Credentials, sending: Any) -> None:
     go_on = threading.Event()
 
     def slow() -> Iterator[pb.UploadRequest]:
-        yield from uploads("sift", "v1", DATA, only=[0])
+        yield from sending.messages("sift", "v1", DATA, only=[2])
         go_on.wait(30)
 
-    threads = [threading.Thread(target=client.upload, args=(slow(),)) for _ in range(CONCURRENT_UPLOADS)]
-    for thread in threads:
-        thread.start()
-    refused = None
-    for _ in range(200):
-        try:
-            client.upload([])
-        except ResourceExhaustedError as error:
-            refused = error
-            break
-    client.describe()  # other calls get through
-    go_on.set()
-    for thread in threads:
-        thread.join()
-    assert "uploads run at once" in str(refused)
+    with lend() as server, MemoryNodeClient(server.address, anonymous) as client:
+        client.create("sift", "v1", SIZE)
+        with ThreadPoolExecutor(CONCURRENT_UPLOADS) as pool:
+            running = [pool.submit(client.upload, slow()) for _ in range(CONCURRENT_UPLOADS)]
+            deadline = time.monotonic() + 30
+            while server.node.counters.uploaded_extents < CONCURRENT_UPLOADS:
+                assert time.monotonic() < deadline
+                time.sleep(0.01)
+            with pytest.raises(ResourceExhaustedError, match="8 uploads run at once, the most this node takes"):
+                client.upload([])
+            assert client.describe().protocol == 1, "other calls get through"
+            go_on.set()
+            assert [upload.result() for upload in running] == [1] * CONCURRENT_UPLOADS
 
 
 def raw_call(client: MemoryNodeClient, metadata: list[tuple[str, str]]) -> Any:
@@ -180,7 +180,7 @@ def test_another_protocol_version(client: MemoryNodeClient) -> None:
 
 def test_garbage_does_no_harm(client: MemoryNodeClient) -> None:
     host, _, port = client.address.rpartition(":")
-    for garbage in (b"\0" * 100, b"GET / HTTP/1.1\r\n\r\n", b"\xff" * 5000, content(3000)):
+    for garbage in (b"\0" * 100, b"GET / HTTP/1.1\r\n\r\n", b"\xff" * 5000, DATA[:3000]):
         with socket.create_connection((host, int(port)), timeout=10) as connection:
             connection.sendall(garbage)
     assert client.describe().protocol == 1
@@ -196,8 +196,6 @@ def test_what_is_no_memory_node(serve_nothing: str, anonymous: Credentials) -> N
 
 @pytest.fixture
 def serve_nothing() -> Iterator[str]:
-    from concurrent.futures import ThreadPoolExecutor
-
     server = grpc.server(ThreadPoolExecutor(1))
     port = server.add_insecure_port("127.0.0.1:0")
     server.start()
@@ -228,7 +226,7 @@ def test_a_taken_data_port(lend: Any) -> None:
             MemoryNodeServer(MemoryNodeConfig(listen="127.0.0.1:0", capacity_bytes=1 << 20, data_port=port))
 
 
-# ---- health, reflection --------------------------------------------------------------------------------------------------
+# ---- health, reflection ----------------------------------------------------------------------------------------------
 
 
 def health_of(address: str, name: str) -> int:
@@ -237,12 +235,12 @@ def health_of(address: str, name: str) -> int:
         return int(stub(channel).Check(health_pb2.HealthCheckRequest(service=name), timeout=10).status)
 
 
-def test_health(client: MemoryNodeClient) -> None:
+def test_health(client: MemoryNodeClient, sending: Any) -> None:
     states = health_pb2.HealthCheckResponse
     assert health_of(client.address, "") == states.SERVING
     with pytest.raises(grpc.RpcError):
         health_of(client.address, "sift")
-    put(client, "sift", "v1", DATA)
+    sending.put(client, "sift", "v1", DATA)
     assert health_of(client.address, "sift") == states.SERVING
     client.delete("sift", "v1")
     assert health_of(client.address, "sift") == states.NOT_SERVING
@@ -257,10 +255,12 @@ def test_reflection(client: MemoryNodeClient) -> None:
     assert file.service[0].name == "MemoryNodeService"
 
 
-# ---- tokens, TLS -----------------------------------------------------------------------------------------------------------
+# ---- tokens, TLS -----------------------------------------------------------------------------------------------------
 
 
-def test_tokens(lend: Any, token_file: Path, anonymous: Credentials, caplog: pytest.LogCaptureFixture) -> None:
+def test_tokens(
+    lend: Any, token_file: Path, anonymous: Credentials, caplog: pytest.LogCaptureFixture, sending: Any
+) -> None:
     tokens = read_token_file(token_file)
     assert tokens.write is not None
     writer = Credentials(tokens=tokens)
@@ -268,13 +268,13 @@ def test_tokens(lend: Any, token_file: Path, anonymous: Credentials, caplog: pyt
     stranger = Credentials(tokens=Tokens(write="a-token-of-somebody-else"))
     with caplog.at_level(logging.DEBUG), lend(tokens=tokens) as server:
         with MemoryNodeClient(server.address, writer) as client:
-            put(client, "sift", "v1", DATA)
+            sending.put(client, "sift", "v1", DATA)
             client.attach("sift", "", "tcp")
         with MemoryNodeClient(server.address, reader) as client:
             client.describe(), client.list(), client.stats(), client.get("sift"), client.attach("sift", "v1", "tcp")
             writing = [
                 lambda: client.create("x", "v1", 5),
-                lambda: client.upload(uploads("sift", "v1", DATA)),
+                lambda: client.upload(sending.messages("sift", "v1", DATA)),
                 lambda: client.seal("sift", "v1", SIZE),
                 lambda: client.switch("sift", "v1"),
                 lambda: client.delete("sift", "v1"),
@@ -317,12 +317,12 @@ def authority(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     return {path.name: path for path in folder.iterdir()}
 
 
-def test_tls(lend: Any, authority: dict[str, Path], anonymous: Credentials) -> None:
+def test_tls(lend: Any, authority: dict[str, Path], anonymous: Credentials, sending: Any) -> None:
     node = TlsFiles(cert=authority["node.pem"], key=authority["node.key"])
     with lend(tls=node) as server:
         trusting = Credentials(tls=ClientTls(ca=authority["ca.pem"]))
         with MemoryNodeClient(server.address, trusting) as client:
-            put(client, "sift", "v1", DATA)
+            sending.put(client, "sift", "v1", DATA)
         with (
             MemoryNodeClient(server.address, anonymous, timeout_s=1) as client,
             pytest.raises((UnavailableError, DeadlineExceededError)),
@@ -346,11 +346,15 @@ def test_mutual_tls(lend: Any, authority: dict[str, Path]) -> None:
 
 def test_tls_files_that_cannot_be_used(lend: Any, authority: dict[str, Path], tmp_path: Path) -> None:
     node = TlsFiles(cert=authority["node.pem"], key=authority["node.key"])
-    with pytest.raises(NotFoundError, match="TLS file .*none does not exist"), lend(tls=node, client_ca=tmp_path / "none"):
+    with (
+        pytest.raises(NotFoundError, match=r"TLS file .*none does not exist"),
+        lend(tls=node, client_ca=tmp_path / "none"),
+    ):
         pass
     (tmp_path / "nonsense").write_text("nonsense")
-    with pytest.raises(InvalidArgumentError, match="must hold PEM certificates"), lend(
-        tls=node, client_ca=tmp_path / "nonsense"
+    with (
+        pytest.raises(InvalidArgumentError, match="must hold PEM certificates"),
+        lend(tls=node, client_ca=tmp_path / "nonsense"),
     ):
         pass
     with pytest.raises(InvalidArgumentError, match="need each other"):
@@ -359,12 +363,12 @@ def test_tls_files_that_cannot_be_used(lend: Any, authority: dict[str, Path], tm
         MemoryNodeClient("127.0.0.1:1", Credentials(tls=ClientTls(ca="none")))
 
 
-# ---- a stop, a restart ---------------------------------------------------------------------------------------------------
+# ---- a stop, a restart -----------------------------------------------------------------------------------------------
 
 
-def test_a_stop_is_graceful(lend: Any, anonymous: Credentials) -> None:
+def test_a_stop_is_graceful(lend: Any, anonymous: Credentials, sending: Any) -> None:
     with lend() as server, MemoryNodeClient(server.address, anonymous) as client:
-        put(client, "sift", "v1", DATA)
+        sending.put(client, "sift", "v1", DATA)
     with (
         MemoryNodeClient(server.address, anonymous) as client,
         pytest.raises(UnavailableError, match="no memory node answers"),
@@ -372,10 +376,12 @@ def test_a_stop_is_graceful(lend: Any, anonymous: Credentials) -> None:
         client.describe()
 
 
-def test_a_restarted_node_is_found_at_the_same_data_port(lend: Any, tmp_path: Path, anonymous: Credentials) -> None:
+def test_a_restarted_node_is_found_at_the_same_data_port(
+    lend: Any, tmp_path: Path, anonymous: Credentials, sending: Any
+) -> None:
     with lend(data_dir=tmp_path) as server, MemoryNodeClient(server.address, anonymous) as client:
         assert client.describe().persistent
-        put(client, "sift", "v1", DATA)
+        sending.put(client, "sift", "v1", DATA)
         before = client.attach("sift", "", "tcp")
     with lend(data_dir=tmp_path) as server, MemoryNodeClient(server.address, anonymous) as client:
         server._loader.join(30)

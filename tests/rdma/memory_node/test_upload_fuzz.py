@@ -1,4 +1,4 @@
-"""Whatever arrives on the control plane, a region holds what was verified, and the answer is one of the promised errors."""
+"""Whatever arrives on the control plane, a region holds what was verified; the answer is one of the promised errors."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ SIZE = EXTENT_BYTES + 100
 WHOLE, REST = bytes(EXTENT_BYTES), b"r" * 100
 
 
-class Aborted(Exception):
+class AbortedError(Exception):
     pass
 
 
@@ -38,7 +38,7 @@ class Context:
         assert code.name != "INTERNAL", details
         assert details
         assert "\n" not in details
-        raise Aborted
+        raise AbortedError
 
 
 def service() -> tuple[MemoryNode, MemoryNodeService]:
@@ -75,7 +75,7 @@ def test_any_stream_of_extents(first: pb.UploadRequest, rest: list[pb.UploadRequ
         taken = served.Upload(iter([first, *rest]), Context()).extents
         if sealing:
             served.Seal(pb.SealRegionRequest(name="sift", version="v1"), Context())
-    except Aborted:
+    except AbortedError:
         pass
     assert taken <= 1 + len(rest)
     for index in range(region.extents):
@@ -105,7 +105,7 @@ def test_any_request(method: str, strategy: Any) -> None:
     def call(request: Any) -> None:
         try:
             answer = getattr(served, method)(request, Context())
-        except Aborted:
+        except AbortedError:
             return
         assert answer is not None
 
@@ -123,6 +123,6 @@ def test_any_bytes_as_a_message(data: bytes) -> None:
     refused = False
     try:
         served.Upload(iter([message]), Context())
-    except (Aborted, TiervecError):
+    except (AbortedError, TiervecError):
         refused = True
     assert refused, "no such message is a right extent"
