@@ -205,3 +205,7 @@ def test_a_full_disk_during_a_rewrite_leaves_the_old_manifest(path: Path, monkey
     assert (path / "manifest.json").read_bytes() == before
     assert index.manifest == manifest
     assert sorted(file.name for file in path.iterdir()) == ["codes.bin", "manifest.json", "records.bin"]
+
+
+def test_tier_sections_may_be_absent_where_they_are_read_elsewhere(saved_index: Path) -> None:
+    pass
