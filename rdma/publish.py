@@ -160,7 +160,7 @@ def publish(
         sent_bytes=upload.sent_bytes,
         nodes=tuple(receipts),
         removed=removed,
-        stripped_bytes=directory.strip(str(url)) if strip else 0,
+        stripped_bytes=directory.strip_tier(str(url)) if strip else 0,
         seconds=time.perf_counter() - began,
     )
 

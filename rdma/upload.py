@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tiervec import _core
+from tiervec.durable_files import storage_error
 from tiervec.errors import CancelledError, DataLossError, TiervecError, UnavailableError, UnsupportedError
 from tiervec.index_directory import Section
 from tiervec.interruptible import BuildProgress
@@ -153,7 +154,10 @@ class Upload:
                 if attempt == 0:
                     self._count(size - sum(self._extent_bytes(part, at) for at in missing), 0)
                 if missing:
-                    sent += client.upload(self._requests(part, version, missing))
+                    failures: list[Exception] = []
+                    sent += client.upload(self._requests(part, version, missing, failures))
+                    if failures:
+                        raise failures[0]
                     self._raise_if_stopping()
                     continue  # what did not arrive is asked for once more
                 return sent
@@ -164,17 +168,23 @@ class Upload:
                 self._stopping.wait(_RETRY_S * 2**attempt)
         return sent
 
-    def _requests(self, part: Part, version: str, missing: Sequence[int]) -> Iterator[pb.UploadRequest]:
+    def _requests(
+        self, part: Part, version: str, missing: Sequence[int], failures: list[Exception]
+    ) -> Iterator[pb.UploadRequest]:
+        """The messages; gRPC would hide why an iterator failed, so it ends instead and leaves its failure."""
         extents = stripe_extents(self.section.bytes, part.stripe, part.stripes)
         name = {"name": self.url.region, "version": version}
-        with open(self.path, "rb", buffering=0) as file:
-            for at in missing:
-                if self._stopping.is_set():
-                    return
-                data = os.pread(file.fileno(), EXTENT_BYTES, extents[at] * EXTENT_BYTES)
-                yield pb.UploadRequest(extent=at, checksum=int(self.checksums[extents[at]]), data=data, **name)
-                name = {}
-                self._count(len(data), len(data))
+        try:
+            with open(self.path, "rb", buffering=0) as file:
+                for at in missing:
+                    if self._stopping.is_set():
+                        return
+                    data = os.pread(file.fileno(), EXTENT_BYTES, extents[at] * EXTENT_BYTES)
+                    yield pb.UploadRequest(extent=at, checksum=int(self.checksums[extents[at]]), data=data, **name)
+                    name = {}
+                    self._count(len(data), len(data))
+        except OSError as error:
+            failures.append(storage_error(error, f"reading {self.path}", self.path.parent))
 
     def _read_back(self, part: Part, size: int) -> tuple[int, str]:
         """Reads random places of the node's part as a reader would, and compares them with the file."""

@@ -4,7 +4,7 @@
 sizes of the files, so its time does not grow with the index. The content of a section is verified when it is read
 (`read_section`, `read_array`) or on demand (`verify`).
 
-The files of tier sections may be absent: after `strip`, which leaves `published.json` with the URL of the memory nodes
+The files of tier sections may be absent: after `strip_tier`, which leaves `published.json` with the URL of the memory nodes
 that have them, or in a copy for a compute node that opens the index on a remote tier.
 """
 
@@ -100,7 +100,7 @@ class IndexDirectory:
         index.remote_sections = frozenset(absent)
         return index
 
-    def strip(self, url: str) -> int:
+    def strip_tier(self, url: str) -> int:
         """Removes the files of the tier sections, which `url` has; returns the bytes that are free again.
 
         Raises:
