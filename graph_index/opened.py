@@ -53,6 +53,7 @@ class NativeResult:
     code_distances: int
     bytes_read: int
     hot_records: int
+    rereads: int
 
 
 def make_searcher(tier: _core.Tier, parts: GraphParts) -> _core.GraphSearcher:

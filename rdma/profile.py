@@ -325,6 +325,8 @@ def _notes(tier: _core.Tier, sizes: tuple[SizeProfile, ...]) -> Iterator[str]:
         yield "emulated: where the measured rate is below the model's, this machine's own memory and CPU are the limit"
     elif tier.url == "mmap:":
         yield "the region was in the page cache; pages that are not cost a disk read each"
+    if note := str(tier.profile["note"]):
+        yield note
 
 
 @contextmanager

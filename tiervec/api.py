@@ -6,7 +6,7 @@ import dataclasses
 import os
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, NamedTuple
@@ -338,11 +338,12 @@ class Index:
             rounds=found.rounds,
             code_distances=found.code_distances,
             hot_records=found.hot_records,
+            rereads=found.rereads,
             cpu_us=found.cpu_us,
             wall_us=wall_us,
             latency_us=found.latency_us,
             device=self._device,
-            notes=notes,
+            notes=(*notes, *self._notes_of(found.rereads)),
         )
         return SearchResult(found.ids, found.distances, receipt)
 
@@ -375,6 +376,15 @@ class Index:
         with self._state:
             self._running -= 1
             self._state.notify_all()
+
+    def _notes_of(self, rereads: int) -> Iterator[str]:
+        if note := str(self._device["note"]):
+            yield note
+        if rereads:
+            yield (
+                f"{rereads} of the reads repeated others on another replica, because a record was not what was written: "
+                "a replica is damaged"
+            )
 
     def _search_params(
         self, k: int, target_recall: float | None, params: Mapping[str, Any] | GraphSearchParams | None

@@ -10,10 +10,12 @@ import importlib
 import importlib.metadata
 import re
 import resource
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
+
+from tiervec.sizes import format_size
 
 __all__ = ["Finding", "diagnose"]
 
@@ -171,7 +173,6 @@ _LIBRARIES = (
     _Library(name="libibverbs", soname="libibverbs.so.1", debian="libibverbs1 ibverbs-providers", gives="rdma: tier"),
     _Library(name="librdmacm", soname="librdmacm.so.1", debian="librdmacm1", gives="rdma: tier"),
     _Library(name="liburing", soname="liburing.so.2", debian="liburing2", gives="ssd: tier"),
-    _Library(name="libnuma", soname="libnuma.so.1", debian="libnuma1", gives="numa: tier"),
 )
 
 
@@ -232,19 +233,23 @@ def _version(distribution: str) -> str:
 
 
 # Of the design, and in no version yet: named here so that their absence is no riddle.
-_LATER_TIERS = ("numa", "dax", "rdma", "tcp", "ssd")
+_LATER_TIERS = ("rdma", "tcp", "ssd")
 
 
 def _tiers() -> list[Finding]:
     from tiervec import _core
 
     schemes = _core.tier_schemes()
-    findings = [
-        Finding(topic="tier", name=scheme["form"], state="ok", found=scheme["summary"])
-        for scheme in schemes
-        if scheme["name"] != "emulated"
-    ]
-    findings += [_emulated(profile) for profile in _core.emulated_profiles()]
+    findings: list[Finding] = []
+    for scheme in schemes:
+        if scheme["name"] == "emulated":
+            findings += [_emulated(profile) for profile in _core.emulated_profiles()]
+        elif scheme["name"] == "numa":
+            findings += _numa(_core.numa_nodes())
+        elif scheme["name"] == "dax":
+            findings += _dax(scheme["summary"], _core.dax_devices())
+        else:
+            findings.append(Finding(topic="tier", name=scheme["form"], state="ok", found=scheme["summary"]))
     known = [scheme["name"] for scheme in schemes]
     return findings + [
         Finding(topic="tier", name=f"{name}:", state="absent", found="not part of this version")
@@ -260,6 +265,39 @@ def _emulated(profile: Mapping[str, Any]) -> Finding:
     )
     found = f"a model of {profile['summary']}: {figures} ({profile['source']})"
     return Finding(topic="tier", name=f"emulated:{profile['name']}", state="ok", found=found)
+
+
+def _numa(nodes: Sequence[Mapping[str, Any]]) -> list[Finding]:
+    if not nodes:
+        return [Finding(topic="tier", name="numa:<node>", state="absent", found="this kernel has no NUMA support")]
+    return [_numa_node(node, nodes) for node in nodes]
+
+
+def _numa_node(node: Mapping[str, Any], nodes: Sequence[Mapping[str, Any]]) -> Finding:
+    name = f"numa:{node['id']}"
+    cpus = f"CPUs {node['cpus']}" if node["cpus"] else "no CPUs: memory that came alone, such as CXL memory"
+    if not node["total_bytes"]:
+        return Finding(topic="tier", name=name, state="absent", found=f"no memory; {cpus}")
+    room = f"{format_size(node['available_bytes'])} available of {format_size(node['total_bytes'])}"
+    distances = ", ".join(
+        f"{distance} to node {other['id']}" for distance, other in zip(node["distances"], nodes, strict=False)
+    )
+    return Finding(topic="tier", name=name, state="ok", found=f"{room}; {cpus}; distance {distances or 'unknown'}")
+
+
+def _dax(summary: str, devices: Sequence[Mapping[str, Any]]) -> list[Finding]:
+    findings = [
+        Finding(
+            topic="tier",
+            name=f"dax:/dev/{device['name']}",
+            state="ok",
+            found=f"{format_size(device['size_bytes'])}, mapped in pages of {format_size(device['align_bytes'])}"
+            + (f", NUMA node {device['node']}" if device["node"] >= 0 else ""),
+        )
+        for device in devices
+    ]
+    where = "" if findings else "; no DAX device here"
+    return [*findings, Finding(topic="tier", name="dax:<path>", state="ok", found=summary + where)]
 
 
 def _one_line(error: Exception) -> str:

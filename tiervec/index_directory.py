@@ -4,8 +4,8 @@
 sizes of the files, so its time does not grow with the index. The content of a section is verified when it is read
 (`read_section`, `read_array`) or on demand (`verify`).
 
-The files of tier sections may be absent: after `strip_tier`, which leaves `published.json` with the URL of the memory nodes
-that have them, or in a copy for a compute node that opens the index on a remote tier.
+The files of tier sections may be absent: after `strip_tier`, which leaves `published.json` with the URL of the memory
+nodes that have them, or in a copy for a compute node that opens the index on a remote tier.
 """
 
 from __future__ import annotations

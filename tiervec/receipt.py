@@ -33,6 +33,7 @@ class Receipt:
         rounds: Dependent round trips; reads issued together count as one.
         code_distances: Distances computed from codes in fast memory.
         hot_records: Records found in fast memory, so that they were not read from the tier.
+        rereads: Those of the reads that repeated others on another replica, because a record was not what was written.
         cpu_us: CPU time in microseconds, summed over the workers.
         wall_us: Elapsed time in microseconds, from the first query's start to the last one's end.
         latency_us: Time from start to end of each query in microseconds, float32 of shape (queries,).
@@ -63,6 +64,7 @@ class Receipt:
     wall_us: float
     latency_us: NDArray[np.float32]
     hot_records: int = 0
+    rereads: int = 0
     device: Mapping[str, Any] | None = None
     notes: tuple[str, ...] = ()
 
@@ -145,6 +147,7 @@ class Receipt:
             "rounds": self.rounds,
             "code_distances": self.code_distances,
             "hot_records": self.hot_records,
+            "rereads": self.rereads,
             "cpu_us": self.cpu_us,
             "wall_us": self.wall_us,
             "qps": self.qps,

@@ -3,6 +3,7 @@
 #include <ctime>
 
 #include <algorithm>
+#include <array>
 #include <cmath>
 #include <numeric>
 #include <random>
@@ -64,7 +65,8 @@ struct GraphSearcher::Context {
             {.max_reads = in_flight * SearchParameters::kWidestBeam,
              .max_read_bytes = searcher.part_.layout.record_bytes(255) +
                                RecordLayout::kOverread})),  // unpacking looks behind a record
-        worker(*queue, in_flight) {
+        worker(*queue, in_flight),
+        replicas(searcher.tier_->replicas()) {
     for (std::uint32_t i = 0; i < in_flight; ++i) {
       traversals.push_back(
           std::make_unique<Traversal>(searcher.part_, searcher.locator_, searcher.hot_, searcher.verify_records_));
@@ -74,6 +76,7 @@ struct GraphSearcher::Context {
 
   std::unique_ptr<rdma::TierQueue> queue;
   rdma::Worker worker;
+  std::uint32_t replicas;
   std::vector<std::unique_ptr<Traversal>> traversals;
   std::vector<Traversal*> idle;
 };
@@ -107,6 +110,13 @@ rdma::Task<void> run_query(Context& context, const SearchRequest& request, Searc
       count_expansions(request, traversal);
       error = traversal.absorb();
       if (reads) {
+        context.worker.release(traversal.batch());
+      }
+    }
+    while (error == ErrorCode::kDataLoss && traversal.reread_from_next_replica(context.replicas)) {
+      error = co_await context.worker.read(traversal.batch());
+      if (error == ErrorCode::kOk) {
+        error = traversal.absorb();
         context.worker.release(traversal.batch());
       }
     }
@@ -276,13 +286,15 @@ std::vector<std::uint32_t> GraphSearcher::most_expanded(std::uint64_t budget_byt
   return order;
 }
 
-// Control path: one queue, whole batches, waits for each.
+// Control path: one queue, whole batches, waits for each. A batch with a damaged record is read again from the next
+// replica, for what is still missing.
 void GraphSearcher::read_records(std::span<const std::uint32_t> vertices, std::span<std::byte* const> to,
                                  const rdma::CancelToken* cancel) {
   const auto queue = tier_->open_queue(
       {.max_reads = rdma::ReadBatch::kMaxReads, .max_read_bytes = part_.layout.record_bytes(RecordLayout::kMaxDegree)});
   rdma::ReadBatch batch;
-  for (std::size_t from = 0; from < vertices.size(); from += rdma::ReadBatch::kMaxReads) {
+  std::array<bool, rdma::ReadBatch::kMaxReads> there;
+  const auto read = [&](std::size_t from) {
     batch.count = static_cast<std::uint32_t>(std::min<std::size_t>(rdma::ReadBatch::kMaxReads, vertices.size() - from));
     for (std::uint32_t i = 0; i < batch.count; ++i) batch.reads[i] = locator_.locate(vertices[from + i]);
     queue->submit(batch);
@@ -293,12 +305,21 @@ void GraphSearcher::read_records(std::span<const std::uint32_t> vertices, std::s
     }
     if (batch.error != ErrorCode::kOk) throw Error(batch.error, describe(batch.error, tier_->url()));
     for (std::uint32_t i = 0; i < batch.count; ++i) {
-      if (!part_.layout.intact(vertices[from + i], batch.views[i], batch.reads[i].length)) {
-        throw Error(ErrorCode::kDataLoss, describe(ErrorCode::kDataLoss, tier_->url()));
-      }
+      if (there[i] || !part_.layout.intact(vertices[from + i], batch.views[i], batch.reads[i].length)) continue;
       std::copy_n(batch.views[i], batch.reads[i].length, to[from + i]);
+      there[i] = true;
     }
     queue->release(batch);
+    return std::all_of(there.begin(), there.begin() + batch.count, [](bool is_there) { return is_there; });
+  };
+  for (std::size_t from = 0; from < vertices.size(); from += rdma::ReadBatch::kMaxReads) {
+    batch.attempt = 0;
+    there = {};
+    while (!read(from)) {
+      if (++batch.attempt >= tier_->replicas()) {
+        throw Error(ErrorCode::kDataLoss, describe(ErrorCode::kDataLoss, tier_->url()));
+      }
+    }
   }
 }
 

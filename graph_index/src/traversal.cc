@@ -82,6 +82,9 @@ void Traversal::start(const std::byte* query, std::int64_t exclude, const Search
   hop_.insert(list_, distances_.data(), fresh_.data(), kept);
   first_open_ = 0;
   fresh_count_ = 0;
+  batch_.attempt = 0;
+  damaged_copies_ = 0;
+  repeated_rounds_ = 0;
 }
 
 void Traversal::descend_navigation() noexcept {
@@ -121,7 +124,7 @@ void Traversal::descend_navigation() noexcept {
 // Wide rounds pay off once the list holds the neighbourhood of the query; on the way there they read what the next
 // round would have shown to be far (PipeANN, OSDI'25). So the width grows with the rounds.
 std::uint32_t Traversal::width() const noexcept {
-  return std::min(parameters_.beam_width, 1 + cost_.rounds + cost_.hot_records);
+  return std::min(parameters_.beam_width, 1 + cost_.rounds - repeated_rounds_ + cost_.hot_records);
 }
 
 bool Traversal::choose() noexcept {
@@ -152,6 +155,7 @@ bool Traversal::choose() noexcept {
   first_open_ = i;
   if (i < list_.size) locator_.prefetch(list_.id(i));  // likely the next one, if this round finds nothing nearer
   batch_.count = reads;
+  fresh_count_ = 0;
   round_size_ = reads + hot;
   cost_.reads += reads;
   cost_.hot_records += hot;
@@ -160,27 +164,53 @@ bool Traversal::choose() noexcept {
 }
 
 ErrorCode Traversal::absorb() noexcept {
-  fresh_count_ = 0;
   for (std::uint32_t i = 0; i < round_size_; ++i) {
     const bool is_read = i < batch_.count;
     const std::byte* record = is_read ? batch_.views[i] : hot_records_[i - batch_.count];
     if (is_read && verify_records_ && !part_.layout.intact(vertices_[i], record, batch_.reads[i].length)) {
+      damaged_copies_ = i == 0 ? damaged_copies_ + 1 : 1;  // what is read again is first in its batch
+      damaged_ = i;
       return ErrorCode::kDataLoss;
     }
     const std::uint32_t degree = part_.layout.degree(record);
     if (is_read && part_.layout.record_bytes(part_.layout.edge_units(degree)) != batch_.reads[i].length) {
-      return ErrorCode::kDataLoss;
+      return forged();
     }
     results_.add(exact_distance(record), static_cast<std::int64_t>(part_.layout.label(vertices_[i], record)));
     if (!note_neighbors(record, degree)) {
-      return ErrorCode::kDataLoss;
+      return forged();
     }
+  }
+  if (damaged_copies_ > 0) [[unlikely]] {
+    batch_.attempt = 0;
+    damaged_copies_ = 0;
   }
   if (parameters_.stop_margin > 0) {
     const float kth = results_.kth();
     list_.limit = kth + parameters_.stop_margin * std::fabs(kth);
   }
   return ErrorCode::kOk;
+}
+
+// A record with a right check, or on a verified tier: other copies are no better.
+ErrorCode Traversal::forged() noexcept {
+  damaged_copies_ = 0;
+  return ErrorCode::kDataLoss;
+}
+
+bool Traversal::reread_from_next_replica(std::uint32_t replicas) noexcept {
+  if (damaged_copies_ == 0 || damaged_copies_ >= replicas) return false;
+  std::copy(vertices_ + damaged_, vertices_ + round_size_, vertices_);
+  std::copy(batch_.reads + damaged_, batch_.reads + batch_.count, batch_.reads);
+  round_size_ -= damaged_;
+  batch_.count -= damaged_;
+  ++batch_.attempt;
+  for (std::uint32_t i = 0; i < batch_.count; ++i) cost_.bytes += batch_.reads[i].length;
+  cost_.reads += batch_.count;
+  cost_.rereads += batch_.count;
+  ++cost_.rounds;
+  ++repeated_rounds_;
+  return true;
 }
 
 float Traversal::exact_distance(const std::byte* vector) const noexcept {

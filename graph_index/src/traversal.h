@@ -32,8 +32,12 @@ class Traversal {
   /// Chooses the next round's vertices: the reads go into batch(), which stays empty when all records are hot. False:
   /// the search has converged.
   [[nodiscard]] bool choose() noexcept;
-  /// Takes the records of the round; batch() has completed or is empty.
+  /// Takes the records of the round; batch() has completed or is empty. kDataLoss: a record is not what was written.
   [[nodiscard]] ErrorCode absorb() noexcept;
+  /// After absorb met a damaged record, and batch() was released: sets batch() up to read that record and those of the
+  /// round behind it once more, from the next replica; absorb goes on with them. False when that record came from as
+  /// many replicas as there are.
+  [[nodiscard]] bool reread_from_next_replica(std::uint32_t replicas) noexcept;
   void score() noexcept;
   void finish(std::int64_t* ids, float* distances) const noexcept;
 
@@ -46,6 +50,7 @@ class Traversal {
   [[nodiscard]] std::byte* code_state() noexcept { return code_state_.front().bytes; }
   void descend_navigation() noexcept;
   [[nodiscard]] std::uint32_t width() const noexcept;
+  [[nodiscard]] ErrorCode forged() noexcept;
   [[nodiscard]] float exact_distance(const std::byte* vector) const noexcept;
   [[nodiscard]] bool note_neighbors(const std::byte* record, std::uint32_t degree) noexcept;
   // Always inlined: g++ takes a function that only prefetches for one without effects and drops the calls.
@@ -80,6 +85,9 @@ class Traversal {
   const std::byte* hot_records_[SearchParameters::kWidestBeam] = {};
   std::uint32_t round_size_ = 0;
   rdma::ReadBatch batch_;
+  std::uint32_t damaged_ = 0;         // where in the round the last absorb stopped, when it stopped
+  std::uint32_t damaged_copies_ = 0;  // of that record: how often it was read and damaged
+  std::uint32_t repeated_rounds_ = 0;
   QueryCost cost_;
 };
 

@@ -13,6 +13,7 @@
 #include <tiervec/core/status.h>
 #include <tiervec/rdma/available_memory.h>
 
+#include "numa/numa_memory.h"
 #include "region_file.h"
 
 namespace tiervec::rdma {
@@ -20,29 +21,9 @@ namespace tiervec::rdma {
 namespace {
 
 constexpr std::uint64_t kHugePageBytes = 2U << 20U;
-constexpr std::uint64_t kPieceBytes = 8U << 20U;  // read at a time
 
 std::string with_errno(const std::string& what) {
   return what + ": " + std::generic_category().message(errno);
-}
-
-void fill_from(const RegionFile& file, std::byte* target, const std::string& path) {
-  std::uint64_t filled = 0;
-  while (filled < file.size_bytes()) {
-    const std::uint64_t wanted = std::min(kPieceBytes, file.size_bytes() - filled);
-    const ssize_t got = ::pread(file.descriptor(), target + filled, wanted, static_cast<off_t>(filled));
-    if (got < 0 && errno == EINTR) {
-      continue;
-    }
-    if (got < 0) {
-      throw Error(ErrorCode::kUnavailable, with_errno("reading region file '" + path + "'"));
-    }
-    if (got == 0) {
-      throw Error(ErrorCode::kDataLoss, "region file '" + path + "' ends at byte " + std::to_string(filled) + " of " +
-                                            std::to_string(file.size_bytes()) + ": it shrank while it was loaded");
-    }
-    filled += static_cast<std::uint64_t>(got);
-  }
 }
 
 }  // namespace
@@ -67,8 +48,16 @@ MemoryRegion MemoryRegion::anonymous(std::uint64_t size_bytes, const std::string
 MemoryRegion MemoryRegion::load(const std::string& path) {
   const RegionFile file(path);
   MemoryRegion region = anonymous(file.size_bytes(), "region file '" + path + "'");
-  ::posix_fadvise(file.descriptor(), 0, 0, POSIX_FADV_SEQUENTIAL);
-  fill_from(file, region.data_, path);
+  file.read_into(region.data_);
+  return region;
+}
+
+MemoryRegion MemoryRegion::load_on_node(const std::string& path, unsigned node) {
+  const RegionFile file(path);
+  const std::string what = "region file '" + path + "'";
+  MemoryRegion region = anonymous(file.size_bytes(), what);
+  place_on_node({region.data_, region.mapped_bytes_}, node, what);
+  file.read_into(region.data_);
   return region;
 }
 

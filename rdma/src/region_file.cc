@@ -4,6 +4,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <system_error>
 
@@ -12,6 +13,8 @@
 namespace tiervec::rdma {
 
 namespace {
+
+constexpr std::uint64_t kPieceBytes = 8U << 20U;  // read at a time
 
 ErrorCode code_of_open_errno(int number) {
   switch (number) {
@@ -31,7 +34,8 @@ ErrorCode code_of_open_errno(int number) {
 }  // namespace
 
 // O_NONBLOCK: opening a named pipe must fail below instead of waiting for its writer.
-RegionFile::RegionFile(const std::string& path) : descriptor_(::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK)) {
+RegionFile::RegionFile(const std::string& path)
+    : path_(path), descriptor_(::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK)) {
   if (descriptor_ < 0) {
     const int number = errno;
     throw Error(code_of_open_errno(number),
@@ -52,6 +56,28 @@ RegionFile::RegionFile(const std::string& path) : descriptor_(::open(path.c_str(
 
 RegionFile::~RegionFile() {
   ::close(descriptor_);
+}
+
+void RegionFile::read_into(std::byte* target) const {
+  ::posix_fadvise(descriptor_, 0, 0, POSIX_FADV_SEQUENTIAL);
+  std::uint64_t filled = 0;
+  while (filled < size_bytes_) {
+    const std::uint64_t wanted = std::min(kPieceBytes, size_bytes_ - filled);
+    const ssize_t got = ::pread(descriptor_, target + filled, wanted, static_cast<off_t>(filled));
+    if (got < 0 && errno == EINTR) {
+      continue;
+    }
+    if (got < 0) {
+      const int number = errno;
+      throw Error(ErrorCode::kUnavailable,
+                  "reading region file '" + path_ + "': " + std::generic_category().message(number));
+    }
+    if (got == 0) {
+      throw Error(ErrorCode::kDataLoss, "region file '" + path_ + "' ends at byte " + std::to_string(filled) + " of " +
+                                            std::to_string(size_bytes_) + ": it shrank while it was loaded");
+    }
+    filled += static_cast<std::uint64_t>(got);
+  }
 }
 
 }  // namespace tiervec::rdma

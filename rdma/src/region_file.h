@@ -1,5 +1,6 @@
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <string>
 
@@ -15,8 +16,11 @@ class RegionFile {
 
   [[nodiscard]] int descriptor() const noexcept { return descriptor_; }
   [[nodiscard]] std::uint64_t size_bytes() const noexcept { return size_bytes_; }
+  /// Reads the whole file to `target`, in pieces. Throws kUnavailable (read error), kDataLoss (it shrank meanwhile).
+  void read_into(std::byte* target) const;
 
  private:
+  std::string path_;
   int descriptor_ = -1;
   std::uint64_t size_bytes_ = 0;
 };

@@ -2,9 +2,11 @@
 
 #include <array>
 
+#include <tiervec/rdma/dax_tier.h>
 #include <tiervec/rdma/dram_tier.h>
 #include <tiervec/rdma/emulated_tier.h>
 #include <tiervec/rdma/mmap_tier.h>
+#include <tiervec/rdma/numa_tier.h>
 #include <tiervec/rdma/remote_url.h>
 
 namespace tiervec::rdma {
@@ -12,10 +14,7 @@ namespace tiervec::rdma {
 namespace {
 
 constexpr std::array kSchemes = {
-    kDramScheme,
-    kMmapScheme,
-    kEmulatedScheme,
-    kTcpScheme,
+    kDramScheme, kMmapScheme, kNumaScheme, kDaxScheme, kEmulatedScheme, kTcpScheme,
 };
 
 std::string known_forms() {

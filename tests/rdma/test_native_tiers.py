@@ -26,7 +26,7 @@ def test_an_opened_tier_says_what_it_is(url: str, region: str) -> None:
     assert tier.emulated == url.startswith("emulated:")
     assert tier.profile["emulated"] == tier.emulated
     assert set(tier.profile) == {
-        "latency_us", "reads_per_s", "bytes_per_s", "block_bytes", "knee_bytes", "emulated", "source", "service",
+        "latency_us", "reads_per_s", "bytes_per_s", "block_bytes", "knee_bytes", "emulated", "source", "note", "service",
     }  # fmt: skip
 
 
@@ -49,7 +49,7 @@ def test_urls_are_checked_without_a_file() -> None:
 
 
 def test_lists_for_the_doctor() -> None:
-    assert [scheme["name"] for scheme in _core.tier_schemes()] == ["dram", "mmap", "emulated", "tcp"]
+    assert [scheme["name"] for scheme in _core.tier_schemes()] == ["dram", "mmap", "numa", "dax", "emulated", "tcp"]
     profiles = {entry["name"]: entry for entry in _core.emulated_profiles()}
     assert list(profiles) == ["rdma-200g", "cxl-x8", "nvm-optane", "ssd-p5520"]
     assert profiles["ssd-p5520"]["latency_us"] == 75

@@ -188,6 +188,7 @@ nb::dict search(GraphSearcher& searcher, const Matrix& queries, std::uint32_t k,
   std::uint64_t code_distances = 0;
   std::uint64_t bytes = 0;
   std::uint64_t hot_records = 0;
+  std::uint64_t rereads = 0;
   std::vector<float> latency(count);
   for (std::size_t i = 0; i < count; ++i) {
     reads += costs[i].reads;
@@ -195,6 +196,7 @@ nb::dict search(GraphSearcher& searcher, const Matrix& queries, std::uint32_t k,
     code_distances += costs[i].code_distances;
     bytes += costs[i].bytes;
     hot_records += costs[i].hot_records;
+    rereads += costs[i].rereads;
     latency[i] = costs[i].latency_us;
   }
   nb::dict result;
@@ -207,6 +209,7 @@ nb::dict search(GraphSearcher& searcher, const Matrix& queries, std::uint32_t k,
   result["code_distances"] = code_distances;
   result["bytes_read"] = bytes;
   result["hot_records"] = hot_records;
+  result["rereads"] = rereads;
   return result;
 }
 

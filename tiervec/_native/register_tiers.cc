@@ -8,8 +8,11 @@
 #include <vector>
 
 #include <tiervec/rdma/available_memory.h>
+#include <tiervec/rdma/dax_device.h>
+#include <tiervec/rdma/dax_tier.h>
 #include <tiervec/rdma/emulated_tier.h>
 #include <tiervec/rdma/measure.h>
+#include <tiervec/rdma/numa_nodes.h>
 #include <tiervec/rdma/read_bytes.h>
 #include <tiervec/rdma/tier.h>
 #include <tiervec/rdma/tier_registry.h>
@@ -42,6 +45,7 @@ nb::dict profile_dict(const DeviceProfile& profile) {
   result["knee_bytes"] = rdma::knee_bytes(profile);
   result["emulated"] = profile.emulated;
   result["source"] = profile.source;
+  result["note"] = profile.note;
   result["service"] = service;
   return result;
 }
@@ -103,7 +107,7 @@ nb::bytes read_bytes(Tier& tier, std::uint64_t offset, std::uint64_t length) {
     const nb::gil_scoped_release released;
     bytes = rdma::read_bytes(tier, offset, length);
   }
-  return {reinterpret_cast<const char*>(bytes.data()), bytes.size()};
+  return nb::bytes(bytes.data(), bytes.size());
 }
 
 std::shared_ptr<Tier> open_tier(const std::string& url, const std::string& path) {
@@ -124,7 +128,9 @@ void register_tier_class(nb::module_& module) {
           "profile", [](const Tier& tier) { return profile_dict(tier.profile()); },
           nb::sig("def profile(self) -> dict[str, object]"),
           "What the device can do: latency_us, reads_per_s, bytes_per_s, block_bytes, knee_bytes, emulated, "
-          "source (nominal, published, given, measured), service (list of (bytes, ns a read occupies it)).")
+          "source (nominal, published, given, measured), note (a sentence or empty), service (list of (bytes, ns a "
+          "read "
+          "occupies it)).")
       .def(
           "device_bound_qps",
           [](const Tier& tier, double reads_per_query, double bytes_per_query) {
@@ -156,10 +162,79 @@ void register_tier_class(nb::module_& module) {
       .def("read", &read_bytes, nb::arg("offset"), nb::arg("length"), "A copy of bytes of the region, for checks.");
 }
 
+using rdma::DaxTier;
+
+std::shared_ptr<DaxTier> attach_dax(const std::string& url, std::uint64_t size_bytes, std::uint64_t checksum) {
+  const nb::gil_scoped_release released;
+  return DaxTier::attach(rdma::parse_dax_place(rdma::parse_tier_url(url)), size_bytes, checksum);
+}
+
+std::shared_ptr<DaxTier> load_dax(const std::string& url, const std::string& path) {
+  const nb::gil_scoped_release released;
+  return DaxTier::load(rdma::parse_dax_place(rdma::parse_tier_url(url)), path);
+}
+
+nb::list numa_nodes() {
+  nb::list nodes;
+  for (const rdma::NumaNode& node : rdma::numa_nodes()) {
+    nb::list distances;
+    for (const unsigned distance : node.distances) {
+      distances.append(distance);
+    }
+    nb::dict entry;
+    entry["id"] = node.id;
+    entry["cpus"] = node.cpus;
+    entry["total_bytes"] = node.total_bytes;
+    entry["available_bytes"] = node.available_bytes;
+    entry["distances"] = distances;
+    nodes.append(entry);
+  }
+  return nodes;
+}
+
+nb::list dax_devices() {
+  nb::list devices;
+  for (const rdma::DaxDevice& device : rdma::dax_devices()) {
+    nb::dict entry;
+    entry["name"] = device.name;
+    entry["size_bytes"] = device.size_bytes;
+    entry["align_bytes"] = device.align_bytes;
+    entry["node"] = device.node;
+    devices.append(entry);
+  }
+  return devices;
+}
+
+void register_local_devices(nb::module_& module) {
+  nb::class_<DaxTier, Tier>(module, "DaxTier", "A region of a dax: place; made by attach_dax and load_dax.")
+      .def_prop_ro(
+          "bytes",
+          [](nb::handle_t<DaxTier> self) {
+            const std::span<const std::byte> bytes = nb::cast<DaxTier&>(self).bytes();
+            return nb::ndarray<nb::numpy, const std::uint8_t>(bytes.data(), {bytes.size()}, self);
+          },
+          nb::sig("def bytes(self) -> numpy.typing.NDArray[numpy.uint8]"), "The region itself, read-only.")
+      .def("complete", &DaxTier::complete, nb::arg("checksum"), nb::arg("name"),
+           "Marks a loaded region complete, so that attach_dax finds it. `name` is for people.");
+  module.def(
+      "attach_dax", &attach_dax, nb::arg("url"), nb::arg("size_bytes"), nb::arg("checksum"),
+      nb::sig("def attach_dax(url: str, size_bytes: int, checksum: int) -> DaxTier | None"),
+      "The complete region of that size and XXH3 at a dax: place, without reading it; None when the place is free.");
+  module.def("load_dax", &load_dax, nb::arg("url"), nb::arg("path"),
+             "Copies the file `path` to a free dax: place. Not complete before DaxTier.complete.");
+  module.def(
+      "numa_nodes", &numa_nodes, nb::sig("def numa_nodes() -> list[dict[str, typing.Any]]"),
+      "NUMA nodes of this machine: id, cpus, total_bytes, available_bytes, distances (to each node of the list); "
+      "empty without NUMA support.");
+  module.def("dax_devices", &dax_devices, nb::sig("def dax_devices() -> list[dict[str, typing.Any]]"),
+             "DAX devices of this machine: name, size_bytes, align_bytes, node (-1: none).");
+}
+
 }  // namespace
 
 void register_tiers(nb::module_& module) {
   register_tier_class(module);
+  register_local_devices(module);
   module.def("open_tier", &open_tier, nb::arg("url"), nb::arg("path"), "Opens the bytes of the file `path` on a tier.");
   module.def("check_tier_url", &check_tier_url, nb::arg("url"),
              nb::sig("def check_tier_url(url: str) -> dict[str, str]"),

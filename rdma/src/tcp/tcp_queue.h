@@ -19,8 +19,8 @@ namespace tiervec::rdma {
 /// what there is and points the views into it.
 ///
 /// Replies come in the order of the requests, so what is awaited is a ring. A batch that was cancelled leaves its place
-/// there empty until its reply has passed. ReadBatch::queue_word is kAwaited and the batch's place in the ring, or after
-/// poll the chunk its views are in.
+/// there empty until its reply has passed. ReadBatch::queue_word is kAwaited and the batch's place in the ring, or
+/// after poll the chunk its views are in.
 class TcpQueue final : public TierQueue {
  public:
   /// `node` is part of `tier`. Connects, but does not fail when that fails.
@@ -33,6 +33,7 @@ class TcpQueue final : public TierQueue {
   void release(ReadBatch& batch) noexcept override;
   void cancel(ReadBatch& batch) noexcept override;
   [[nodiscard]] std::size_t in_flight() const noexcept override { return batches_; }
+  [[nodiscard]] bool available() const noexcept override { return connection_.up(); }
 
   [[nodiscard]] const NodeConnection& connection() const noexcept { return connection_; }
 

@@ -47,6 +47,7 @@ struct QueryCost {
   std::uint32_t code_distances = 0;
   std::uint32_t hot_records = 0;  // found in the hot set instead of being read
   std::uint64_t bytes = 0;
+  std::uint32_t rereads = 0;  // reads, counted above too, that repeated others because a record was damaged
 };
 
 struct SearchRequest {

@@ -24,6 +24,8 @@ struct DeviceProfile {
   /// Where service time is known more closely, by ascending bytes: linear between points, constant before the first,
   /// 1 / bytes_per_s a byte after the last. Empty: the larger of 1 / reads_per_s and bytes / bytes_per_s.
   std::vector<ServicePoint> service = {};
+
+  std::string note = {};  // a sentence about this very device that its figures do not tell; mostly empty
 };
 
 /// How long a read that moves `bytes` occupies the device, in nanoseconds.

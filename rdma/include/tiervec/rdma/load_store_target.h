@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cstddef>
 #include <cstdint>
+#include <span>
 
 #include <tiervec/core/status.h>
 #include <tiervec/rdma/memory_region.h>
@@ -14,10 +15,12 @@ namespace tiervec::rdma {
 class LoadStoreTarget {
  public:
   /// `region` has to outlive the target.
-  LoadStoreTarget(const MemoryRegion& region, std::uint32_t max_read_bytes) noexcept
+  LoadStoreTarget(std::span<const std::byte> region, std::uint32_t max_read_bytes) noexcept
       : data_(region.data()),
-        size_bytes_(region.size_bytes()),
-        longest_read_(std::min<std::uint64_t>(region.size_bytes(), max_read_bytes)) {}
+        size_bytes_(region.size()),
+        longest_read_(std::min<std::uint64_t>(region.size(), max_read_bytes)) {}
+  LoadStoreTarget(const MemoryRegion& region, std::uint32_t max_read_bytes) noexcept
+      : LoadStoreTarget({region.data(), region.size_bytes()}, max_read_bytes) {}
 
   /// Sets every view and prefetches; kInvalidArgument when a read is empty, too long, or leaves the region.
   [[nodiscard]] ErrorCode start(ReadBatch& batch) const noexcept {

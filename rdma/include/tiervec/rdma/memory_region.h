@@ -14,6 +14,9 @@ class MemoryRegion {
   /// Throws Error: kNotFound, kInvalidArgument (not a regular file, not readable), kDataLoss (empty, or it shrank
   /// while it was read), kResourceExhausted (more than this machine has available), kUnavailable (read error).
   static MemoryRegion load(const std::string& path);
+  /// As load, with its pages on a NUMA node as long as that has room. Throws kInvalidArgument and kUnsupported too,
+  /// when this process may not use the node or the kernel has no such call.
+  static MemoryRegion load_on_node(const std::string& path, unsigned node);
   /// The file itself, mapped for random access. It must not shrink while mapped. Throws as load does.
   static MemoryRegion map(const std::string& path);
   /// Huge-page backed memory with a copy of `bytes`. Throws kInvalidArgument when empty, kResourceExhausted.

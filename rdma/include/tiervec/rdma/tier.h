@@ -42,7 +42,8 @@ struct ReadBatch {
   // Set by the caller before submit.
   std::uint32_t count = 0;
   Read reads[kMaxReads];
-  void* owner = nullptr;  // not looked at by the queue; the scheduler keeps the waiting coroutine here
+  void* owner = nullptr;      // not looked at by the queue; the scheduler keeps the waiting coroutine here
+  std::uint32_t attempt = 0;  // a tier with replicas answers attempt n + 1 from another one than attempt n
 
   // Set by the queue before poll returns the batch.
   const std::byte* views[kMaxReads] = {};
@@ -51,6 +52,10 @@ struct ReadBatch {
   // The queue's own bookkeeping (buffer slot, completion time, links of its lists).
   std::uint64_t queue_word = 0;
   ReadBatch* queue_next = nullptr;
+  // A replicated tier's, which passes the batch on to the queue of a replica.
+  std::uint32_t replica = 0;   // that has it, or had it last
+  std::uint32_t failures = 0;  // since every replica was last asked
+  std::uint64_t give_up_at = 0;
 };
 
 class LoadStoreTarget;
@@ -74,6 +79,8 @@ class TierQueue {
   virtual void release(ReadBatch& batch) noexcept = 0;
   /// Asks for an early end of a batch in flight; it still comes back from poll exactly once.
   virtual void cancel(ReadBatch& batch) noexcept = 0;
+  /// False while the device is known not to answer, for example until a lost connection is back. It is polled for that.
+  [[nodiscard]] virtual bool available() const noexcept { return true; }
   /// Batches between submit and poll.
   [[nodiscard]] virtual std::size_t in_flight() const noexcept = 0;
   /// The memory itself, when every read is a load that completes at once; else null. A scheduler may then start its
@@ -100,6 +107,8 @@ class Tier : public std::enable_shared_from_this<Tier> {
   /// True when the region's checksum was compared while it was loaded into memory that only this process can write.
   /// False: its bytes may be harmed or replaced under the reader, who checks every record.
   [[nodiscard]] virtual bool verified_at_open() const noexcept { return true; }
+  /// Copies of the region that ReadBatch::attempt chooses from.
+  [[nodiscard]] virtual std::uint32_t replicas() const noexcept { return 1; }
   /// A queue for one thread; it keeps the tier alive. Throws kInvalidArgument for a limit of 0, kResourceExhausted.
   [[nodiscard]] std::unique_ptr<TierQueue> open_queue(QueueLimits limits);
   [[nodiscard]] std::unique_ptr<TierQueue> open_queue(std::uint32_t max_reads) {
