@@ -38,6 +38,8 @@ def open_dax_region(url: str, path: Path, *, size_bytes: int, checksum: str, nam
         return found
     loaded = _core.load_dax(url, str(path))
     if xxhash.xxh3_64_intdigest(loaded.bytes.data) != wanted:
-        raise DataLossError(f"{path} is damaged: what was loaded from it to {url} does not have the checksum {checksum}")
+        raise DataLossError(
+            f"{path} is damaged: what was loaded from it to {url} does not have the checksum {checksum}"
+        )
     loaded.complete(wanted, name)
     return loaded

@@ -228,9 +228,7 @@ def test_tokens_over_processes(
         assert secret not in node.log
 
 
-def test_search_says_when_the_first_query_was_answered(
-    start: Starter, built: Any, corpus: Any, tmp_path: Path
-) -> None:
+def test_search_says_when_the_first_query_was_answered(start: Starter, built: Any, corpus: Any, tmp_path: Path) -> None:
     node = start()
     url = tiervec.publish(built(), f"tcp://{node.address}/peps").url
     np.save(tmp_path / "queries.npy", corpus("float32").queries)

@@ -14,9 +14,9 @@ def test_json(command: Any) -> None:
     assert set(document) == {"environment", "findings"}
     findings = {finding["name"]: finding for finding in document["findings"]}
     assert {"extension", "SIMD", "huge pages", "locked memory", "libibverbs", "librdmacm"} <= set(findings)
-    assert {"liburing", "libnuma", "faiss", "h5py", "pyarrow"} <= set(findings)
+    assert {"liburing", "faiss", "h5py", "pyarrow"} <= set(findings)
     known = [scheme["name"] for scheme in _core.tier_schemes()]
-    for name, scheme in (("libibverbs", "rdma"), ("librdmacm", "rdma"), ("liburing", "ssd"), ("libnuma", "numa")):
+    for name, scheme in (("libibverbs", "rdma"), ("librdmacm", "rdma"), ("liburing", "ssd")):
         assert ("this version does not have yet" in findings[name]["gives"]) == (scheme not in known)
 
 
