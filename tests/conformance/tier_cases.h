@@ -3,12 +3,12 @@
 // The tiers every test of this folder runs on. A new tier adds a line; one that needs a server starts it in `open`.
 //
 // TIERVEC_TEST_NUMA_NODE, TIERVEC_TEST_DAX and TIERVEC_TEST_RDMA name a NUMA node, a DAX device and the address of an
-// RDMA device of this machine to run on as well. What
-// is on the device is lost, and the tests that use it must not run at the same time: run this program itself, not
-// ctest.
+// RDMA device of this machine to run on as well (`make guest` has all of them). What is on the DAX device is lost, and
+// the tests that use it must not run at the same time: run this program itself, not ctest.
 
 #include <algorithm>
 #include <atomic>
+#include <chrono>
 #include <cstdlib>
 #include <cstring>
 #include <functional>
@@ -132,7 +132,9 @@ inline std::shared_ptr<Tier> open_rdma(const std::string& region_path) {
                               .size_bytes = region.size_bytes(),
                               .token = {std::byte{42}}};
   server.serve(attachment.region_id, attachment.token, region.data(), region.size_bytes());
-  return open_rdma_tier("rdma://" + attachment.host + ":" + std::to_string(server.port()) + "/region", attachment);
+  // Time enough for an emulated machine that makes many queues at once.
+  return open_rdma_tier("rdma://" + attachment.host + ":" + std::to_string(server.port()) + "/region", attachment,
+                        {.timeout = std::chrono::seconds(10)});
 }
 
 /// And those that the environment names.

@@ -16,7 +16,7 @@ step() {  # step NAME COMMAND...: runs it, notes a failure, goes on
 }
 
 rdma_device() {
-  modprobe -a rdma_rxe ib_uverbs rdma_ucm sch_netem &&
+  modprobe -a rdma_rxe ib_uverbs rdma_ucm &&
     ip link set lo up && ip link add tiervec0 type dummy && ip addr add 10.0.0.1/24 dev tiervec0 &&
     ip link set tiervec0 up && rdma link add rxe0 type rxe netdev tiervec0 && rdma link show
 }
@@ -36,7 +36,7 @@ conformance() {  # on the devices only: the other tiers are tested where the gue
 
 native() {
   local binary status=0
-  for binary in rdma_rdma_tier_test rdma_numa_test rdma_dax_test; do
+  for binary in rdma_rdma_tier_test rdma_silent_node_test rdma_numa_test rdma_dax_test; do
     [ ! -x "$binaries/$binary" ] || "$binaries/$binary" --gtest_brief=1 || status=1
   done
   return "$status"

@@ -32,7 +32,7 @@ export PATH="/usr/sbin:/sbin:/bin:$PWD/.venv/bin:$PATH"
 [ "$(uname -m)" = x86_64 ] || not_run "it needs an x86-64 machine"
 kernel=${TIERVEC_GUEST_KERNEL:-$(soft_roce_kernel)}
 [ -n "$kernel" ] || not_run "no kernel with soft RoCE in /boot: apt-get install linux-image-amd64"
-for tool in qemu-system-x86_64:qemu-system-x86 busybox:busybox-static modprobe:kmod ip:iproute2 rdma:iproute2 tc:iproute2 \
+for tool in qemu-system-x86_64:qemu-system-x86 busybox:busybox-static modprobe:kmod ip:iproute2 rdma:iproute2 \
             ndctl:ndctl setpriv:util-linux; do
   command -v "${tool%%:*}" >/dev/null || not_run "${tool%%:*} not found: apt-get install ${tool##*:}"
 done

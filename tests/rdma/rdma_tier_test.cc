@@ -340,40 +340,6 @@ TEST_F(RdmaTierTest, OpensWithoutItsNodeWhenToldSo) {
   EXPECT_EQ(read_until(*queue, ErrorCode::kOk, memory_), ErrorCode::kOk);
 }
 
-/// All packets of this machine to itself are lost while one of these lives.
-class LostPackets {
- public:
-  // NOLINTBEGIN(concurrency-mt-unsafe): no other thread starts processes
-  LostPackets() : works(std::system("tc qdisc add dev lo root netem loss 100%") == 0) {}
-  LostPackets(const LostPackets&) = delete;
-  LostPackets& operator=(const LostPackets&) = delete;
-  ~LostPackets() {
-    if (works) {
-      (void)std::system("tc qdisc del dev lo root");
-    }
-  }
-  // NOLINTEND(concurrency-mt-unsafe)
-
-  const bool works;
-};
-
-TEST_F(RdmaTierTest, ANodeThatDoesNotAnswerIsGivenUpInTime) {
-  const auto tier = open(attachment(), {.timeout = 400ms, .check_at_open = false});
-  const auto queue = tier->open_queue(64);
-  EXPECT_EQ(read_until(*queue, ErrorCode::kOk, memory_), ErrorCode::kOk);
-  {
-    const LostPackets lost;
-    if (!lost.works) {
-      GTEST_SKIP() << "tc netem does not work here";
-    }
-    const auto before = std::chrono::steady_clock::now();
-    EXPECT_EQ(read_until(*queue, ErrorCode::kUnavailable, memory_), ErrorCode::kUnavailable);
-    EXPECT_GE(std::chrono::steady_clock::now() - before, 400ms) << "it might still have answered";
-    EXPECT_FALSE(queue->available());
-  }
-  EXPECT_EQ(read_until(*queue, ErrorCode::kOk, memory_), ErrorCode::kOk);
-}
-
 Task<void> walk(Worker& worker, std::uint64_t place, int rounds, std::uint64_t& reads) {
   ReadBatch batch;
   for (int round = 0; round < rounds; ++round) {
