@@ -67,7 +67,7 @@ class VerbsDataPlane:
         self._server.withdraw(region_id)
 
     def stats(self) -> dict[str, float]:
-        """connections (open now), accepted, refused, cpu_seconds (of the waiting thread). Reads are not seen."""
+        """What is counted: connections (open now), accepted, refused, cpu_seconds (of the waiting thread); no reads."""
         return self._server.stats()
 
     def close(self) -> None:

@@ -1,7 +1,8 @@
 """Builds the indexes that the tests in the guest search, where building is fast: outside of it.
 
-Usage: make_indexes.py FOLDER. Makes FOLDER/sample, of the package's own sample, and FOLDER/sift, of the first 100,000 vectors
-of sift1m where they are (TIERVEC_DATA, ../shared/data by default), each with queries.npy and exact.npy beside its index.
+Usage: make_indexes.py FOLDER. Makes FOLDER/sample, of the package's own sample, and FOLDER/sift, of the first 100,000
+vectors of sift1m where they are (TIERVEC_DATA, ../shared/data by default), each with queries.npy and exact.npy beside
+its index.
 """
 
 from __future__ import annotations

@@ -12,6 +12,7 @@ namespace {
 
 constexpr std::uint32_t kLineBytes = 64;
 constexpr std::size_t kCompletionsAtOnce = 16;
+constexpr std::uint32_t kFullDoorbell = 16;  // reads that are worth one
 
 constexpr std::chrono::milliseconds kLookEvery{1};   // at the connection, while nothing arrives
 constexpr std::chrono::milliseconds kLasting{1000};  // a connection that was up for as long did not fail at once
@@ -39,6 +40,7 @@ VerbsQueue::VerbsQueue(std::shared_ptr<const Tier> tier, const VerbsLibrary& lib
       size_bytes_(endpoint.size_bytes),
       buffer_bytes_(whole_lines(limits.max_read_bytes)),
       timeout_(ticks_of(endpoint.timeout)),
+      busy_reads_(reads_in_flight(tier_->profile())),
       jitter_(static_cast<std::minstd_rand::result_type>(TickClock::now())) {
   const std::uint32_t buffers = 2 * max_reads_;
   memory_ = HugeBuffer(std::size_t{buffers} * buffer_bytes_);
@@ -94,6 +96,7 @@ void VerbsQueue::submit(ReadBatch& batch) noexcept {
   } else {
     batch.error = ErrorCode::kOk;
     take_buffers(batch);
+    unsent_reads_ += batch.count;
     unsent_.push(batch);
   }
 }
@@ -114,21 +117,21 @@ void VerbsQueue::return_buffers(const ReadBatch& batch) noexcept {
 }
 
 void VerbsQueue::flush() noexcept {
+  flush_due_ = !unsent_.empty();
+  if (!flush_due_ || (unsent_reads_ < kFullDoorbell && reads_posted() >= busy_reads_)) {
+    return;
+  }
   std::uint32_t count = 0;
-  overflowed_ = false;
-  const Ticks now = unsent_.empty() ? 0 : TickClock::now();
-  while (!unsent_.empty()) {
-    ReadBatch& batch = *unsent_.front();
-    if (next_posted_ - first_posted_ + batch.count > depth_) {
-      overflowed_ = true;
-      break;
-    }
-    unsent_.pop();
+  const Ticks now = TickClock::now();
+  while (!unsent_.empty() && reads_posted() + unsent_.front()->count <= depth_) {
+    ReadBatch& batch = unsent_.pop();
     prepare(batch, count);
     count += batch.count;
     batch.queue_word = next_flight_;
     flight(next_flight_++) = {&batch, batch.count, now};
   }
+  flush_due_ = !unsent_.empty();
+  unsent_reads_ -= count;
   if (count == 0) {
     return;
   }
@@ -167,7 +170,7 @@ std::size_t VerbsQueue::poll(std::span<ReadBatch*> done) noexcept {
   std::size_t count = 0;
   if (up_ && first_flight_ != next_flight_) {
     count = take_completions(done);
-    if (count > 0 && overflowed_) [[unlikely]] {
+    if (flush_due_) {
       flush();
     }
   }
@@ -242,6 +245,7 @@ void VerbsQueue::release(ReadBatch& batch) noexcept {
 
 void VerbsQueue::cancel(ReadBatch& batch) noexcept {
   if (unsent_.remove(batch)) {
+    unsent_reads_ -= batch.count;
     return_buffers(batch);
   } else if (batch.queue_word - first_flight_ < next_flight_ - first_flight_ &&
              flight(batch.queue_word).batch == &batch) {
@@ -306,7 +310,8 @@ void VerbsQueue::drop_connection(ErrorCode error) noexcept {
     return_buffers(batch);
     fail_early(batch, error);
   }
-  overflowed_ = false;
+  unsent_reads_ = 0;
+  flush_due_ = false;
   const Ticks now = TickClock::now();
   const bool lasted = std::exchange(up_, false) && now - up_since_ > ticks_of(kLasting);
   backoff_ms_ = lasted ? 0 : std::clamp(backoff_ms_ * 2, kFirstBackoffMs, kLastBackoffMs);

@@ -23,6 +23,10 @@ namespace tiervec::rdma::verbs {
 /// cancelled flight goes on without its batch, until the device has written what it was asked for; there are twice as
 /// many buffers as reads, so that this takes nobody's room.
 ///
+/// A flush of few reads is held back while the device is busy anyway, that is while it has as many reads as its profile
+/// says it works on at once: they would only wait there instead of here, for a doorbell of their own. They are sent
+/// when enough have come together, or when the device has room; polling finds out.
+///
 /// When the connection fails, what was sent and not completed fails with it, and poll makes a new one. Making one
 /// allocates; that is the only time when the queue does.
 class VerbsQueue final : public TierQueue {
@@ -54,6 +58,9 @@ class VerbsQueue final : public TierQueue {
   [[nodiscard]] bool valid(const ReadBatch& batch) const noexcept;
   void take_buffers(ReadBatch& batch) noexcept;
   void return_buffers(const ReadBatch& batch) noexcept;
+  [[nodiscard]] std::uint32_t reads_posted() const noexcept {
+    return static_cast<std::uint32_t>(next_posted_ - first_posted_);
+  }
   void prepare(const ReadBatch& batch, std::uint32_t first) noexcept;
   void fail_early(ReadBatch& batch, ErrorCode error) noexcept;
   void land(Flight& flight) noexcept;
@@ -74,6 +81,7 @@ class VerbsQueue final : public TierQueue {
   const std::uint64_t size_bytes_;
   const std::uint32_t buffer_bytes_;
   const Ticks timeout_;
+  const std::uint32_t busy_reads_;  // with the device, from which on it has no use for more
 
   HugeBuffer memory_;
   std::vector<std::uint32_t> free_;  // numbers of buffers, a stack
@@ -94,7 +102,8 @@ class VerbsQueue final : public TierQueue {
 
   std::uint32_t room_taken_ = 0;  // reads between submit and release
   std::size_t batches_ = 0;       // between submit and poll
-  bool overflowed_ = false;       // the last flush left batches for which the queue pair had no room
+  bool flush_due_ = false;        // the last flush left batches: held back, or no room in the queue pair
+  std::uint32_t unsent_reads_ = 0;
   BatchList unsent_;
   BatchList early_;  // failed or cancelled: due to be returned by poll
 

@@ -1,4 +1,4 @@
-"""The RDMA data plane of a memory node. Where there is no device, what it says; with one (`make guest`), what it does."""
+"""The RDMA data plane of a memory node: without a device what it says, with one (`make guest`) what it does."""
 
 from __future__ import annotations
 
@@ -104,7 +104,7 @@ def test_too_little_locked_memory_names_the_limit() -> None:
     assert "16777216 bytes" in done.stdout
 
 
-# ---- a client that TierVec did not write ---------------------------------------------------------------------------------
+# ---- a client that TierVec did not write -----------------------------------------------------------------------------
 
 
 def pyverbs(module: str) -> ModuleType:
