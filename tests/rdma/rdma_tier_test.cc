@@ -208,7 +208,7 @@ TEST_F(RdmaTierTest, RefusesWhoMayNotRead) {
   Attachment wrong = attachment();
   wrong.token[15] = std::byte{1};
   Refusal refusal = refusal_at_open(wrong);
-  EXPECT_EQ(refusal.code, ErrorCode::kInvalidArgument);
+  EXPECT_EQ(refusal.code, ErrorCode::kPermissionDenied);
   EXPECT_TRUE(contains(refusal.text, "rdma://node:1/region")) << refusal.text;
   EXPECT_TRUE(contains(refusal.text, "token")) << refusal.text;
 

@@ -59,6 +59,7 @@ VerbsLibrary load() {
   cm.find(library.ack_cm_event, "rdma_ack_cm_event");
   cm.find(library.create_id, "rdma_create_id");
   cm.find(library.destroy_id, "rdma_destroy_id");
+  cm.find(library.set_option, "rdma_set_option");
   cm.find(library.bind_addr, "rdma_bind_addr");
   cm.find(library.listen, "rdma_listen");
   cm.find(library.src_port, "rdma_get_src_port");

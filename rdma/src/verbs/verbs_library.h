@@ -29,6 +29,7 @@ struct VerbsLibrary {
   decltype(&::rdma_ack_cm_event) ack_cm_event;
   decltype(&::rdma_create_id) create_id;
   decltype(&::rdma_destroy_id) destroy_id;
+  decltype(&::rdma_set_option) set_option;
   decltype(&::rdma_bind_addr) bind_addr;
   decltype(&::rdma_listen) listen;
   decltype(&::rdma_get_src_port) src_port;

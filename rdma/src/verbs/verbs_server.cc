@@ -93,7 +93,7 @@ class VerbsServer::State {
       throw Error(ErrorCode::kInvalidArgument, what + " is empty; a region has at least 1 byte");
     }
     const std::lock_guard lock(mutex_);
-    if (stopped_) {
+    if (closing_) {
       throw Error(ErrorCode::kUnavailable, what_ + " has stopped");
     }
     if (regions_.contains(region_id)) {
@@ -125,19 +125,19 @@ class VerbsServer::State {
   }
 
   void stop() {
-    {
-      const std::lock_guard lock(mutex_);
-      if (stopped_) {
-        return;
-      }
+    const std::lock_guard stopping(stop_mutex_);
+    if (!thread_.joinable()) {
+      return;
     }
     const double used = stats().cpu_seconds;
-    on_thread([&] {
-      while (!regions_.empty()) {
-        drop_region(regions_.begin()->first);
-      }
-      ending_ = true;
-    });
+    on_thread(
+        [this] {
+          while (!regions_.empty()) {
+            drop_region(regions_.begin()->first);
+          }
+          ending_ = true;
+        },
+        true);
     {
       const std::lock_guard lock(mutex_);
       stopped_ = true;
@@ -218,15 +218,16 @@ class VerbsServer::State {
     }
   }
 
-  /// Runs `task` on the listener's thread and waits for it. After stop it is not run.
-  void on_thread(std::function<void()> task) {
+  /// Runs `task` on the listener's thread and waits for it. After the last one no other is run.
+  void on_thread(std::function<void()> task, bool is_last = false) {
     std::packaged_task<void()> packaged(std::move(task));
     std::future<void> ran = packaged.get_future();
     {
       const std::lock_guard lock(mutex_);
-      if (stopped_) {
+      if (closing_) {
         return;
       }
+      closing_ = is_last;
       tasks_.push_back(std::move(packaged));
     }
     (void)::eventfd_write(wake_, 1);
@@ -397,6 +398,7 @@ class VerbsServer::State {
   ibv_cq* completion_queue_ = nullptr;
   bool ending_ = false;  // the listener's thread only
 
+  std::mutex stop_mutex_;
   mutable std::mutex mutex_;  // of what follows
   std::map<std::uint64_t, Region> regions_;
   std::unordered_map<rdma_cm_id*, std::uint64_t> connections_;  // region of each
@@ -404,7 +406,8 @@ class VerbsServer::State {
   std::uint64_t accepted_ = 0;
   std::uint64_t refused_ = 0;
   double cpu_seconds_ = 0;  // once stopped
-  bool stopped_ = false;
+  bool closing_ = false;    // serves and runs nothing more
+  bool stopped_ = false;    // the thread is about to be joined, or was
 
   std::thread thread_;
 };

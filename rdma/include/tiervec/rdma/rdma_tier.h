@@ -37,7 +37,8 @@ struct RdmaOptions {
 ///
 /// Throws Error: kUnsupported (built without RDMA, no libraries, no device), kInvalidArgument (no such host) and, with
 /// check_at_open, kUnavailable (no node there, or no answer in time), kNotFound (the node does not serve this region),
-/// kInvalidArgument (wrong token, region of another size), kResourceExhausted (limit of locked memory, `ulimit -l`).
+/// kPermissionDenied (wrong token), kInvalidArgument (region of another size), kResourceExhausted (limit of locked
+/// memory, `ulimit -l`).
 std::shared_ptr<Tier> open_rdma_tier(const std::string& url, const Attachment& attachment, RdmaOptions options = {});
 
 inline constexpr TierScheme kRdmaScheme{"rdma", "rdma://HOST:PORT/REGION",

@@ -101,6 +101,11 @@ struct TierCounter {
   std::uint64_t value = 0;
 };
 
+class Tier;
+
+/// What several tiers count together; null ones count nothing.
+std::vector<TierCounter> sum_of_counters(std::span<const std::shared_ptr<Tier>> tiers);
+
 class Tier : public std::enable_shared_from_this<Tier> {
  public:
   Tier() = default;
