@@ -22,12 +22,14 @@ from tiervec.errors import (
     DeadlineExceededError,
     InvalidArgumentError,
     NotFoundError,
+    PermissionDeniedError,
     ResourceExhaustedError,
     TiervecError,
     UnavailableError,
     UnsupportedError,
 )
 from tiervec.ground_truth import recall
+from tiervec.rdma.publish import PublishReceipt, publish
 from tiervec.receipt import Receipt
 
 __all__ = [
@@ -40,6 +42,8 @@ __all__ = [
     "IndexInfo",
     "InvalidArgumentError",
     "NotFoundError",
+    "PermissionDeniedError",
+    "PublishReceipt",
     "Receipt",
     "ResourceExhaustedError",
     "SearchResult",
@@ -49,5 +53,6 @@ __all__ = [
     "__version__",
     "build",
     "open",
+    "publish",
     "recall",
 ]

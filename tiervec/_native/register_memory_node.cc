@@ -105,31 +105,11 @@ void register_region_server(nb::module_& module) {
            "Answers what has arrived, closes every connection, ends the threads.");
 }
 
-void register_attachment(nb::module_& module) {
-  nb::class_<Attachment>(module, "Attachment", "What a memory node said about a region: how to read it.")
-      .def(
-          "__init__",
-          [](Attachment* self, std::string transport, std::string host, std::uint16_t port, std::uint64_t region_id,
-             std::uint64_t size_bytes, const nb::bytes& token, std::uint64_t remote_address, std::uint32_t remote_key) {
-            new (self) Attachment{std::move(transport), std::move(host),  port,
-                                  region_id,            size_bytes,       token_of(token),
-                                  remote_address,       remote_key};
-          },
-          nb::kw_only(), nb::arg("transport"), nb::arg("host"), nb::arg("port"), nb::arg("region_id"),
-          nb::arg("size_bytes"), nb::arg("token"), nb::arg("remote_address") = 0, nb::arg("remote_key") = 0)
-      .def_ro("transport", &Attachment::transport, "\"tcp\" or \"rdma\".")
-      .def_ro("host", &Attachment::host, "Of the data plane.")
-      .def_ro("port", &Attachment::port, "Of the data plane.")
-      .def_ro("region_id", &Attachment::region_id, "Unique on its node.")
-      .def_ro("size_bytes", &Attachment::size_bytes, "Bytes of the region, or of its stripe on this node.");
-}
-
 }  // namespace
 
 void register_memory_node(nb::module_& module) {
   register_node_memory(module);
   register_region_server(module);
-  register_attachment(module);
   module.def(
       "open_tcp_tier",
       [](const std::string& url, const Attachment& attachment, std::uint32_t timeout_ms, bool check_at_open) {
