@@ -158,8 +158,11 @@ class MemoryNode:
             self.counters.refused_extents += 1
             raise
         self.counters.uploaded_extents += 1
-        if self._storage is not None and region.state is RegionState.DAMAGED:
-            self._storage.write_extent(region.region_id, index, data)
+        if region.state is RegionState.DAMAGED:
+            if self._storage is not None:
+                self._storage.write_extent(region.region_id, index, data)
+            self.counters.extents_repaired += 1
+            self._mark(region, index, damaged=False)
 
     def load(self, name: str, version: str, path: str, checksum: str) -> Region:
         """Fills a region from a file below the data directory; it is not sealed yet.

@@ -81,7 +81,7 @@ def test_from_create_to_attach(node: MemoryNode, plane: FakePlane) -> None:
     send(node, region)
     assert plane.served == {}, "readers see nothing before it is sealed"
     node.seal("sift", "v1")
-    assert bytes(plane.served[region.region_id].memory[:SIZE]) == DATA
+    assert bytes(memoryview(plane.served[region.region_id].memory)[:SIZE]) == DATA
     attached = node.attach("sift", "v1", "tcp")
     assert (attached.port, attached.key.remote_key, attached.region.size_bytes) == (4711, 2, SIZE)
     assert len(attached.region.token) == 16
@@ -286,7 +286,7 @@ def test_a_restarted_node_serves_its_regions_again(tmp_path: Path, plane: FakePl
     again.load_stored()
     found = again.attach("sift", "", "tcp").region
     assert (found.region_id, found.token) == (region.region_id, region.token), "readers come back by themselves"
-    assert bytes(found.memory[:SIZE]) == DATA
+    assert bytes(memoryview(found.memory)[:SIZE]) == DATA
     assert [region.name for region in again.list()] == ["sift"]
     again.close()
 
@@ -321,7 +321,7 @@ def test_a_region_damaged_on_the_disk_is_not_served_until_it_is_sent_again(tmp_p
         send(again, found, only=[0])  # that one is right
     send(again, found, only=[1])
     again.seal("sift", "v1")
-    assert bytes(again.attach("sift", "", "tcp").region.memory[:SIZE]) == DATA
+    assert bytes(memoryview(again.attach("sift", "", "tcp").region.memory)[:SIZE]) == DATA
     assert path.read_bytes() == DATA, "the disk is repaired too"
     again.close()
 
@@ -344,7 +344,7 @@ def test_load_from_the_nodes_own_disk(tmp_path: Path, plane: FakePlane) -> None:
     assert node.list() == []
     node.load("sift", "v1", "records.bin", xxhash.xxh3_64_hexdigest(DATA))
     region = node.seal("sift", "v1")
-    assert bytes(region.memory[:SIZE]) == DATA
+    assert bytes(memoryview(region.memory)[:SIZE]) == DATA
     node.close()
 
 
@@ -375,7 +375,7 @@ def test_a_damaged_extent_is_repaired_from_the_disk(tmp_path: Path, plane: FakeP
     region = put(node)
     region.extent(1)[7] ^= 1
     assert node.verify_extent(region, 1)
-    assert bytes(region.memory[:SIZE]) == DATA
+    assert bytes(memoryview(region.memory)[:SIZE]) == DATA
     assert (node.counters.extents_damaged, node.counters.extents_repaired) == (1, 1)
     assert node.attach("sift", "v1", "tcp")
     node.close()
