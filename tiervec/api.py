@@ -382,8 +382,8 @@ class Index:
             yield note
         if rereads:
             yield (
-                f"{rereads} of the reads repeated others on another replica, because a record was not what was written: "
-                "a replica is damaged"
+                f"{rereads} of the reads repeated others on another replica, because a record was not what was "
+                "written: a replica is damaged"
             )
 
     def _search_params(

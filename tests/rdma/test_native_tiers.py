@@ -26,7 +26,8 @@ def test_an_opened_tier_says_what_it_is(url: str, region: str) -> None:
     assert tier.emulated == url.startswith("emulated:")
     assert tier.profile["emulated"] == tier.emulated
     assert set(tier.profile) == {
-        "latency_us", "reads_per_s", "bytes_per_s", "block_bytes", "knee_bytes", "emulated", "source", "note", "service",
+        "latency_us", "reads_per_s", "bytes_per_s", "block_bytes", "knee_bytes", "emulated", "source", "note",
+        "service",
     }  # fmt: skip
 
 
