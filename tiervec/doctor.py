@@ -248,6 +248,8 @@ def _tiers() -> list[Finding]:
             findings += _numa(_core.numa_nodes())
         elif scheme["name"] == "dax":
             findings += _dax(scheme["summary"], _core.dax_devices())
+        elif scheme["name"] == "rdma":
+            findings.append(_rdma(scheme, _core.verbs_status()))
         else:
             findings.append(Finding(topic="tier", name=scheme["form"], state="ok", found=scheme["summary"]))
     known = [scheme["name"] for scheme in schemes]
@@ -265,6 +267,13 @@ def _emulated(profile: Mapping[str, Any]) -> Finding:
     )
     found = f"a model of {profile['summary']}: {figures} ({profile['source']})"
     return Finding(topic="tier", name=f"emulated:{profile['name']}", state="ok", found=found)
+
+
+def _rdma(scheme: Mapping[str, str], verbs: Mapping[str, Any]) -> Finding:
+    if verbs["available"]:
+        found = f"{scheme['summary']}; devices: {', '.join(verbs['devices'])}"
+        return Finding(topic="tier", name=scheme["form"], state="ok", found=found)
+    return Finding(topic="tier", name=scheme["form"], state="absent", found=verbs["reason"], gives=scheme["summary"])
 
 
 def _numa(nodes: Sequence[Mapping[str, Any]]) -> list[Finding]:

@@ -10,6 +10,7 @@ NB_MODULE(_core, module) {
   register_tiers(module);
   register_memory_node(module);
   register_remote_tiers(module);
+  register_verbs(module);
   register_codes(module);
   register_graph_index(module);
 }

@@ -131,6 +131,18 @@ void register_tier_class(nb::module_& module) {
           "source (nominal, published, given, measured), note (a sentence or empty), service (list of (bytes, ns a "
           "read "
           "occupies it)).")
+      .def_prop_ro(
+          "counters",
+          [](const Tier& tier) {
+            nb::dict counters;
+            for (const rdma::TierCounter& counter : tier.counters()) {
+              counters[nb::str(counter.name.c_str())] = counter.value;
+            }
+            return counters;
+          },
+          nb::sig("def counters(self) -> dict[str, int]"),
+          "What its queues did since it was opened, for example reads and doorbells; empty for a tier that does not "
+          "count.")
       .def(
           "device_bound_qps",
           [](const Tier& tier, double reads_per_query, double bytes_per_query) {

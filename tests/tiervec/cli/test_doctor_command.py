@@ -24,14 +24,10 @@ def test_tiers(command: Any) -> None:
     findings = {finding["name"]: finding for finding in command("doctor", "--json").document["findings"]}
     assert findings["dram:"]["state"] == findings["mmap:"]["state"] == "ok"
     assert "68 M reads/s" in findings["emulated:rdma-200g"]["found"]
-    assert findings["rdma:"] == {
-        "topic": "tier",
-        "name": "rdma:",
-        "state": "absent",
-        "found": "not part of this version",
-        "gives": "",
-        "advice": "",
-    }
+    assert findings["ssd:"]["found"] == "not part of this version"
+    rdma, status = findings["rdma://HOST:PORT/REGION"], _core.verbs_status()
+    assert rdma["state"] == ("ok" if status["available"] else "absent")
+    assert (status["devices"][0] if status["available"] else status["reason"]) in rdma["found"]  # type: ignore[index]
 
 
 def test_numa_nodes(monkeypatch: pytest.MonkeyPatch) -> None:
