@@ -56,7 +56,10 @@ class MemoryNodeClient:
     def create(self, name: str, version: str, size_bytes: int) -> pb.Region:
         """Reserves memory, or says which extents of the version are there."""
         request = pb.CreateRegionRequest(name=name, version=version, size_bytes=size_bytes)
-        return self._call(pb.Region, self._stub.Create, request, to_write=True)
+        # Locking the memory of a large region takes a while.
+        return self._call(
+            pb.Region, self._stub.Create, request, to_write=True, timeout_s=self._seal_timeout_s(size_bytes)
+        )
 
     def upload(self, requests: Iterable[pb.UploadRequest]) -> int:
         """Sends extents; the first message names the region. Returns how many were taken."""
