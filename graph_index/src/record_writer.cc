@@ -3,7 +3,7 @@
 #include <algorithm>
 #include <cstring>
 
-#include "output_file.h"
+#include <tiervec/core/output_file.h>
 
 namespace tiervec::graph_index {
 namespace {

@@ -13,4 +13,5 @@ NB_MODULE(_core, module) {
   register_verbs(module);
   register_codes(module);
   register_graph_index(module);
+  register_cluster_index(module);
 }

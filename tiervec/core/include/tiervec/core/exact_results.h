@@ -4,7 +4,7 @@
 #include <limits>
 #include <vector>
 
-namespace tiervec::graph_index {
+namespace tiervec {
 
 /// The k nearest records seen so far by exact distance, nearest first; ties by id.
 class ExactResults {
@@ -31,6 +31,13 @@ class ExactResults {
     for (; at > 0 && nearer(distance, label, results_[at - 1]); --at) results_[at] = results_[at - 1];
     results_[at] = {distance, label};
   }
+  /// The same for a search that may see a record twice: equal labels have equal distances.
+  void add_once(float distance, std::int64_t label) noexcept {
+    for (std::uint32_t i = count_; i > 0 && distance <= results_[i - 1].distance; --i) {
+      if (results_[i - 1].label == label) return;
+    }
+    add(distance, label);
+  }
   /// The k-th distance, +inf while there are fewer.
   [[nodiscard]] float kth() const noexcept {
     return count_ == k_ ? results_[k_ - 1].distance : std::numeric_limits<float>::infinity();
@@ -54,4 +61,4 @@ class ExactResults {
   std::uint32_t count_ = 0;
 };
 
-}  // namespace tiervec::graph_index
+}  // namespace tiervec
