@@ -10,4 +10,5 @@ NB_MODULE(_core, module) {
   register_tiers(module);
   register_codes(module);
   register_graph_index(module);
+  register_cluster_build(module);
 }

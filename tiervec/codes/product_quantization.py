@@ -24,7 +24,7 @@ def train(
         import faiss
     except ImportError:
         raise UnsupportedError(
-            "code pq is trained with faiss, which is not installed: pip install 'tiervec[pq]'"
+            "code pq is trained with faiss, which is not installed: pip install faiss-cpu"
         ) from None
     if len(vectors) < _CENTROIDS:
         raise InvalidArgumentError(
