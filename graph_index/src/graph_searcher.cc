@@ -1,22 +1,15 @@
 #include <tiervec/graph_index/graph_searcher.h>
 
-#include <ctime>
-
 #include <algorithm>
 #include <cmath>
 #include <numeric>
 #include <random>
 #include <string>
-#include <thread>
 
 #include "traversal.h"
 
 namespace tiervec::graph_index {
 namespace {
-
-constexpr std::uint32_t kFewestInFlight = 8;  // also hides the latency of this machine's own memory
-constexpr std::uint32_t kMostInFlight = 128;
-constexpr double kWorkPerReadUs = 0.4;  // CPU time that a read is good for, on the fast side
 
 // Of the searches that find out which records are hot.
 constexpr std::uint64_t kFewestSampled = 1000;
@@ -24,38 +17,7 @@ constexpr std::uint64_t kMostSampled = 20'000;
 constexpr std::uint32_t kSampleK = 10;
 constexpr std::uint32_t kSampleList = 32;
 
-double thread_cpu_us() noexcept {
-  timespec now{};
-  clock_gettime(CLOCK_THREAD_CPUTIME_ID, &now);
-  return static_cast<double>(now.tv_sec) * 1e6 + static_cast<double>(now.tv_nsec) * 1e-3;
-}
-
-std::string describe(ErrorCode error, const std::string& url) {
-  switch (error) {
-    case ErrorCode::kCancelled:
-      return "search stopped by request";
-    case ErrorCode::kDeadlineExceeded:
-      return "search on " + url + " did not finish within its deadline";
-    case ErrorCode::kDataLoss:
-      return "a record read from " + url + " is not what was written there; run tiervec verify";
-    default:
-      return "reading records from " + url + " failed: " + error_code_name(error);
-  }
-}
-
 }  // namespace
-
-std::uint32_t queries_in_flight(const rdma::DeviceProfile& profile) noexcept {
-  const double covered = std::ceil(profile.latency_us / kWorkPerReadUs) + 2;
-  return static_cast<std::uint32_t>(
-      std::clamp(covered, static_cast<double>(kFewestInFlight), static_cast<double>(kMostInFlight)));
-}
-
-/// What the workers of one search share.
-struct GraphSearcher::SearchState {
-  std::atomic<std::uint32_t> next{0};            // query to start
-  std::atomic<ErrorCode> error{ErrorCode::kOk};  // the first that a query met; no query starts after it
-};
 
 /// One worker thread's queue, scheduler and traversals; kept between searches.
 struct GraphSearcher::Context {
@@ -88,8 +50,8 @@ void count_expansions(const SearchRequest& request, const Traversal& traversal) 
   }
 }
 
-template <class Context, class SearchState>
-rdma::Task<void> run_query(Context& context, const SearchRequest& request, SearchState& state, std::uint32_t index,
+template <class Context>
+rdma::Task<void> run_query(Context& context, const SearchRequest& request, rdma::SearchState& state, std::uint32_t index,
                            std::size_t query_bytes, double us_per_tick) {
   const rdma::Ticks started = rdma::TickClock::now();
   Traversal& traversal = *context.idle.back();
@@ -117,8 +79,7 @@ rdma::Task<void> run_query(Context& context, const SearchRequest& request, Searc
     traversal.score();
   }
   if (error != ErrorCode::kOk) {
-    ErrorCode none = ErrorCode::kOk;
-    state.error.compare_exchange_strong(none, error);
+    state.fail(error);
   }
   traversal.finish(request.ids + std::size_t{index} * parameters.k,
                    request.distances + std::size_t{index} * parameters.k);
@@ -129,37 +90,6 @@ rdma::Task<void> run_query(Context& context, const SearchRequest& request, Searc
 }
 
 }  // namespace
-
-/// Takes a context from the pool, or makes one; gives it back.
-class GraphSearcher::ContextLease {
- public:
-  ContextLease(GraphSearcher& searcher, bool pipeline) : searcher_(searcher), pooled_(pipeline) {
-    if (pooled_) {
-      const std::lock_guard lock(searcher.contexts_mutex_);
-      if (!searcher.idle_contexts_.empty()) {
-        context_ = std::move(searcher.idle_contexts_.back());
-        searcher.idle_contexts_.pop_back();
-      }
-    }
-    if (!context_) {
-      context_ = std::make_unique<Context>(searcher, pooled_ ? queries_in_flight(searcher.tier_->profile()) : 1);
-    }
-  }
-  ~ContextLease() {
-    if (pooled_) {
-      const std::lock_guard lock(searcher_.contexts_mutex_);
-      searcher_.idle_contexts_.push_back(std::move(context_));
-    }
-  }
-  ContextLease(const ContextLease&) = delete;
-  ContextLease& operator=(const ContextLease&) = delete;
-  [[nodiscard]] Context& operator*() const noexcept { return *context_; }
-
- private:
-  GraphSearcher& searcher_;
-  bool pooled_;
-  std::unique_ptr<Context> context_;
-};
 
 namespace {
 
@@ -174,7 +104,8 @@ GraphSearcher::GraphSearcher(std::shared_ptr<rdma::Tier> tier, GraphFastPart par
     : tier_(std::move(tier)),
       part_(std::move(part)),
       locator_(checked(part_.layout, part_.count), part_.locator, part_.count, tier_->size_bytes()),
-      verify_records_(!tier_->verified_at_open()) {
+      verify_records_(!tier_->verified_at_open()),
+      engine_(tier_) {
   check_navigation_sample(part_.navigation, part_.count);
   if (part_.code->dim() != part_.layout.dim) {
     throw Error(ErrorCode::kDataLoss, "the code has dimension " + std::to_string(part_.code->dim()) + ", the records " +
@@ -190,20 +121,23 @@ std::uint64_t GraphSearcher::fast_bytes() const noexcept {
 }
 
 double GraphSearcher::search(const SearchRequest& request) {
-  SearchState state;
-  std::atomic<std::uint64_t> cpu_ns{0};
-  const unsigned threads = std::clamp<unsigned>(request.threads, 1, std::max(1U, request.count));
-  parallel_blocks(threads, 1, threads, nullptr, [&](std::size_t, std::size_t, unsigned) {
-    const ContextLease lease(*this, request.parameters.pipeline);
-    cpu_ns += static_cast<std::uint64_t>(run_worker(*lease, request, state) * 1e3);
-  });
-  if (const ErrorCode error = state.error.load(); error != ErrorCode::kOk) {
-    throw Error(error, describe(error, tier_->url()));
-  }
-  if (request.cancel != nullptr && request.cancel->cancelled()) {
-    throw Error(ErrorCode::kCancelled, describe(ErrorCode::kCancelled, tier_->url()));
-  }
-  return static_cast<double>(cpu_ns.load()) * 1e-3;
+  SearchRequest effective = request;
+  if (!request.parameters.pipeline) effective.parameters.beam_width = 1;
+  const std::size_t query_bytes = part_.layout.dim * element_bytes(query_dtype());
+  const double us_per_tick = 1e-3 / rdma::TickClock::ticks_per_ns();
+  return engine_.run(
+      {.count = request.count,
+       .threads = request.threads,
+       .pipeline = request.parameters.pipeline,
+       .cancel = request.cancel,
+       .deadline = request.deadline},
+      [&](std::uint32_t in_flight) { return std::make_unique<Context>(*this, in_flight); },
+      [&](Context& context) {
+        for (const auto& traversal : context.traversals) traversal->reserve(effective.parameters);
+      },
+      [&](Context& context, rdma::SearchState& state, std::uint32_t index) {
+        return run_query(context, effective, state, index, query_bytes, us_per_tick);
+      });
 }
 
 std::uint32_t GraphSearcher::fill_hot_set(std::uint64_t budget_bytes, unsigned threads,
@@ -291,34 +225,15 @@ void GraphSearcher::read_records(std::span<const std::uint32_t> vertices, std::s
     while (queue->poll({&done, 1}) == 0) {
       if (cancel != nullptr && cancel->cancelled()) queue->cancel(batch);
     }
-    if (batch.error != ErrorCode::kOk) throw Error(batch.error, describe(batch.error, tier_->url()));
+    if (batch.error != ErrorCode::kOk) throw Error(batch.error, rdma::describe_search_error(batch.error, tier_->url()));
     for (std::uint32_t i = 0; i < batch.count; ++i) {
       if (!part_.layout.intact(vertices[from + i], batch.views[i], batch.reads[i].length)) {
-        throw Error(ErrorCode::kDataLoss, describe(ErrorCode::kDataLoss, tier_->url()));
+        throw Error(ErrorCode::kDataLoss, rdma::describe_search_error(ErrorCode::kDataLoss, tier_->url()));
       }
       std::copy_n(batch.views[i], batch.reads[i].length, to[from + i]);
     }
     queue->release(batch);
   }
-}
-
-double GraphSearcher::run_worker(Context& context, const SearchRequest& request, SearchState& state) {
-  const double started = thread_cpu_us();
-  SearchRequest effective = request;
-  if (!request.parameters.pipeline) effective.parameters.beam_width = 1;
-  for (const auto& traversal : context.traversals) traversal->reserve(effective.parameters);
-  const std::size_t query_bytes = part_.layout.dim * element_bytes(query_dtype());
-  const double us_per_tick = 1e-3 / rdma::TickClock::ticks_per_ns();
-  context.worker.run(
-      [&]() -> rdma::Query {
-        const std::uint32_t index = state.next.fetch_add(1, std::memory_order_relaxed);
-        if (index >= effective.count || state.error.load(std::memory_order_relaxed) != ErrorCode::kOk) {
-          return {};
-        }
-        return {run_query(context, effective, state, index, query_bytes, us_per_tick), effective.deadline};
-      },
-      effective.cancel);
-  return thread_cpu_us() - started;
 }
 
 }  // namespace tiervec::graph_index

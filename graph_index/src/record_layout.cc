@@ -5,50 +5,15 @@
 #include <cstring>
 #include <string>
 
+#include <tiervec/core/record_hash.h>
 #include <tiervec/core/status.h>
 
 namespace tiervec::graph_index {
 namespace {
 
-constexpr std::uint64_t kMultiplier = 0x9e3779b97f4a7c15ULL;
-
-// Multiply and fold, eight bytes at a time in two chains: fast, and any changed bit changes about half of the result.
-// It guards against accidents, not against somebody who forges records.
-class Hash {
- public:
-  explicit Hash(std::uint64_t seed) : state_{seed * kMultiplier, ~seed * kMultiplier} {}
-
-  void add(const std::byte* from, std::size_t bytes) noexcept {
-    std::size_t chain = 0;
-    for (; bytes >= 8; from += 8, bytes -= 8, chain ^= 1) {
-      mix(chain, word(from, 8));
-    }
-    if (bytes > 0) {
-      mix(chain, word(from, bytes) ^ (std::uint64_t{bytes} << 56));
-    }
-  }
-  [[nodiscard]] std::uint32_t value() noexcept {
-    mix(0, state_[1]);
-    return static_cast<std::uint32_t>(state_[0] ^ (state_[0] >> 32));
-  }
-
- private:
-  static std::uint64_t word(const std::byte* from, std::size_t bytes) noexcept {
-    std::uint64_t value = 0;
-    std::memcpy(&value, from, bytes);
-    return value;
-  }
-  void mix(std::size_t chain, std::uint64_t value) noexcept {
-    const std::uint64_t x = (state_[chain] ^ value) * kMultiplier;
-    state_[chain] = x ^ std::rotr(x, 29);
-  }
-
-  std::uint64_t state_[2];
-};
-
 std::uint32_t record_check(const RecordLayout& layout, std::uint32_t vertex, const std::byte* record,
                            std::uint32_t bytes) noexcept {
-  Hash hash(vertex);
+  RecordHash hash(vertex);
   hash.add(record, layout.check_at());
   hash.add(record + layout.label_at(), bytes - layout.label_at());
   return hash.value();

@@ -18,11 +18,10 @@ Traversal::Traversal(const GraphFastPart& part, const RecordLocator& locator, co
     : part_(part),
       locator_(locator),
       hot_(hot),
-      kernels_(vector_kernels(part.layout.dtype)),
       hop_(hop_kernels()),
       verify_records_(verify_records),
       row_bytes_(part.code->row_bytes()),
-      widened_query_(part.layout.dim),
+      exact_distance_(part.layout.dtype, part.metric, part.layout.dim),
       code_state_((part.code->query_bytes() + sizeof(CacheLine) - 1) / sizeof(CacheLine)),
       unpacked_(RecordLayout::kMaxDegree + 16) {}
 
@@ -55,17 +54,10 @@ void Traversal::reserve(const SearchParameters& parameters) {
 
 void Traversal::start(const std::byte* query, std::int64_t exclude, const SearchParameters& parameters) {
   parameters_ = parameters;
-  query_ = query;
   cost_ = QueryCost{};
   results_.clear(parameters.k);
-  const std::uint32_t dim = part_.layout.dim;
-  widen(query_dtype(part_.layout.dtype), query, dim, widened_query_.data());
-  if (part_.metric == Metric::kCosine) {
-    const VectorKernels& floats = vector_kernels(Dtype::kFloat32);
-    const float squared = floats.pair_dot(widened_query_.data(), widened_query_.data(), dim);
-    query_inverse_norm_ = squared > 0 ? 1.0F / std::sqrt(squared) : 0.0F;
-  }
-  part_.code->make_query(widened_query_.data(), code_state());
+  exact_distance_.start(query);
+  part_.code->make_query(exact_distance_.widened(), code_state());
   descend_navigation();
   met_.clear();
   excluded_ = exclude < 0 ? kNobody : static_cast<std::uint32_t>(exclude);
@@ -171,7 +163,7 @@ ErrorCode Traversal::absorb() noexcept {
     if (is_read && part_.layout.record_bytes(part_.layout.edge_units(degree)) != batch_.reads[i].length) {
       return ErrorCode::kDataLoss;
     }
-    results_.add(exact_distance(record), static_cast<std::int64_t>(part_.layout.label(vertices_[i], record)));
+    results_.add(exact_distance_(record), static_cast<std::int64_t>(part_.layout.label(vertices_[i], record)));
     if (!note_neighbors(record, degree)) {
       return ErrorCode::kDataLoss;
     }
@@ -181,21 +173,6 @@ ErrorCode Traversal::absorb() noexcept {
     list_.limit = kth + parameters_.stop_margin * std::fabs(kth);
   }
   return ErrorCode::kOk;
-}
-
-float Traversal::exact_distance(const std::byte* vector) const noexcept {
-  const std::uint32_t dim = part_.layout.dim;
-  switch (part_.metric) {
-    case Metric::kL2:
-      return kernels_.query_l2(query_, vector, dim);
-    case Metric::kIp:
-      return -kernels_.query_dot(query_, vector, dim);
-    case Metric::kCosine:
-      break;
-  }
-  const float squared = kernels_.pair_dot(vector, vector, dim);
-  if (squared <= 0) return 1.0F;
-  return 1.0F - kernels_.query_dot(query_, vector, dim) * query_inverse_norm_ / std::sqrt(squared);
 }
 
 bool Traversal::note_neighbors(const std::byte* record, std::uint32_t degree) noexcept {

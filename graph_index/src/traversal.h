@@ -6,11 +6,11 @@
 #include <span>
 #include <vector>
 
-#include <tiervec/core/vector_kernels.h>
+#include <tiervec/core/query_distance.h>
 #include <tiervec/graph_index/candidate_list.h>
 #include <tiervec/graph_index/graph_searcher.h>
 
-#include "exact_results.h"
+#include <tiervec/core/exact_results.h>
 #include "met_filter.h"
 
 namespace tiervec::graph_index {
@@ -46,7 +46,6 @@ class Traversal {
   [[nodiscard]] std::byte* code_state() noexcept { return code_state_.front().bytes; }
   void descend_navigation() noexcept;
   [[nodiscard]] std::uint32_t width() const noexcept;
-  [[nodiscard]] float exact_distance(const std::byte* vector) const noexcept;
   [[nodiscard]] bool note_neighbors(const std::byte* record, std::uint32_t degree) noexcept;
   // Always inlined: g++ takes a function that only prefetches for one without effects and drops the calls.
   [[gnu::always_inline]] void prefetch_row(std::uint32_t vertex) const noexcept;
@@ -54,16 +53,13 @@ class Traversal {
   const GraphFastPart& part_;
   const RecordLocator& locator_;
   const HotSet& hot_;
-  const VectorKernels& kernels_;
   const HopKernels& hop_;
   const bool verify_records_;
   const std::uint32_t row_bytes_;
 
   SearchParameters parameters_;
-  const std::byte* query_ = nullptr;
   std::uint32_t excluded_ = 0;    // a vertex that must not be met, or one that does not exist
-  float query_inverse_norm_ = 0;  // cosine
-  std::vector<float> widened_query_;
+  QueryDistance exact_distance_;
   std::vector<CacheLine> code_state_;
   CandidateList list_;
   std::vector<float> list_distances_;

@@ -15,7 +15,6 @@
 #include <chrono>
 #include <cstdint>
 #include <memory>
-#include <mutex>
 #include <span>
 #include <vector>
 
@@ -24,6 +23,7 @@
 #include <tiervec/graph_index/navigation_sample.h>
 #include <tiervec/graph_index/record_layout.h>
 #include <tiervec/graph_index/record_locator.h>
+#include <tiervec/rdma/search_engine.h>
 #include <tiervec/rdma/tier.h>
 #include <tiervec/rdma/worker.h>
 
@@ -39,15 +39,8 @@ struct SearchParameters {
   bool pipeline = true;            // false: one query at a time, one read at a time
 };
 
-/// What one query cost.
-struct QueryCost {
-  float latency_us = 0;
-  std::uint32_t reads = 0;
-  std::uint32_t rounds = 0;
-  std::uint32_t code_distances = 0;
-  std::uint32_t hot_records = 0;  // found in the hot set instead of being read
-  std::uint64_t bytes = 0;
-};
+using rdma::QueryCost;
+using rdma::queries_in_flight;
 
 struct SearchRequest {
   const std::byte* queries = nullptr;  // count x dim of query_dtype
@@ -94,25 +87,18 @@ class GraphSearcher {
 
  private:
   struct Context;
-  struct SearchState;
-  class ContextLease;
 
   void read_records(std::span<const std::uint32_t> vertices, std::span<std::byte* const> to,
                     const rdma::CancelToken* cancel);
   std::vector<std::uint32_t> most_expanded(std::uint64_t budget_bytes, unsigned threads,
                                            const rdma::CancelToken* cancel);
-  double run_worker(Context& context, const SearchRequest& request, SearchState& state);
 
   std::shared_ptr<rdma::Tier> tier_;
   GraphFastPart part_;
   RecordLocator locator_;
   bool verify_records_;
   HotSet hot_;
-  std::mutex contexts_mutex_;
-  std::vector<std::unique_ptr<Context>> idle_contexts_;
+  rdma::SearchEngine<Context> engine_;
 };
-
-/// Queries to keep in flight on one worker: enough to cover the device's latency with work, within its buffers.
-std::uint32_t queries_in_flight(const rdma::DeviceProfile& profile) noexcept;
 
 }  // namespace tiervec::graph_index

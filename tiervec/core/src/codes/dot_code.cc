@@ -83,13 +83,41 @@ DotCode::DotCode(DotCodeParameters parameters, SimdLevel level)
     }
   }
   shape_.masks = masks_.data();
+  arrange_blocks();
   dot_ = vector_kernels(Dtype::kFloat32, level).pair_dot;
   rotate_ = rotate_kernel(level);
   kernel_ = dot_distances_portable;
+  scan_ = dot_scan_portable;
 #ifdef TIERVEC_X86
-  if (level == SimdLevel::kAvx512) kernel_ = dot_distances_avx512;
-  if (level == SimdLevel::kAvx2) kernel_ = dot_distances_avx2;
+  if (level == SimdLevel::kAvx512) {
+    kernel_ = dot_distances_avx512;
+    scan_ = dot_scan_avx512;
+  }
+  if (level == SimdLevel::kAvx2) {
+    kernel_ = dot_distances_avx2;
+    scan_ = dot_scan_avx2;
+  }
 #endif
+}
+
+void DotCode::arrange_blocks() {
+  block_.columns = (layout_.code_bytes + 3) / 4;
+  block_.block_bytes = (block_.columns + 1) * DotBlockShape::kColumnBytes;
+  for (std::uint32_t column = 0; column < block_.columns; ++column) {
+    for (std::uint32_t plane = 0; plane < kPlanes; ++plane) {
+      const std::uint32_t byte = column * 4;
+      const std::size_t at =
+          (std::size_t{byte / shape_.chunk_bytes} * kPlanes + plane) * shape_.chunk_bytes + byte % shape_.chunk_bytes;
+      std::uint32_t mask;
+      std::memcpy(&mask, masks_.data() + at, sizeof mask);
+      if (mask != 0) {
+        block_fields_.push_back(
+            {column * DotBlockShape::kColumnBytes, mask, 2 * plane, static_cast<std::uint32_t>(at)});
+      }
+    }
+  }
+  block_.fields = block_fields_.data();
+  block_.field_count = static_cast<std::uint32_t>(block_fields_.size());
 }
 
 // A dimension without bits is never looked at: its part of a norm comes from the centred vector.
@@ -128,7 +156,7 @@ std::size_t DotCode::query_bytes() const noexcept {
 
 std::size_t DotCode::parameter_bytes() const noexcept {
   return (parameters_.center.size() + rotation_columns_.size() + parameters_.steps.size()) * sizeof(float) +
-         masks_.size() + (plane_dimension_.size() + output_of_.size()) * sizeof(std::int32_t);
+         masks_.size() + block_fields_.size() * sizeof(DotBlockShape::Field) + (plane_dimension_.size() + output_of_.size()) * sizeof(std::int32_t);
 }
 
 // Returns |x'|^2, which a rotation does not change.
@@ -139,13 +167,22 @@ float DotCode::center_and_rotate(const float* vector, float* centered, float* ro
     normalize(centered, dim);
   }
   for (std::size_t i = 0; i < dim; ++i) centered[i] -= parameters_.center[i];
-  if (rotation_columns_.empty()) {
-    std::copy_n(centered, dim, rotated);
-  } else {
-    rotate_(rotation_columns_.data(), rotated_size(), centered, dim, rotated);
-  }
+  rotate(centered, rotated);
   return dot_(centered, centered, dim);
 }
+
+void DotCode::rotate(const float* centered, float* rotated) const noexcept {
+  if (rotation_columns_.empty()) {
+    std::copy_n(centered, parameters_.dim, rotated);
+  } else {
+    rotate_(rotation_columns_.data(), rotated_size(), centered, parameters_.dim, rotated);
+  }
+}
+
+struct DotCode::Origin {
+  const float* rotated = nullptr;  // T (o - c); null: the origin is the center itself
+  float offset = 0;                // added to each row's estimate
+};
 
 void DotCode::encode(const float* vectors, std::size_t count, std::uint8_t* rows) const {
   std::vector<float> scratch(parameters_.dim + rotated_size());
@@ -153,14 +190,34 @@ void DotCode::encode(const float* vectors, std::size_t count, std::uint8_t* rows
   for (std::size_t i = 0; i < count; ++i) {
     const float squared = center_and_rotate(vectors + i * parameters_.dim, scratch.data(), rotated);
     const float along_center = dot_(parameters_.center.data(), scratch.data(), parameters_.dim);
-    encode_row(squared, along_center, rotated, rows + i * parameters_.row_bytes);
+    encode_row({}, squared, along_center, rotated, rows + i * parameters_.row_bytes);
   }
 }
 
-void DotCode::encode_row(float squared, float along_center, const float* rotated, std::uint8_t* row) const noexcept {
+void DotCode::encode_residuals(const float* vectors, const float* origin, float origin_offset, std::size_t count,
+                               std::uint8_t* rows) const {
+  const std::size_t dim = parameters_.dim;
+  std::vector<float> residual(dim);
+  std::vector<float> rotated(rotated_size());
+  std::vector<float> rotated_origin(rotated_size());
+  for (std::size_t i = 0; i < dim; ++i) residual[i] = origin[i] - parameters_.center[i];
+  rotate(residual.data(), rotated_origin.data());
+  for (std::size_t i = 0; i < count; ++i) {
+    std::copy_n(vectors + i * dim, dim, residual.begin());
+    if (parameters_.metric == Metric::kCosine) normalize(residual.data(), dim);
+    for (std::size_t d = 0; d < dim; ++d) residual[d] -= origin[d];
+    rotate(residual.data(), rotated.data());
+    encode_row({rotated_origin.data(), origin_offset}, dot_(residual.data(), residual.data(), dim),
+               dot_(origin, residual.data(), dim), rotated.data(), rows + i * parameters_.row_bytes);
+  }
+}
+
+void DotCode::encode_row(const Origin& origin, float squared, float along_origin, const float* rotated,
+                         std::uint8_t* row) const noexcept {
   std::memset(row, 0, parameters_.row_bytes);
   float reconstructed = 0;  // |x^|^2
   float agreement = 0;      // <x', x^>
+  float from_origin = 0;    // <T (o - c), x^>
   for (std::uint32_t plane = 0; plane < kPlanes; ++plane) {
     for (std::uint32_t byte = 0; byte < layout_.code_bytes; ++byte) {
       const std::int32_t d = layout_.dimension[plane][byte];
@@ -173,6 +230,7 @@ void DotCode::encode_row(float squared, float along_center, const float* rotated
       row[byte] = static_cast<std::uint8_t>(row[byte] | (static_cast<unsigned>(u) << (2 * plane)));
       reconstructed += grid * grid;
       agreement += x * grid;
+      if (origin.rotated != nullptr) from_origin += origin.rotated[output_of_[static_cast<std::size_t>(d)]] * grid;
     }
   }
   float addend = reconstructed;
@@ -184,7 +242,8 @@ void DotCode::encode_row(float squared, float along_center, const float* rotated
   }
   if (parameters_.metric == Metric::kL2) factor *= 2;
   if (parameters_.metric == Metric::kCosine) addend *= 0.5F;
-  if (parameters_.metric == Metric::kIp) addend = -along_center;
+  if (parameters_.metric == Metric::kIp) addend = -along_origin;
+  addend += factor * from_origin + origin.offset;
   std::uint8_t* factors = row + parameters_.row_bytes - kFactorBytes;
   store_half(addend / parameters_.addend_scale, factors);
   store_half(factor, factors + 2);
@@ -236,6 +295,64 @@ void DotCode::distances(const std::byte* state, const std::uint8_t* rows, const 
                         float* out) const noexcept {
   kernel_(shape_, *reinterpret_cast<const DotQuery*>(state),
           reinterpret_cast<const std::int8_t*>(state + kStateAlignment), rows, ids, count, out);
+}
+
+float DotCode::decode(const std::uint8_t* row, float* vector) const {
+  const std::size_t dim = parameters_.dim;
+  std::uint16_t factors[2];
+  std::memcpy(factors, row + parameters_.row_bytes - kFactorBytes, sizeof factors);
+  const float addend = half_to_float(factors[0]) * parameters_.addend_scale;
+  const float scale = half_to_float(factors[1]) * (parameters_.metric == Metric::kL2 ? 0.5F : 1.0F);
+  std::vector<float> grid(rotated_size());
+  for (std::uint32_t plane = 0; plane < kPlanes; ++plane) {
+    for (std::uint32_t byte = 0; byte < layout_.code_bytes; ++byte) {
+      const std::int32_t d = layout_.dimension[plane][byte];
+      if (d == FieldLayout::kNoDimension) continue;
+      const auto u = static_cast<float>((row[byte] >> (2 * plane)) & layout_.mask[plane][byte]);
+      const float levels = static_cast<float>(1u << parameters_.widths[static_cast<std::size_t>(d)]);
+      grid[static_cast<std::size_t>(output_of_[static_cast<std::size_t>(d)])] =
+          scale * (u + 0.5F - levels / 2) * parameters_.steps[static_cast<std::size_t>(d)];
+    }
+  }
+  if (rotation_columns_.empty()) {
+    std::copy_n(grid.begin(), dim, vector);
+  } else {
+    for (std::size_t i = 0; i < dim; ++i) {
+      vector[i] = dot_(rotation_columns_.data() + i * rotated_size(), grid.data(), rotated_size());
+    }
+  }
+  const float squared = dot_(vector, vector, dim);
+  const float along_center = dot_(parameters_.center.data(), vector, dim);
+  for (std::size_t i = 0; i < dim; ++i) vector[i] += parameters_.center[i];
+  switch (parameters_.metric) {
+    case Metric::kL2:
+      return addend - squared;
+    case Metric::kCosine:
+      return addend - squared / 2;
+    case Metric::kIp:
+      break;
+  }
+  return addend + along_center;
+}
+
+void DotCode::arrange_block(const std::uint8_t* rows, std::uint8_t* block) const noexcept {
+  std::memset(block, 0, block_.block_bytes);
+  const std::size_t code_bytes = parameters_.row_bytes - kFactorBytes;
+  for (std::uint32_t i = 0; i < kBlockRows; ++i) {
+    const std::uint8_t* row = rows + std::size_t{i} * parameters_.row_bytes;
+    std::uint8_t* lane = block + std::size_t{i} * 4;
+    for (std::uint32_t column = 0; column < block_.columns; ++column) {
+      const std::size_t from = std::size_t{column} * 4;
+      std::memcpy(lane + std::size_t{column} * DotBlockShape::kColumnBytes, row + from,
+                  std::min<std::size_t>(4, code_bytes - from));
+    }
+    std::memcpy(lane + std::size_t{block_.columns} * DotBlockShape::kColumnBytes, row + code_bytes, kFactorBytes);
+  }
+}
+
+void DotCode::scan(const std::byte* state, const ScanRange& range, ScanHits& hits) const noexcept {
+  scan_(block_, *reinterpret_cast<const DotQuery*>(state),
+        reinterpret_cast<const std::int8_t*>(state + kStateAlignment), range, hits);
 }
 
 void DotCode::block_distances(const std::byte* state, const std::uint8_t* rows, std::uint32_t count,

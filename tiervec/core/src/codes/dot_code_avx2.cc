@@ -65,4 +65,76 @@ void dot_distances_avx2(const DotRowShape& shape, const DotQuery& query, const s
   }
 }
 
+namespace {
+
+struct BlockDots {
+  __m256i low = _mm256_setzero_si256();   // rows 0..7
+  __m256i high = _mm256_setzero_si256();  // rows 8..15
+};
+
+// Even and odd bytes apart, as int16: eight-bit fields would saturate the byte multiply-add.
+__m256i multiply_column(__m256i sum, __m256i fields, __m256i even, __m256i odd) noexcept {
+  sum = _mm256_add_epi32(sum, _mm256_madd_epi16(_mm256_and_si256(fields, _mm256_set1_epi16(0xff)), even));
+  return _mm256_add_epi32(sum, _mm256_madd_epi16(_mm256_srli_epi16(fields, 8), odd));
+}
+
+void add_field(const DotBlockShape::Field& field, const std::int8_t* planes, const std::uint8_t* block,
+               BlockDots& dots) noexcept {
+  int query;
+  std::memcpy(&query, planes + field.query_at, sizeof query);
+  const __m256i bytes = _mm256_set1_epi32(query);
+  const __m256i even = _mm256_srai_epi16(_mm256_slli_epi16(bytes, 8), 8);
+  const __m256i odd = _mm256_srai_epi16(bytes, 8);
+  const __m256i mask = _mm256_set1_epi32(static_cast<int>(field.mask));
+  const __m128i shift = _mm_cvtsi32_si128(static_cast<int>(field.shift));
+  const auto load = [&](std::size_t at) {
+    const __m256i column = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(block + field.at + at));
+    return _mm256_and_si256(_mm256_srl_epi16(column, shift), mask);
+  };
+  dots.low = multiply_column(dots.low, load(0), even, odd);
+  dots.high = multiply_column(dots.high, load(32), even, odd);
+}
+
+// The lower halves of eight words, from half to single precision.
+__m256 halves_to_floats(__m256i words) noexcept {
+  const __m256i low = _mm256_and_si256(words, _mm256_set1_epi32(0xffff));
+  const __m128i packed = _mm_packus_epi32(_mm256_castsi256_si128(low), _mm256_extracti128_si256(low, 1));
+  return _mm256_cvtph_ps(packed);
+}
+
+}  // namespace
+
+void dot_scan_avx2(const DotBlockShape& shape, const DotQuery& query, const std::int8_t* planes,
+                   const ScanRange& range, ScanHits& hits) noexcept {
+  const std::uint32_t blocks_end = (range.end + kBlockRows - 1) / kBlockRows;
+  for (std::uint32_t i = range.first / kBlockRows; i < blocks_end; ++i) {
+    const std::uint8_t* block = range.blocks + std::size_t{i} * shape.block_bytes;
+    BlockDots dots;
+    for (std::uint32_t field = 0; field < shape.field_count; ++field) {
+      add_field(shape.fields[field], planes, block, dots);
+    }
+    const std::uint8_t* factors = block + std::size_t{shape.columns} * DotBlockShape::kColumnBytes;
+    alignas(32) float distances[kBlockRows];
+    for (std::uint32_t half = 0; half < 2; ++half) {
+      const __m256i words = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(factors + std::size_t{half} * 32));
+      const __m256 dot = _mm256_add_ps(_mm256_cvtepi32_ps(half == 0 ? dots.low : dots.high),
+                                       _mm256_set1_ps(query.dot_shift));
+      const __m256 inner = _mm256_mul_ps(dot, _mm256_set1_ps(query.dot_scale));
+      const __m256 base = _mm256_fmadd_ps(halves_to_floats(words), _mm256_set1_ps(query.addend_scale),
+                                          _mm256_set1_ps(range.origin_distance));
+      _mm256_store_ps(distances + std::size_t{half} * 8,
+                      _mm256_fnmadd_ps(halves_to_floats(_mm256_srli_epi32(words, 16)), inner, base));
+    }
+    const std::uint32_t first_row = i * kBlockRows;
+    const std::uint32_t from = range.first > first_row ? range.first - first_row : 0;
+    const std::uint32_t to = range.end - first_row < kBlockRows ? range.end - first_row : kBlockRows;
+    for (std::uint32_t row = from; row < to; ++row) {
+      if (distances[row] < hits.bound) {
+        hits.distances[hits.count] = distances[row];
+        hits.rows[hits.count++] = first_row + row;
+      }
+    }
+  }
+}
+
 }  // namespace tiervec::codes

@@ -183,4 +183,94 @@ void dot_distances_avx512(const DotRowShape& shape, const DotQuery& query, const
   }
 }
 
+namespace {
+
+// What a scan keeps in registers.
+struct ScanConstants {
+  __m512 scale;
+  __m512 shift;
+  __m512 addend_scale;
+  __m512 origin_distance;
+  __m512 bound;
+  __m512i lanes;
+};
+
+void collect(const ScanConstants& c, const ScanRange& range, std::uint32_t first_row, __m512i dots, __m512i factors,
+             ScanHits& hits) noexcept {
+  const __m512 addend = _mm512_cvtph_ps(_mm512_cvtepi32_epi16(factors));
+  const __m512 factor = _mm512_cvtph_ps(_mm512_cvtepi32_epi16(_mm512_srli_epi32(factors, 16)));
+  const __m512 inner = _mm512_mul_ps(_mm512_add_ps(_mm512_cvtepi32_ps(dots), c.shift), c.scale);
+  const __m512 distances =
+      _mm512_fnmadd_ps(factor, inner, _mm512_fmadd_ps(addend, c.addend_scale, c.origin_distance));
+  std::uint32_t inside = 0xffff;
+  if (first_row < range.first) inside &= 0xffffU << (range.first - first_row);
+  if (range.end - first_row < kBlockRows) inside &= 0xffffU >> (kBlockRows - (range.end - first_row));
+  const __mmask16 nearer = _mm512_mask_cmp_ps_mask(static_cast<__mmask16>(inside), distances, c.bound, _CMP_LT_OQ);
+  if (nearer == 0) return;
+  const __m512i rows = _mm512_add_epi32(_mm512_set1_epi32(static_cast<int>(first_row)), c.lanes);
+  _mm512_storeu_ps(hits.distances + hits.count, _mm512_maskz_compress_ps(nearer, distances));
+  _mm512_storeu_si512(hits.rows + hits.count, _mm512_maskz_compress_epi32(nearer, rows));
+  hits.count += static_cast<std::uint32_t>(__builtin_popcount(nearer));
+}
+
+// Several blocks at once: the loop over the fields is short, and its mispredicted end would cost as much as a block.
+template <std::uint32_t kBlocks>
+void scan_blocks(const DotBlockShape& shape, const std::int8_t* planes, const ScanConstants& c, const ScanRange& range,
+                 std::uint32_t first_block, ScanHits& hits) noexcept {
+  const std::uint8_t* blocks = range.blocks + std::size_t{first_block} * shape.block_bytes;
+  __m512i dots[kBlocks];
+#pragma GCC unroll 4
+  for (std::uint32_t i = 0; i < kBlocks; ++i) dots[i] = _mm512_setzero_si512();
+  const DotBlockShape::Field* const end = shape.fields + shape.field_count;
+  for (const DotBlockShape::Field* field = shape.fields; field != end; ++field) {
+    int query;
+    std::memcpy(&query, planes + field->query_at, sizeof query);
+    const __m512i queries = _mm512_set1_epi32(query);
+    const __m512i mask = _mm512_set1_epi32(static_cast<int>(field->mask));
+    const __m512i shift = _mm512_set1_epi32(static_cast<int>(field->shift * 0x10001U));
+    const std::uint8_t* column = blocks + field->at;
+#pragma GCC unroll 4
+    for (std::uint32_t i = 0; i < kBlocks; ++i) {
+      const __m512i row = _mm512_srlv_epi16(_mm512_loadu_si512(column + std::size_t{i} * shape.block_bytes), shift);
+      dots[i] = _mm512_dpbusd_epi32(dots[i], _mm512_and_si512(row, mask), queries);
+    }
+  }
+#pragma GCC unroll 4
+  for (std::uint32_t i = 0; i < kBlocks; ++i) {
+    const std::uint8_t* factors =
+        blocks + std::size_t{i} * shape.block_bytes + std::size_t{shape.columns} * DotBlockShape::kColumnBytes;
+    collect(c, range, (first_block + i) * kBlockRows, dots[i], _mm512_loadu_si512(factors), hits);
+  }
+}
+
+}  // namespace
+
+void dot_scan_avx512(const DotBlockShape& shape, const DotQuery& query, const std::int8_t* planes,
+                     const ScanRange& range, ScanHits& hits) noexcept {
+  const ScanConstants constants{_mm512_set1_ps(query.dot_scale),
+                                _mm512_set1_ps(query.dot_shift),
+                                _mm512_set1_ps(query.addend_scale),
+                                _mm512_set1_ps(range.origin_distance),
+                                _mm512_set1_ps(hits.bound),
+                                _mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15)};
+  ScanHits found = hits;
+  std::uint32_t block = range.first / kBlockRows;
+  const std::uint32_t end = (range.end + kBlockRows - 1) / kBlockRows;
+  for (; block + 4 <= end; block += 4) scan_blocks<4>(shape, planes, constants, range, block, found);
+  switch (end - block) {
+    case 3:
+      scan_blocks<3>(shape, planes, constants, range, block, found);
+      break;
+    case 2:
+      scan_blocks<2>(shape, planes, constants, range, block, found);
+      break;
+    case 1:
+      scan_blocks<1>(shape, planes, constants, range, block, found);
+      break;
+    default:
+      break;
+  }
+  hits.count = found.count;
+}
+
 }  // namespace tiervec::codes

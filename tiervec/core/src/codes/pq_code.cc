@@ -109,4 +109,12 @@ void PqCode::block_distances(const std::byte* state, const std::uint8_t* rows, s
   distances(state, rows, nullptr, count, out);
 }
 
+float PqCode::decode(const std::uint8_t* row, float* vector) const {
+  const std::size_t width = parameters_.dim / parameters_.parts;
+  for (std::size_t part = 0; part < parameters_.parts; ++part) {
+    std::copy_n(parameters_.centroids.data() + (part * kCentroids + row[part]) * width, width, vector + part * width);
+  }
+  return 0;
+}
+
 }  // namespace tiervec::codes

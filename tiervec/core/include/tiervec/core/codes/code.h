@@ -8,6 +8,25 @@
 
 namespace tiervec::codes {
 
+/// Rows that are scanned lie in blocks of so many.
+inline constexpr std::uint32_t kBlockRows = 16;
+
+/// Which rows a scan looks at.
+struct ScanRange {
+  const std::uint8_t* blocks = nullptr;  // 64-byte aligned; row i is in block i / kBlockRows
+  std::uint32_t first = 0;
+  std::uint32_t end = 0;
+  float origin_distance = 0;  // of the query to what the rows are relative to
+};
+
+/// What a scan found: rows nearer than the bound, in no order. Borrowed storage.
+struct ScanHits {
+  float* distances = nullptr;
+  std::uint32_t* rows = nullptr;
+  std::uint32_t count = 0;
+  float bound = 0;
+};
+
 /// A trained compression of vectors into rows of fixed size that live in fast memory, and the estimate of the distance
 /// between a query and a row. Immutable and safe to share between threads.
 ///
@@ -41,6 +60,31 @@ class Code {
   /// The same for `count` consecutive rows.
   virtual void block_distances(const std::byte* state, const std::uint8_t* rows, std::uint32_t count,
                                float* out) const noexcept = 0;
+
+  // Scans: rows relative to an origin that many of them share, in blocks.
+
+  /// Writes the vector (dim floats) that a row stands for. Returns what distances() adds to the distance between query
+  /// and vector, the same for every query: 0 where a row is estimated as what it stands for.
+  virtual float decode(const std::uint8_t* row, float* vector) const = 0;
+
+  /// False: encode_residuals() and scan() do not look at origins, rows are those of encode().
+  [[nodiscard]] virtual bool has_origins() const noexcept { return false; }
+
+  /// What scan() takes as origin_distance for rows of encode(), which are relative to nothing or to the code's center.
+  [[nodiscard]] virtual float center_distance(const std::byte* /*state*/) const noexcept { return 0; }
+
+  /// Encodes vectors relative to `origin` (dim floats). `origin_offset` is added to each row's estimate.
+  virtual void encode_residuals(const float* vectors, const float* origin, float origin_offset, std::size_t count,
+                                std::uint8_t* rows) const;
+
+  [[nodiscard]] virtual std::size_t block_bytes() const noexcept { return std::size_t{kBlockRows} * row_bytes(); }
+
+  /// Arranges kBlockRows rows as scan() wants them.
+  virtual void arrange_block(const std::uint8_t* rows, std::uint8_t* block) const noexcept;
+
+  /// Adds the rows of the range that are nearer than hits.bound; the bound stays. There is room for all of them and
+  /// kBlockRows more.
+  virtual void scan(const std::byte* state, const ScanRange& range, ScanHits& hits) const noexcept;
 };
 
 }  // namespace tiervec::codes

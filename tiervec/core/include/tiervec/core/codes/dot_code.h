@@ -7,6 +7,10 @@
 //   ip       -<q, x>      =  -<q, c> + addend(x) - factor(x) * <q', x^>, with addend(x) = -<c, x - c>
 //   cosine   half the l2 of the unit vectors
 //
+// Rows may also be relative to an origin o that they share: r = x - o is coded, and with S = factor * <T (o - c), r^>
+//   l2       |q' - x'|^2  =  |q - o|^2 + addend(r) + S - factor(r) * <q', r^>, and alike for cosine and ip
+// so a scan adds one number per origin and nothing per row.
+//
 // Two trainings share it:
 //   rabitq   c = mean, T = PCA rotation, w_i by the variance of dimension i; factor = 2 |x'|^2 / <x', x^> makes the
 //            estimate unbiased around the vector itself (RaBitQ, SIGMOD'24, section 3.2; bits by variance: SAQ, 2025)
@@ -52,6 +56,33 @@ struct DotRowShape {
   const std::uint8_t* masks = nullptr;  // per chunk: 4 x chunk_bytes
 };
 
+/// A block of a scan: 16 rows by columns of 4 bytes, so that a register holds the same column of all rows.
+///
+///   | bytes 0..3 of rows 0..15 | bytes 4..7 of rows 0..15 | ... | the two factors of rows 0..15 |
+struct DotBlockShape {
+  static constexpr std::uint32_t kColumnBytes = kBlockRows * 4;
+
+  /// The fields of one plane in one column.
+  struct Field {
+    std::uint32_t at = 0;        // byte offset of the column in a block
+    std::uint32_t mask = 0;      // of the four bytes, after the shift
+    std::uint32_t shift = 0;     // of 16-bit units; 0, 2, 4, 6
+    std::uint32_t query_at = 0;  // byte offset in the query's planes
+  };
+
+  std::uint32_t columns = 0;  // without the factors
+  std::uint32_t block_bytes = 0;
+  const Field* fields = nullptr;
+  std::uint32_t field_count = 0;
+};
+
+using DotScanFn = void (*)(const DotBlockShape& shape, const DotQuery& query, const std::int8_t* planes,
+                           const ScanRange& range, ScanHits& hits) noexcept;
+
+void dot_scan_portable(const DotBlockShape&, const DotQuery&, const std::int8_t*, const ScanRange&, ScanHits&) noexcept;
+void dot_scan_avx2(const DotBlockShape&, const DotQuery&, const std::int8_t*, const ScanRange&, ScanHits&) noexcept;
+void dot_scan_avx512(const DotBlockShape&, const DotQuery&, const std::int8_t*, const ScanRange&, ScanHits&) noexcept;
+
 using DotDistancesFn = void (*)(const DotRowShape& shape, const DotQuery& query, const std::int8_t* planes,
                                 const std::uint8_t* rows, const std::uint32_t* ids, std::uint32_t count,
                                 float* out) noexcept;
@@ -79,15 +110,31 @@ class DotCode final : public Code {
                  float* out) const noexcept override;
   void block_distances(const std::byte* state, const std::uint8_t* rows, std::uint32_t count,
                        float* out) const noexcept override;
+  float decode(const std::uint8_t* row, float* vector) const override;
+  [[nodiscard]] bool has_origins() const noexcept override { return true; }
+  [[nodiscard]] float center_distance(const std::byte* state) const noexcept override {
+    return reinterpret_cast<const DotQuery*>(state)->offset;
+  }
+  void encode_residuals(const float* vectors, const float* origin, float origin_offset, std::size_t count,
+                        std::uint8_t* rows) const override;
+  [[nodiscard]] std::size_t block_bytes() const noexcept override { return block_.block_bytes; }
+  void arrange_block(const std::uint8_t* rows, std::uint8_t* block) const noexcept override;
+  void scan(const std::byte* state, const ScanRange& range, ScanHits& hits) const noexcept override;
 
   [[nodiscard]] const DotCodeParameters& parameters() const noexcept { return parameters_; }
 
  private:
+  // What a row is relative to: the code's center, or an origin that rows share.
+  struct Origin;
+
   float center_and_rotate(const float* vector, float* centered, float* rotated) const noexcept;
-  // `along_center` is <c, x - c>.
-  void encode_row(float squared, float along_center, const float* rotated, std::uint8_t* row) const noexcept;
+  void rotate(const float* centered, float* rotated) const noexcept;
+  // `along_origin` is <o, x - o>.
+  void encode_row(const Origin& origin, float squared, float along_origin, const float* rotated,
+                  std::uint8_t* row) const noexcept;
 
   void arrange_rotation();
+  void arrange_blocks();
   [[nodiscard]] std::size_t rotated_size() const noexcept;
 
   DotCodeParameters parameters_;
@@ -96,11 +143,14 @@ class DotCode final : public Code {
   std::vector<std::int32_t> output_of_;  // dimension of x' to its place in the rotated vector, or kNoDimension
   FieldLayout layout_;
   DotRowShape shape_;
+  DotBlockShape block_;
+  std::vector<DotBlockShape::Field> block_fields_;
   std::vector<std::uint8_t> masks_;
   std::vector<std::int32_t> plane_dimension_;  // like masks_: which dimension each field is, or kNoDimension
   RotateFn rotate_ = nullptr;
   VectorKernels::Fn dot_ = nullptr;
   DotDistancesFn kernel_ = nullptr;
+  DotScanFn scan_ = nullptr;
 };
 
 }  // namespace tiervec::codes

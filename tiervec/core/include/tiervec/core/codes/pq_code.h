@@ -33,6 +33,7 @@ class PqCode final : public Code {
                  float* out) const noexcept override;
   void block_distances(const std::byte* state, const std::uint8_t* rows, std::uint32_t count,
                        float* out) const noexcept override;
+  float decode(const std::uint8_t* row, float* vector) const override;
 
  private:
   PqCodeParameters parameters_;

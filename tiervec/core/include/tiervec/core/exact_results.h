@@ -4,7 +4,7 @@
 #include <limits>
 #include <vector>
 
-namespace tiervec::graph_index {
+namespace tiervec {
 
 /// The k nearest records seen so far by exact distance, nearest first; ties by id.
 class ExactResults {
@@ -54,4 +54,4 @@ class ExactResults {
   std::uint32_t count_ = 0;
 };
 
-}  // namespace tiervec::graph_index
+}  // namespace tiervec

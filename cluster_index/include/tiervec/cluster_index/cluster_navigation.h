@@ -1,0 +1,46 @@
+#pragma once
+
+// Finding the clusters whose centroids are nearest to a query, by codes alone and in two steps: the codes of all group
+// centroids are scanned, then those of the centroids in the nearest groups. Scanning a code costs about a nanosecond,
+// so up to some hundred thousand clusters this is faster than walking a graph of them.
+
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <vector>
+
+#include <tiervec/core/codes/code.h>
+#include <tiervec/core/huge_buffer.h>
+
+namespace tiervec::cluster_index {
+
+class ClusterNavigation {
+ public:
+  ClusterNavigation() = default;
+  /// `group_rows` and `centroid_rows` are rows of `code`; group g holds the clusters group_offsets[g] to
+  /// group_offsets[g + 1]. Throws Error(kDataLoss) when the offsets do not cover the clusters.
+  ClusterNavigation(std::shared_ptr<const codes::Code> code, const std::uint8_t* group_rows,
+                    std::vector<std::uint32_t> group_offsets, const std::uint8_t* centroid_rows,
+                    std::uint32_t clusters);
+
+  [[nodiscard]] const codes::Code& code() const noexcept { return *code_; }
+  [[nodiscard]] std::uint32_t clusters() const noexcept { return clusters_; }
+  [[nodiscard]] std::uint32_t groups() const noexcept { return static_cast<std::uint32_t>(group_offsets_.size()) - 1; }
+  [[nodiscard]] std::size_t bytes() const noexcept;
+
+  /// Hits that nearest() needs room for.
+  [[nodiscard]] std::uint32_t room(std::uint32_t nprobe) const noexcept;
+  /// Puts the nearest clusters, nprobe of them or all, into `nearest`, in no order; `groups` is scratch. Both have room().
+  /// Returns how many codes it looked at.
+  std::uint32_t nearest(const std::byte* state, std::uint32_t nprobe, codes::ScanHits& groups,
+                        codes::ScanHits& nearest) const noexcept;
+
+ private:
+  std::shared_ptr<const codes::Code> code_;
+  std::vector<std::uint32_t> group_offsets_;
+  std::uint32_t clusters_ = 0;
+  HugeBuffer group_blocks_;
+  HugeBuffer centroid_blocks_;
+};
+
+}  // namespace tiervec::cluster_index

@@ -1,0 +1,106 @@
+#pragma once
+
+// Search of clusters whose vectors lie in a tier.
+//
+//   life of a query:
+//     navigate  the codes of the centroids give the nearest nprobe clusters
+//     collect   coded: scan the codes of these clusters, nearest ones first, and keep the best `rerank` positions;
+//               other layouts: all their members, duplicates dropped
+//     read      neighbouring positions are read together; all reads of a query go out at once (128 at a time)
+//     absorb    exact distances decide the result
+//
+// Many queries run on each worker thread, so the wait for reads is spent on other queries.
+
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include <tiervec/cluster_index/cluster_navigation.h>
+#include <tiervec/cluster_index/cluster_record.h>
+#include <tiervec/cluster_index/packed_integers.h>
+#include <tiervec/core/codes/code.h>
+#include <tiervec/core/dtype.h>
+#include <tiervec/rdma/search_engine.h>
+#include <tiervec/rdma/tier.h>
+
+namespace tiervec::cluster_index {
+
+enum class Layout : std::uint8_t { kCoded, kGrouped, kDecoupled, kReplicated };
+
+/// Throws Error(kInvalidArgument) for another name than coded, grouped, decoupled, replicated.
+Layout parse_layout(std::string_view name);
+
+struct ClusterSearchParameters {
+  static constexpr std::uint32_t kMostRerank = rdma::ReadBatch::kMaxReads;
+
+  std::uint32_t k = 10;
+  std::uint32_t nprobe = 64;   // clusters looked at
+  std::uint32_t rerank = 40;   // coded: vectors read; 1 to kMostRerank
+  float prune = 0;             // coded: a cluster is skipped when its centroid is farther than the worst kept estimate by
+                               // this share; 0: none is
+  bool pipeline = true;        // false: one query at a time
+  std::optional<std::uint32_t> coalesce_bytes = {};  // gaps up to this are read through; none: the device's knee
+};
+
+struct ClusterSearchRequest {
+  const std::byte* queries = nullptr;  // count x dim of query_dtype
+  std::uint32_t count = 0;
+  ClusterSearchParameters parameters;
+  const std::int64_t* exclude = nullptr;  // one position per query that must not be found, or -1; null: none
+  std::int64_t* ids = nullptr;            // count x k
+  float* distances = nullptr;             // count x k
+  rdma::QueryCost* costs = nullptr;       // count
+  unsigned threads = 1;
+  const rdma::CancelToken* cancel = nullptr;
+  rdma::Ticks deadline = rdma::kNever;
+};
+
+/// Everything in fast memory that a search needs. Packed integers and code blocks are borrowed.
+struct ClusterFastPart {
+  std::uint32_t count = 0;  // vectors
+  std::uint32_t dim = 0;
+  Dtype dtype = Dtype::kFloat32;
+  Metric metric = Metric::kL2;
+  Layout layout = Layout::kCoded;
+  PackedIntegers ids;                          // label of each position
+  std::vector<std::uint32_t> cluster_offsets;  // first own position of each cluster, and the end
+  ClusterNavigation navigation;
+  std::shared_ptr<const codes::Code> code;           // coded
+  const std::uint8_t* code_blocks = nullptr;         // coded: 64-byte aligned
+  std::vector<std::uint64_t> posting_offsets;        // grouped, decoupled: into addresses; replicated: bytes on the tier
+  PackedIntegers addresses;                          // grouped, decoupled: positions
+  std::vector<std::uint32_t> posting_counts;         // replicated: records of each posting
+
+  [[nodiscard]] ClusterRecord record() const noexcept {
+    return {.vector_bytes = dim * static_cast<std::uint32_t>(element_bytes(dtype)),
+            .has_position = layout == Layout::kReplicated};
+  }
+};
+
+class ClusterSearcher {
+ public:
+  /// Throws Error(kDataLoss) when the parts do not fit together or the tier's region.
+  ClusterSearcher(std::shared_ptr<rdma::Tier> tier, ClusterFastPart part);
+  ~ClusterSearcher();
+
+  /// Answers all queries of the request. Returns the CPU time of all workers in microseconds. Throws the first
+  /// query's error after everything in flight has come back. Thread-safe.
+  double search(const ClusterSearchRequest& request);
+
+  [[nodiscard]] std::uint64_t fast_bytes() const noexcept;
+  [[nodiscard]] std::uint32_t dim() const noexcept { return part_.dim; }
+  [[nodiscard]] Dtype query_dtype() const noexcept { return tiervec::query_dtype(part_.dtype); }
+
+ private:
+  struct Context;
+
+  std::shared_ptr<rdma::Tier> tier_;
+  ClusterFastPart part_;
+  rdma::SearchEngine<Context> engine_;
+};
+
+}  // namespace tiervec::cluster_index

@@ -1,0 +1,70 @@
+#include <tiervec/cluster_index/cluster_navigation.h>
+
+#include <algorithm>
+#include <limits>
+#include <string>
+
+#include <tiervec/cluster_index/code_blocks.h>
+#include <tiervec/core/codes/nearest_hits.h>
+#include <tiervec/core/status.h>
+
+namespace tiervec::cluster_index {
+namespace {
+
+constexpr std::uint32_t kScannedPerProbe = 10;  // centroids looked at for each cluster that is wanted
+constexpr std::uint32_t kFewestGroups = 8;
+constexpr std::uint32_t kChunk = 1024;  // rows of one scan
+
+}  // namespace
+
+ClusterNavigation::ClusterNavigation(std::shared_ptr<const codes::Code> code, const std::uint8_t* group_rows,
+                                     std::vector<std::uint32_t> group_offsets, const std::uint8_t* centroid_rows,
+                                     std::uint32_t clusters)
+    : code_(std::move(code)), group_offsets_(std::move(group_offsets)), clusters_(clusters) {
+  if (clusters == 0 || group_offsets_.size() < 2 || group_offsets_.front() != 0 || group_offsets_.back() != clusters ||
+      !std::is_sorted(group_offsets_.begin(), group_offsets_.end())) {
+    throw Error(ErrorCode::kDataLoss,
+                "group_offsets do not divide the " + std::to_string(clusters) + " clusters of the index");
+  }
+  group_blocks_ = arrange_blocks(*code_, group_rows, groups());
+  centroid_blocks_ = arrange_blocks(*code_, centroid_rows, clusters);
+}
+
+std::size_t ClusterNavigation::bytes() const noexcept {
+  return code_blocks_bytes(*code_, groups()) + code_blocks_bytes(*code_, clusters_) + code_->parameter_bytes() +
+         group_offsets_.size() * sizeof(std::uint32_t);
+}
+
+std::uint32_t ClusterNavigation::room(std::uint32_t nprobe) const noexcept {
+  return std::max(groups(), 3 * std::min(nprobe, clusters_) + kChunk) + codes::kBlockRows;
+}
+
+std::uint32_t ClusterNavigation::nearest(const std::byte* state, std::uint32_t nprobe, codes::ScanHits& groups_found,
+                                         codes::ScanHits& nearest) const noexcept {
+  constexpr float kAll = std::numeric_limits<float>::infinity();
+  const float center_distance = code_->center_distance(state);
+  nprobe = std::min(nprobe, clusters_);
+  groups_found.count = 0;
+  groups_found.bound = kAll;
+  code_->scan(state, {group_blocks_.as<std::uint8_t>(), 0, groups(), center_distance}, groups_found);
+  const auto wanted = static_cast<std::uint32_t>(
+      std::min<std::uint64_t>(groups(), std::max<std::uint64_t>(kFewestGroups, std::uint64_t{nprobe} * kScannedPerProbe *
+                                                                                   groups() / clusters_)));
+  codes::keep_nearest(groups_found, wanted, wanted);
+  std::uint32_t scanned = groups();
+  nearest.count = 0;
+  nearest.bound = kAll;
+  for (std::uint32_t i = 0; i < groups_found.count; ++i) {
+    const std::uint32_t group = groups_found.rows[i];
+    for (std::uint32_t first = group_offsets_[group]; first < group_offsets_[group + 1]; first += kChunk) {
+      const std::uint32_t end = std::min(group_offsets_[group + 1], first + kChunk);
+      code_->scan(state, {centroid_blocks_.as<std::uint8_t>(), first, end, center_distance}, nearest);
+      scanned += end - first;
+      if (nearest.count > 3 * nprobe) codes::keep_nearest(nearest, nprobe, nprobe + nprobe / 4);
+    }
+  }
+  codes::keep_nearest(nearest, nprobe, nprobe);
+  return scanned;
+}
+
+}  // namespace tiervec::cluster_index

@@ -1,0 +1,136 @@
+#pragma once
+
+// What every index's search shares: worker threads with their queues and query states, kept between searches, and the
+// way a search of many queries runs on them.
+
+#include <algorithm>
+#include <atomic>
+#include <cstdint>
+#include <memory>
+#include <mutex>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include <tiervec/core/parallel.h>
+#include <tiervec/core/status.h>
+#include <tiervec/rdma/tick_clock.h>
+#include <tiervec/rdma/tier.h>
+#include <tiervec/rdma/worker.h>
+
+namespace tiervec::rdma {
+
+/// What one query cost.
+struct QueryCost {
+  float latency_us = 0;
+  std::uint32_t reads = 0;
+  std::uint32_t rounds = 0;
+  std::uint32_t code_distances = 0;
+  std::uint32_t hot_records = 0;  // found in a hot set instead of being read
+  std::uint64_t bytes = 0;
+};
+
+/// Queries to keep in flight on one worker: enough to cover the device's latency with work, within its buffers.
+std::uint32_t queries_in_flight(const DeviceProfile& profile) noexcept;
+
+/// CPU time of this thread.
+double thread_cpu_us() noexcept;
+
+/// What a failed search says; names the tier.
+std::string describe_search_error(ErrorCode error, const std::string& url);
+
+/// What the workers of one search share.
+struct SearchState {
+  std::atomic<std::uint32_t> next{0};            // query to start
+  std::atomic<ErrorCode> error{ErrorCode::kOk};  // the first that a query met; no query starts after it
+
+  void fail(ErrorCode why) noexcept {
+    ErrorCode none = ErrorCode::kOk;
+    error.compare_exchange_strong(none, why);
+  }
+};
+
+struct SearchCall {
+  std::uint32_t count = 0;  // queries
+  unsigned threads = 1;
+  bool pipeline = true;  // false: one query at a time on each thread
+  const CancelToken* cancel = nullptr;
+  Ticks deadline = kNever;
+};
+
+/// One worker thread's queue, scheduler and query states: a Context has a member `worker`. Thread-safe.
+template <class Context>
+class SearchEngine {
+ public:
+  explicit SearchEngine(std::shared_ptr<Tier> tier) : tier_(std::move(tier)) {}
+
+  /// Runs start(context, state, index) -> Task<void> for every query. make(in_flight) makes a context, prepare(context)
+  /// makes room in one. Returns the CPU time of all workers in microseconds. Throws the first query's error after
+  /// everything in flight has come back.
+  template <class Make, class Prepare, class Start>
+  double run(const SearchCall& call, const Make& make, const Prepare& prepare, const Start& start) {
+    SearchState state;
+    std::atomic<std::uint64_t> cpu_ns{0};
+    const unsigned threads = std::clamp<unsigned>(call.threads, 1, std::max(1U, call.count));
+    parallel_blocks(threads, 1, threads, nullptr, [&](std::size_t, std::size_t, unsigned) {
+      const Lease lease(*this, call.pipeline, make);
+      Context& context = *lease;
+      const double started = thread_cpu_us();
+      prepare(context);
+      context.worker.run(
+          [&]() -> Query {
+            const std::uint32_t index = state.next.fetch_add(1, std::memory_order_relaxed);
+            if (index >= call.count || state.error.load(std::memory_order_relaxed) != ErrorCode::kOk) {
+              return {};
+            }
+            return {start(context, state, index), call.deadline};
+          },
+          call.cancel);
+      cpu_ns += static_cast<std::uint64_t>((thread_cpu_us() - started) * 1e3);
+    });
+    if (const ErrorCode error = state.error.load(); error != ErrorCode::kOk) {
+      throw Error(error, describe_search_error(error, tier_->url()));
+    }
+    if (call.cancel != nullptr && call.cancel->cancelled()) {
+      throw Error(ErrorCode::kCancelled, describe_search_error(ErrorCode::kCancelled, tier_->url()));
+    }
+    return static_cast<double>(cpu_ns.load()) * 1e-3;
+  }
+
+ private:
+  /// Takes a context from the pool, or makes one; gives it back.
+  class Lease {
+   public:
+    template <class Make>
+    Lease(SearchEngine& engine, bool pipeline, const Make& make) : engine_(engine), pooled_(pipeline) {
+      if (pooled_) {
+        const std::lock_guard lock(engine_.mutex_);
+        if (!engine_.idle_.empty()) {
+          context_ = std::move(engine_.idle_.back());
+          engine_.idle_.pop_back();
+        }
+      }
+      if (!context_) context_ = make(pooled_ ? queries_in_flight(engine_.tier_->profile()) : 1);
+    }
+    ~Lease() {
+      if (pooled_ && context_) {
+        const std::lock_guard lock(engine_.mutex_);
+        engine_.idle_.push_back(std::move(context_));
+      }
+    }
+    Lease(const Lease&) = delete;
+    Lease& operator=(const Lease&) = delete;
+    [[nodiscard]] Context& operator*() const noexcept { return *context_; }
+
+   private:
+    SearchEngine& engine_;
+    bool pooled_;
+    std::unique_ptr<Context> context_;
+  };
+
+  std::shared_ptr<Tier> tier_;
+  std::mutex mutex_;
+  std::vector<std::unique_ptr<Context>> idle_;
+};
+
+}  // namespace tiervec::rdma

@@ -1,0 +1,40 @@
+#include <tiervec/rdma/search_engine.h>
+
+#include <cmath>
+#include <ctime>
+
+namespace tiervec::rdma {
+namespace {
+
+constexpr std::uint32_t kFewestInFlight = 8;  // also hides the latency of this machine's own memory
+constexpr std::uint32_t kMostInFlight = 128;
+constexpr double kWorkPerReadUs = 0.4;  // CPU time that a read is good for, on the fast side
+
+}  // namespace
+
+std::uint32_t queries_in_flight(const DeviceProfile& profile) noexcept {
+  const double covered = std::ceil(profile.latency_us / kWorkPerReadUs) + 2;
+  return static_cast<std::uint32_t>(
+      std::clamp(covered, static_cast<double>(kFewestInFlight), static_cast<double>(kMostInFlight)));
+}
+
+double thread_cpu_us() noexcept {
+  timespec now{};
+  clock_gettime(CLOCK_THREAD_CPUTIME_ID, &now);
+  return static_cast<double>(now.tv_sec) * 1e6 + static_cast<double>(now.tv_nsec) * 1e-3;
+}
+
+std::string describe_search_error(ErrorCode error, const std::string& url) {
+  switch (error) {
+    case ErrorCode::kCancelled:
+      return "search stopped by request";
+    case ErrorCode::kDeadlineExceeded:
+      return "search on " + url + " did not finish within its deadline";
+    case ErrorCode::kDataLoss:
+      return "a record read from " + url + " is not what was written there; run tiervec verify";
+    default:
+      return "reading records from " + url + " failed: " + error_code_name(error);
+  }
+}
+
+}  // namespace tiervec::rdma

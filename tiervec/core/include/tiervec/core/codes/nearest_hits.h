@@ -1,0 +1,24 @@
+#pragma once
+
+#include <cstdint>
+
+#include <tiervec/core/codes/code.h>
+#include <tiervec/core/simd.h>
+
+namespace tiervec::codes {
+
+/// Keeps the nearest hits, at least `least` and at most `most` of them (all when there are no more than `most`), and
+/// lowers the bound to the farthest kept. Of equal distances at the end, the first ones stay. Leaves hits.distances and
+/// hits.rows up to a block behind the kept ones undefined. Not stable when least < most: how many are kept depends on
+/// the distances only.
+void keep_nearest(ScanHits& hits, std::uint32_t least, std::uint32_t most, SimdLevel level = simd_level()) noexcept;
+
+// The two loops of it: how many of `count` distances have keys up to `key`, and moving them to the front.
+struct HitKernels {
+  std::uint32_t (*count)(const float* distances, std::uint32_t count, std::int32_t key) noexcept;
+  std::uint32_t (*compact)(ScanHits& hits, std::int32_t key) noexcept;
+};
+extern const HitKernels kHitKernelsPortable;
+extern const HitKernels kHitKernelsAvx512;
+
+}  // namespace tiervec::codes

@@ -1,0 +1,72 @@
+#include <tiervec/core/codes/nearest_hits.h>
+
+#include <algorithm>
+#include <bit>
+
+namespace tiervec::codes {
+namespace {
+
+// Integers in the order of the floats; bijective.
+std::int32_t key_of(float distance) noexcept {
+  const auto bits = std::bit_cast<std::int32_t>(distance);
+  return bits ^ ((bits >> 31) & 0x7fffffff);
+}
+float distance_of(std::int32_t key) noexcept {
+  return std::bit_cast<float>(key ^ ((key >> 31) & 0x7fffffff));
+}
+
+std::uint32_t count_portable(const float* distances, std::uint32_t count, std::int32_t key) noexcept {
+  std::uint32_t found = 0;
+  for (std::uint32_t i = 0; i < count; ++i) found += key_of(distances[i]) <= key ? 1U : 0U;
+  return found;
+}
+
+std::uint32_t compact_portable(ScanHits& hits, std::int32_t key) noexcept {
+  std::uint32_t kept = 0;
+  for (std::uint32_t i = 0; i < hits.count; ++i) {
+    const float distance = hits.distances[i];
+    hits.distances[kept] = distance;
+    hits.rows[kept] = hits.rows[i];
+    kept += key_of(distance) <= key ? 1U : 0U;
+  }
+  return kept;
+}
+
+const HitKernels& hit_kernels(SimdLevel level) noexcept {
+#ifdef TIERVEC_X86
+  if (level == SimdLevel::kAvx512) return kHitKernelsAvx512;
+#endif
+  (void)level;
+  return kHitKernelsPortable;
+}
+
+}  // namespace
+
+const HitKernels kHitKernelsPortable = {count_portable, compact_portable};
+
+// Bisection on the distances: a handful of passes over a few cache lines, without a branch per hit.
+void keep_nearest(ScanHits& hits, std::uint32_t least, std::uint32_t most, SimdLevel level) noexcept {
+  if (hits.count <= most || most == 0) {
+    hits.count = std::min(hits.count, most);
+    return;
+  }
+  const HitKernels& kernels = hit_kernels(level);
+  const auto [nearest, farthest] = std::minmax_element(hits.distances, hits.distances + hits.count);
+  std::int64_t low = std::int64_t{key_of(*nearest)} - 1;  // too few are up to here
+  std::int64_t high = key_of(*farthest);                  // enough are up to here
+  std::uint32_t kept = hits.count;
+  while (kept > most && high - low > 1) {
+    const std::int64_t middle = low + (high - low) / 2;
+    const std::uint32_t count = kernels.count(hits.distances, hits.count, static_cast<std::int32_t>(middle));
+    if (count >= least) {
+      high = middle;
+      kept = count;
+    } else {
+      low = middle;
+    }
+  }
+  hits.count = std::min(kernels.compact(hits, static_cast<std::int32_t>(high)), most);
+  hits.bound = distance_of(static_cast<std::int32_t>(high));
+}
+
+}  // namespace tiervec::codes
