@@ -1,6 +1,6 @@
 """The grouped layout: which group stores each vector, and in which order groups and members lie on the tier.
 
-A cluster's group is one range; its other members lie in the groups of other clusters and are read one by one. With A the
+A cluster's group is one range; its other members lie in groups of other clusters and are read one by one. With A the
 membership, P the choice of a group for each vector, and h how often a cluster is searched, the reads are
 
     sum_j h_j (1 + sum_i (A_ij - P_ij)),    one P_ij = 1 for each vector i, among its A_ij = 1.

@@ -341,8 +341,8 @@ class Index:
                 integer ones.
             k: Neighbours per query.
             target_recall: Choose parameters from the calibration instead of giving them.
-            params: A mapping of search keys, or `GraphSearchParams` or `ClusterSearchParams`; with target_recall only keys
-                that it does not choose.
+            params: A mapping of search keys, or `GraphSearchParams` or `ClusterSearchParams`; with target_recall only
+                keys that it does not choose.
             filter: Not part of this version.
             timeout_s: Seconds after which the search fails.
 
