@@ -78,6 +78,21 @@ nb::object block_distances(const Code& code, const Vector<float>& query, const R
   return to_numpy(std::move(out), {count});
 }
 
+nb::object decode(const Code& code, const Rows& rows) {
+  if (rows.shape(1) != code.row_bytes()) {
+    throw Error(ErrorCode::kInvalidArgument, "decode: the rows do not fit the code");
+  }
+  const std::size_t count = rows.shape(0);
+  std::vector<float> vectors(count * code.dim());
+  {
+    const nb::gil_scoped_release release;
+    for (std::size_t i = 0; i < count; ++i) {
+      code.decode(rows.data() + i * code.row_bytes(), vectors.data() + i * code.dim());
+    }
+  }
+  return to_numpy(std::move(vectors), {count, std::size_t{code.dim()}});
+}
+
 nb::object search_exactly(const Matrix& data, const std::string& metric, const Matrix& queries, std::uint32_t k,
                           const std::optional<Vector<std::int64_t>>& exclude, unsigned threads, WorkMonitor* monitor) {
   ExactSearchRequest request;
@@ -120,6 +135,9 @@ void register_codes(nb::module_& module) {
       .def_prop_ro("dim", &Code::dim)
       .def_prop_ro("row_bytes", &Code::row_bytes)
       .def_prop_ro("parameter_bytes", &Code::parameter_bytes)
+      .def("decode", &decode, nb::arg("rows"),
+           nb::sig("def decode(self, rows: numpy.typing.NDArray[numpy.uint8]) -> numpy.typing.NDArray[numpy.float32]"),
+           "The vectors (n, dim) that rows stand for.")
       .def("encode", &encode, nb::arg("data"), nb::arg("rows").noconvert(), nb::arg("threads") = 1,
            nb::arg("monitor") = nb::none(),
            nb::sig(

@@ -15,6 +15,7 @@
 
 #include "arrays.h"
 #include "register.h"
+#include "search_costs.h"
 
 namespace nb = nanobind;
 
@@ -168,13 +169,10 @@ nb::dict search(GraphSearcher& searcher, const Matrix& queries, std::uint32_t k,
   if (dtype_of(queries) != searcher.query_dtype() || queries.shape(1) != searcher.dim()) {
     throw Error(ErrorCode::kInvalidArgument, "queries do not have the index's dtype and dimension");
   }
-  const std::size_t count = request.count;
-  std::vector<std::int64_t> ids(count * k, -1);
-  std::vector<float> distances(count * k, std::numeric_limits<float>::infinity());
-  std::vector<QueryCost> costs(count);
-  request.ids = ids.data();
-  request.distances = distances.data();
-  request.costs = costs.data();
+  SearchAnswers answers(request.count, k);
+  request.ids = answers.ids.data();
+  request.distances = answers.distances.data();
+  request.costs = answers.costs.data();
   double cpu_us = 0;
   {
     const nb::gil_scoped_release release;
@@ -183,31 +181,7 @@ nb::dict search(GraphSearcher& searcher, const Matrix& queries, std::uint32_t k,
     }
     cpu_us = searcher.search(request);
   }
-  std::uint64_t reads = 0;
-  std::uint64_t rounds = 0;
-  std::uint64_t code_distances = 0;
-  std::uint64_t bytes = 0;
-  std::uint64_t hot_records = 0;
-  std::vector<float> latency(count);
-  for (std::size_t i = 0; i < count; ++i) {
-    reads += costs[i].reads;
-    rounds += costs[i].rounds;
-    code_distances += costs[i].code_distances;
-    bytes += costs[i].bytes;
-    hot_records += costs[i].hot_records;
-    latency[i] = costs[i].latency_us;
-  }
-  nb::dict result;
-  result["ids"] = to_numpy(std::move(ids), {count, k});
-  result["distances"] = to_numpy(std::move(distances), {count, k});
-  result["latency_us"] = to_numpy(std::move(latency), {count});
-  result["cpu_us"] = cpu_us;
-  result["reads"] = reads;
-  result["rounds"] = rounds;
-  result["code_distances"] = code_distances;
-  result["bytes_read"] = bytes;
-  result["hot_records"] = hot_records;
-  return result;
+  return answers.to_dict(cpu_us);
 }
 
 }  // namespace

@@ -31,6 +31,13 @@ class ExactResults {
     for (; at > 0 && nearer(distance, label, results_[at - 1]); --at) results_[at] = results_[at - 1];
     results_[at] = {distance, label};
   }
+  /// The same for a search that may see a record twice: equal labels have equal distances.
+  void add_once(float distance, std::int64_t label) noexcept {
+    for (std::uint32_t i = count_; i > 0 && distance <= results_[i - 1].distance; --i) {
+      if (results_[i - 1].label == label) return;
+    }
+    add(distance, label);
+  }
   /// The k-th distance, +inf while there are fewer.
   [[nodiscard]] float kth() const noexcept {
     return count_ == k_ ? results_[k_ - 1].distance : std::numeric_limits<float>::infinity();

@@ -1,0 +1,276 @@
+#include "cluster_query.h"
+
+#include <algorithm>
+#include <cmath>
+#include <limits>
+
+#include <tiervec/core/codes/nearest_hits.h>
+#include <tiervec/rdma/device_profile.h>
+
+namespace tiervec::cluster_index {
+namespace {
+
+constexpr std::uint32_t kNobody = ~std::uint32_t{0};
+constexpr float kInfinity = std::numeric_limits<float>::infinity();
+constexpr std::uint32_t kChunk = 1024;          // rows of one scan
+constexpr std::uint32_t kHeldPerKept = 4;       // hits that gather before they are cut back to the best
+constexpr std::uint32_t kFirstClusters = 16;    // scanned first, so that a bound is known before the many
+constexpr std::uint32_t kPrefetchedLines = 64;  // of a cluster's codes
+constexpr std::uint32_t kAhead = 1;             // clusters
+
+std::size_t lines(std::size_t bytes) {
+  return std::max<std::size_t>(1, (bytes + 63) / 64);
+}
+
+std::uint64_t members_of(const ClusterFastPart& part, std::size_t cluster) {
+  if (part.layout == Layout::kReplicated) return part.posting_counts[cluster];
+  std::uint64_t members = part.cluster_offsets[cluster + 1] - part.cluster_offsets[cluster];
+  if (part.layout != Layout::kCoded) members += part.posting_offsets[cluster + 1] - part.posting_offsets[cluster];
+  return members;
+}
+
+std::uint64_t largest_cluster(const ClusterFastPart& part) {
+  std::uint64_t most = 0;
+  for (std::size_t i = 0; i < part.navigation.clusters(); ++i) most = std::max(most, members_of(part, i));
+  return most;
+}
+
+std::uint64_t all_members(const ClusterFastPart& part) {
+  std::uint64_t sum = 0;
+  for (std::size_t i = 0; i < part.navigation.clusters(); ++i) sum += members_of(part, i);
+  return sum;
+}
+
+}  // namespace
+
+ClusterReads ClusterReads::of(const ClusterFastPart& part, const rdma::Tier& tier) {
+  ClusterReads reads;
+  reads.record = part.record();
+  reads.verify = !tier.verified_at_open();
+  const double knee = rdma::knee_bytes(tier.profile());
+  reads.knee_bytes = static_cast<std::uint32_t>(std::clamp(std::isfinite(knee) ? knee : 0.0, 0.0, 4096.0));
+  const std::uint32_t most_bytes = part.layout == Layout::kCoded ? kMostCodedBytes : kMostBytes;
+  reads.most_records = std::max(1U, most_bytes / reads.record.bytes());
+  return reads;
+}
+
+void ClusterQuery::HitStorage::reserve(std::size_t room) {
+  if (distances.size() >= room) return;
+  distances.resize(room);
+  rows.resize(room);
+  hits.distances = distances.data();
+  hits.rows = rows.data();
+}
+
+ClusterQuery::ClusterQuery(const ClusterFastPart& part, const ClusterReads& reads)
+    : part_(part),
+      reads_(reads),
+      most_members_(largest_cluster(part)),
+      total_members_(all_members(part)),
+      exact_distance_(part.dtype, part.metric, part.dim),
+      centroid_state_(lines(part.navigation.code().query_bytes())),
+      code_state_(lines(part.code == nullptr ? 0 : part.code->query_bytes())) {}
+
+void ClusterQuery::reserve(const ClusterSearchParameters& parameters) {
+  const std::uint32_t room = part_.navigation.room(parameters.nprobe);
+  groups_.reserve(room);
+  clusters_.reserve(room);
+  results_.reserve(parameters.k);
+  std::uint64_t positions = parameters.rerank;
+  if (part_.layout == Layout::kCoded) {
+    candidates_.reserve(std::size_t{kHeldPerKept} * (parameters.rerank + 1) + kChunk + codes::kBlockRows);
+  } else if (part_.layout != Layout::kReplicated) {
+    const std::uint64_t probed = std::min(parameters.nprobe, part_.navigation.clusters());
+    positions = std::min(total_members_, probed * most_members_);
+  }
+  if (positions_.size() < positions) positions_.resize(positions);
+}
+
+ErrorCode ClusterQuery::start(const std::byte* query, std::int64_t exclude,
+                              const ClusterSearchParameters& parameters) noexcept {
+  parameters_ = parameters;
+  gap_bytes_ = parameters.coalesce_bytes.value_or(reads_.knee_bytes);
+  excluded_ = exclude < 0 ? kNobody : static_cast<std::uint32_t>(exclude);
+  cost_ = rdma::QueryCost{};
+  results_.clear(parameters.k);
+  position_count_ = next_ = next_record_ = 0;
+  exact_distance_.start(query);
+  const ClusterNavigation& navigation = part_.navigation;
+  navigation.code().make_query(exact_distance_.widened(), centroid_state());
+  cost_.code_distances +=
+      navigation.nearest(centroid_state(), parameters.nprobe, groups_.hits, clusters_.hits);
+  if (part_.layout == Layout::kReplicated) return ErrorCode::kOk;
+  if (part_.layout != Layout::kCoded) return list_members();
+  part_.code->make_query(exact_distance_.widened(), code_state());
+  scan_clusters();
+  return ErrorCode::kOk;
+}
+
+inline void ClusterQuery::prefetch_codes(std::uint32_t cluster) const noexcept {
+  const std::size_t block_bytes = part_.code->block_bytes();
+  const std::uint32_t first = part_.cluster_offsets[cluster] / codes::kBlockRows;
+  const std::uint32_t end = (part_.cluster_offsets[cluster + 1] + codes::kBlockRows - 1) / codes::kBlockRows;
+  const std::uint8_t* at = part_.code_blocks + first * block_bytes;
+  const std::size_t count = std::min<std::size_t>(kPrefetchedLines, (end - first) * block_bytes / 64);
+  for (std::size_t line = 0; line < count; ++line) __builtin_prefetch(at + line * 64);
+}
+
+void ClusterQuery::scan_cluster(std::uint32_t cluster, float origin_distance) noexcept {
+  codes::ScanHits& found = candidates_.hits;
+  const std::uint32_t keep = parameters_.rerank + (excluded_ == kNobody ? 0 : 1);
+  const std::uint32_t end = part_.cluster_offsets[cluster + 1];
+  for (std::uint32_t first = part_.cluster_offsets[cluster]; first < end; first += kChunk) {
+    const std::uint32_t stop = std::min(end, first + kChunk);
+    part_.code->scan(code_state(), {part_.code_blocks, first, stop, origin_distance}, found);
+    cost_.code_distances += stop - first;
+    if (found.count > kHeldPerKept * keep) codes::keep_nearest(found, keep, keep + keep / 4);
+  }
+}
+
+// The nearest clusters first: after them the bound lets little through, and with `prune` decides which of the others are
+// looked at at all.
+void ClusterQuery::scan_clusters() noexcept {
+  codes::ScanHits& found = candidates_.hits;
+  found.count = 0;
+  found.bound = kInfinity;
+  // Moves the nearest to the front.
+  const codes::ScanHits& clusters = clusters_.hits;
+  codes::ScanHits& near = groups_.hits;  // scratch of the navigation
+  near.count = clusters.count;
+  std::copy_n(clusters.distances, clusters.count, near.distances);
+  std::copy_n(clusters.rows, clusters.count, near.rows);
+  codes::keep_nearest(near, std::min(kFirstClusters, clusters.count), kFirstClusters + kFirstClusters / 2);
+  const float near_bound = near.count < clusters.count ? near.bound : kInfinity;
+  std::uint32_t count = near.count;
+  for (std::uint32_t i = 0; i < clusters.count; ++i) {
+    near.distances[count] = clusters.distances[i];
+    near.rows[count] = clusters.rows[i];
+    count += clusters.distances[i] > near_bound ? 1U : 0U;
+  }
+  if (count != clusters.count) {  // many equal distances, of which keep_nearest dropped some
+    count = clusters.count;
+    std::copy_n(clusters.distances, count, near.distances);
+    std::copy_n(clusters.rows, count, near.rows);
+  }
+  for (std::uint32_t i = 0; i < count; ++i) __builtin_prefetch(&part_.cluster_offsets[near.rows[i]]);
+  for (std::uint32_t i = 0; i < std::min(kAhead, count); ++i) prefetch_codes(near.rows[i]);
+  const float share = parameters_.prune;
+  for (std::uint32_t i = 0; i < count; ++i) {
+    if (share > 0 && near.distances[i] > found.bound + share * std::fabs(found.bound)) continue;
+    if (i + kAhead < count) prefetch_codes(near.rows[i + kAhead]);
+    scan_cluster(near.rows[i], near.distances[i]);
+  }
+  const std::uint32_t keep = parameters_.rerank + (excluded_ == kNobody ? 0 : 1);
+  codes::keep_nearest(found, keep, keep);
+  for (std::uint32_t i = 0; i < found.count && position_count_ < parameters_.rerank; ++i) {
+    positions_[position_count_] = found.rows[i];
+    position_count_ += found.rows[i] != excluded_ ? 1U : 0U;
+  }
+  sort_positions();
+}
+
+ErrorCode ClusterQuery::list_members() noexcept {
+  for (std::uint32_t i = 0; i < clusters_.hits.count; ++i) {
+    const std::uint32_t cluster = clusters_.hits.rows[i];
+    for (std::uint32_t p = part_.cluster_offsets[cluster]; p < part_.cluster_offsets[cluster + 1]; ++p) {
+      positions_[position_count_++] = p;
+    }
+    for (std::uint64_t a = part_.posting_offsets[cluster]; a < part_.posting_offsets[cluster + 1]; ++a) {
+      const std::uint64_t position = part_.addresses[a];
+      if (position >= part_.count) return ErrorCode::kDataLoss;
+      positions_[position_count_++] = static_cast<std::uint32_t>(position);
+    }
+  }
+  sort_positions();
+  return ErrorCode::kOk;
+}
+
+void ClusterQuery::sort_positions() noexcept {
+  const auto begin = positions_.begin();
+  std::sort(begin, begin + position_count_);
+  auto end = std::unique(begin, begin + position_count_);
+  if (excluded_ != kNobody) end = std::remove(begin, end, excluded_);
+  position_count_ = static_cast<std::uint32_t>(end - begin);
+}
+
+void ClusterQuery::add_read(Run run, std::uint64_t offset, std::uint32_t records) noexcept {
+  const std::uint32_t length = records * reads_.record.bytes();
+  batch_.reads[batch_.count] = {.offset = offset, .length = length};
+  runs_[batch_.count++] = run;
+  cost_.bytes += length;
+}
+
+bool ClusterQuery::choose() noexcept {
+  batch_.count = 0;
+  if (part_.layout == Layout::kReplicated) {
+    choose_postings();
+  } else {
+    choose_positions();
+  }
+  cost_.reads += batch_.count;
+  cost_.rounds += batch_.count > 0 ? 1U : 0U;
+  return batch_.count > 0;
+}
+
+void ClusterQuery::choose_positions() noexcept {
+  const std::uint64_t record_bytes = reads_.record.bytes();
+  while (next_ < position_count_ && batch_.count < rdma::ReadBatch::kMaxReads) {
+    const std::uint32_t first = next_;
+    const std::uint32_t from = positions_[first];
+    part_.ids.prefetch(from);
+    for (++next_; next_ < position_count_; ++next_) {
+      const std::uint64_t gap = positions_[next_] - positions_[next_ - 1] - 1;
+      if (gap * record_bytes > gap_bytes_ || positions_[next_] - from >= reads_.most_records) break;
+      part_.ids.prefetch(positions_[next_]);
+    }
+    add_read({first, next_}, from * record_bytes, positions_[next_ - 1] - from + 1);
+  }
+}
+
+void ClusterQuery::choose_postings() noexcept {
+  const std::uint64_t record_bytes = reads_.record.bytes();
+  while (next_ < clusters_.hits.count && batch_.count < rdma::ReadBatch::kMaxReads) {
+    const std::uint32_t cluster = clusters_.hits.rows[next_];
+    const std::uint32_t records = std::min(part_.posting_counts[cluster] - next_record_, reads_.most_records);
+    if (records == 0) {
+      ++next_;
+      next_record_ = 0;
+      continue;
+    }
+    add_read({0, records}, part_.posting_offsets[cluster] + next_record_ * record_bytes, records);
+    next_record_ += records;
+  }
+}
+
+ErrorCode ClusterQuery::absorb() noexcept {
+  const std::uint32_t record_bytes = reads_.record.bytes();
+  for (std::uint32_t i = 0; i < batch_.count; ++i) {
+    const Run run = runs_[i];
+    for (std::uint32_t j = run.first; j < run.end; ++j) {
+      const bool in_posting = part_.layout == Layout::kReplicated;
+      const std::size_t at = in_posting ? j : positions_[j] - positions_[run.first];
+      const std::byte* record = batch_.views[i] + at * record_bytes;
+      const std::uint32_t position = in_posting ? reads_.record.position(record) : positions_[j];
+      const ErrorCode error = absorb_record(position, record);
+      if (error != ErrorCode::kOk) return error;
+    }
+  }
+  return ErrorCode::kOk;
+}
+
+ErrorCode ClusterQuery::absorb_record(std::uint32_t position, const std::byte* record) noexcept {
+  if (position >= part_.count || (reads_.verify && !reads_.record.intact(position, record))) {
+    return ErrorCode::kDataLoss;
+  }
+  if (position == excluded_) return ErrorCode::kOk;
+  const float distance = exact_distance_(record);
+  const auto label = static_cast<std::int64_t>(part_.ids[position]);
+  if (part_.layout == Layout::kReplicated) {
+    results_.add_once(distance, label);
+  } else {
+    results_.add(distance, label);
+  }
+  return ErrorCode::kOk;
+}
+
+}  // namespace tiervec::cluster_index

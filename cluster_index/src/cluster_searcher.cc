@@ -1,0 +1,157 @@
+#include <tiervec/cluster_index/cluster_searcher.h>
+
+#include <algorithm>
+#include <string>
+
+#include <tiervec/cluster_index/code_blocks.h>
+
+#include "cluster_query.h"
+
+namespace tiervec::cluster_index {
+
+Layout parse_layout(std::string_view name) {
+  if (name == "coded") return Layout::kCoded;
+  if (name == "grouped") return Layout::kGrouped;
+  if (name == "decoupled") return Layout::kDecoupled;
+  if (name == "replicated") return Layout::kReplicated;
+  throw Error(ErrorCode::kInvalidArgument,
+              "layout is " + std::string(name) + "; it must be coded, grouped, decoupled or replicated");
+}
+
+/// One worker thread's queue, scheduler and queries; kept between searches.
+struct ClusterSearcher::Context {
+  Context(rdma::Tier& tier, const ClusterFastPart& part, std::uint32_t in_flight)
+      : reads(ClusterReads::of(part, tier)),
+        queue(tier.open_queue(
+            {.max_reads = in_flight * rdma::ReadBatch::kMaxReads, .max_read_bytes = reads.most_bytes()})),
+        worker(*queue, in_flight) {
+    for (std::uint32_t i = 0; i < in_flight; ++i) {
+      queries.push_back(std::make_unique<ClusterQuery>(part, reads));
+      idle.push_back(queries.back().get());
+    }
+  }
+
+  ClusterReads reads;
+  std::unique_ptr<rdma::TierQueue> queue;
+  rdma::Worker worker;
+  std::vector<std::unique_ptr<ClusterQuery>> queries;
+  std::vector<ClusterQuery*> idle;
+};
+
+namespace {
+
+template <class Context>
+rdma::Task<void> run_query(Context& context, const ClusterSearchRequest& request, rdma::SearchState& state,
+                           std::uint32_t index, std::size_t query_bytes, double us_per_tick) {
+  const rdma::Ticks started = rdma::TickClock::now();
+  ClusterQuery& query = *context.idle.back();
+  context.idle.pop_back();
+  const std::uint32_t k = request.parameters.k;
+  ErrorCode error =
+      query.start(request.queries + index * query_bytes, request.exclude == nullptr ? -1 : request.exclude[index],
+                  request.parameters);
+  while (error == ErrorCode::kOk && query.choose()) {
+    error = co_await context.worker.read(query.batch());
+    if (error == ErrorCode::kOk) {
+      error = query.absorb();
+      context.worker.release(query.batch());
+    }
+  }
+  if (error != ErrorCode::kOk) state.fail(error);
+  query.finish(request.ids + std::size_t{index} * k, request.distances + std::size_t{index} * k);
+  request.costs[index] = query.cost();
+  request.costs[index].latency_us =
+      static_cast<float>(static_cast<double>(rdma::TickClock::now() - started) * us_per_tick);
+  context.idle.push_back(&query);
+}
+
+[[noreturn]] void refuse(const std::string& what) {
+  throw Error(ErrorCode::kDataLoss, "the cluster index does not fit together: " + what);
+}
+
+template <class T>
+void check_offsets(const std::vector<T>& offsets, std::size_t clusters, std::uint64_t end, const char* name) {
+  if (offsets.size() != clusters + 1 || !std::is_sorted(offsets.begin(), offsets.end()) || offsets.back() > end) {
+    refuse(std::string(name) + " must be " + std::to_string(clusters + 1) + " ascending numbers up to " +
+           std::to_string(end));
+  }
+}
+
+void check_postings(const ClusterFastPart& part, std::uint64_t tier_bytes) {
+  const std::size_t clusters = part.navigation.clusters();
+  check_offsets(part.posting_offsets, clusters, tier_bytes, "posting_offsets");
+  if (part.posting_counts.size() != clusters) refuse("posting_counts must have one entry per cluster");
+  for (std::size_t i = 0; i < clusters; ++i) {
+    if (part.posting_offsets[i] + std::uint64_t{part.posting_counts[i]} * part.record().bytes() >
+        part.posting_offsets[i + 1]) {
+      refuse("posting " + std::to_string(i) + " is longer than its part of the region");
+    }
+  }
+}
+
+void check(const ClusterFastPart& part, std::uint64_t tier_bytes) {
+  const std::size_t clusters = part.navigation.clusters();
+  if (part.count == 0 || part.dim == 0 || part.navigation.code().dim() != part.dim) {
+    refuse("there must be vectors, and centroid codes of their dimension");
+  }
+  if (part.ids.width == 0 || part.ids.width > PackedIntegers::kMostBits || part.ids.count != part.count) {
+    refuse("there must be one id per vector");
+  }
+  if (part.layout == Layout::kReplicated) {
+    check_postings(part, tier_bytes);
+    return;
+  }
+  if (std::uint64_t{part.count} * part.record().bytes() > tier_bytes) {
+    refuse(std::to_string(part.count) + " records do not fit the region of " + std::to_string(tier_bytes) + " bytes");
+  }
+  check_offsets(part.cluster_offsets, clusters, part.count, "cluster_offsets");
+  if (part.layout == Layout::kCoded) {
+    if (part.code == nullptr || part.code_blocks == nullptr || part.code->dim() != part.dim) {
+      refuse("layout coded needs codes of the vectors' dimension");
+    }
+    return;
+  }
+  if (part.addresses.width == 0 || part.addresses.width > 32) refuse("addresses must have 1 to 32 bits");
+  check_offsets(part.posting_offsets, clusters, part.addresses.count, "posting_offsets");
+}
+
+}  // namespace
+
+ClusterSearcher::ClusterSearcher(std::shared_ptr<rdma::Tier> tier, ClusterFastPart part)
+    : tier_(std::move(tier)), part_(std::move(part)), engine_(tier_) {
+  check(part_, tier_->size_bytes());
+}
+
+ClusterSearcher::~ClusterSearcher() = default;
+
+std::uint64_t ClusterSearcher::fast_bytes() const noexcept {
+  std::uint64_t bytes = PackedIntegers::bytes(part_.ids.count, part_.ids.width) + part_.navigation.bytes() +
+                        part_.cluster_offsets.size() * sizeof(std::uint32_t) +
+                        part_.posting_offsets.size() * sizeof(std::uint64_t) +
+                        part_.posting_counts.size() * sizeof(std::uint32_t);
+  if (part_.addresses.bits != nullptr) bytes += PackedIntegers::bytes(part_.addresses.count, part_.addresses.width);
+  if (part_.layout == Layout::kCoded) {
+    bytes += code_blocks_bytes(*part_.code, part_.count) + part_.code->parameter_bytes();
+  }
+  return bytes;
+}
+
+double ClusterSearcher::search(const ClusterSearchRequest& request) {
+  const std::size_t query_bytes = part_.dim * element_bytes(query_dtype());
+  const double us_per_tick = 1e-3 / rdma::TickClock::ticks_per_ns();
+  return engine_.run(
+      {.count = request.count,
+       .threads = request.threads,
+       .pipeline = request.parameters.pipeline,
+       .cancel = request.cancel,
+       .deadline = request.deadline},
+      [&](std::uint32_t in_flight) { return std::make_unique<Context>(*tier_, part_, in_flight); },
+      [&](Context& context) {
+        for (const auto& query : context.queries) query->reserve(request.parameters);
+      },
+      [&](Context& context, rdma::SearchState& state, std::uint32_t index) {
+        return run_query(context, request, state, index, query_bytes, us_per_tick);
+      });
+}
+
+}  // namespace tiervec::cluster_index
