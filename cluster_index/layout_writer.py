@@ -150,7 +150,7 @@ def _write_code(
             arrangement.order,
             arrangement.cluster_offsets,
             navigation.code.native(),
-            navigation.centroid_rows,
+            navigation.centroid_rows.reshape(-1),
             native,
             blocks,
             _core.resolve_threads(task.threads),

@@ -13,7 +13,7 @@ except ModuleNotFoundError as missing:
         "tiervec's extension is not built: run `make install` in the source tree, or `pip install .`"
     ) from missing
 
-from tiervec.api import Index, IndexInfo, SearchResult, build, open  # noqa: A004 - the contract's name
+from tiervec.api import Index, IndexInfo, SearchResult, build, open, relayout  # noqa: A004 - the contract's name
 from tiervec.errors import (
     AlreadyExistsError,
     CancelledError,
@@ -48,4 +48,5 @@ __all__ = [
     "build",
     "open",
     "recall",
+    "relayout",
 ]

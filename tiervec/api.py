@@ -20,7 +20,7 @@ from tiervec import _core
 from tiervec.calibration import choose
 from tiervec.cluster_index.params import ClusterBuildParams, ClusterSearchParams
 from tiervec.cluster_index.relayout import relayout_cluster_index
-from tiervec.durable_files import require_free_space, storage_errors
+from tiervec.durable_files import replaced_directory, require_free_space, storage_errors
 from tiervec.errors import (
     DataLossError,
     InvalidArgumentError,
@@ -238,7 +238,7 @@ def open(  # noqa: A001 - the contract's name
 
 def relayout(
     path: str | os.PathLike[str],
-    out: str | os.PathLike[str],
+    out: str | os.PathLike[str] | None = None,
     *,
     params: Mapping[str, Any] | None = None,
     threads: int = 0,
@@ -248,7 +248,8 @@ def relayout(
 
     Args:
         path: A cluster index.
-        out: The directory to create; it must not exist.
+        out: The directory to create; it must not exist. None: the new index takes the place of the old one, which is
+            removed when the new one is complete. Who has the old one open goes on with it.
         params: Build keys that change: ``layout``, ``code``, ``code_bits``, ``align``.
         threads: 0 means all allowed CPUs.
         progress: As in `build`.
@@ -263,7 +264,6 @@ def relayout(
         AlreadyExistsError: `out` exists.
         ResourceExhaustedError: The disk is full.
     """
-    target = check_out(out)
     directory = IndexDirectory.open(path)
     if directory.manifest.kind != "cluster":
         raise UnsupportedError(
@@ -271,7 +271,14 @@ def relayout(
         )
     given = {} if params is None else params
     _check_keys(given, ClusterBuildParams, "build", "cluster")
-    relayout_cluster_index(directory, target, given, threads=_check_threads(threads), progress=progress)
+    threads = _check_threads(threads)
+    if out is None:
+        target = directory.path
+        with replaced_directory(target) as beside:
+            relayout_cluster_index(directory, beside, given, threads=threads, progress=progress)
+    else:
+        target = check_out(out)
+        relayout_cluster_index(directory, target, given, threads=threads, progress=progress)
     return IndexInfo.from_manifest(target, IndexDirectory.open(target).manifest)
 
 
