@@ -45,7 +45,7 @@ def test_the_native_rule_is_the_slow_one(seed: int, clusters: int, dim: int, rep
     centroids = np.rint(random.normal(size=(clusters, dim)) * 3).astype(np.float32)  # whole numbers: sums are exact
     points = np.rint(random.normal(size=(50, dim)) * 3).astype(np.float32)
     squared = ((points[:, None] - centroids[None]) ** 2).sum(axis=2)
-    ids = np.argsort(squared, axis=1, kind="stable")[:, : 2 * replicas]
+    ids = np.ascontiguousarray(np.argsort(squared, axis=1, kind="stable")[:, : 2 * replicas])
     distances = np.take_along_axis(squared, ids, axis=1)
     lists = np.empty((50, replicas), np.uint32)
     _core.cluster_closure(centroids, ids, distances, factor, lists, 2)
