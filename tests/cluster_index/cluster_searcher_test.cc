@@ -1,0 +1,511 @@
+#include <tiervec/cluster_index/cluster_searcher.h>
+
+#include <algorithm>
+#include <chrono>
+#include <cmath>
+#include <cstddef>
+#include <cstdint>
+#include <functional>
+#include <limits>
+#include <memory>
+#include <random>
+#include <set>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include <gtest/gtest.h>
+
+#include <tiervec/rdma/dram_tier.h>
+
+#include "cluster_index/small_clusters.h"
+#include "graph_index/faulty_tier.h"
+
+namespace tiervec::cluster_index {
+namespace {
+
+using namespace std::chrono_literals;
+using graph_index::testing::FaultyTier;
+using testing::exact;
+using testing::Found;
+using testing::recall;
+using testing::search;
+using testing::SmallClusters;
+using testing::SmallClustersOptions;
+using testing::some_queries;
+
+constexpr std::uint32_t kQueries = 40;
+constexpr Layout kLayouts[] = {Layout::kCoded, Layout::kGrouped, Layout::kDecoupled, Layout::kReplicated};
+
+ClusterSearchRequest with(std::uint32_t k, std::uint32_t nprobe, std::uint32_t rerank = 40, unsigned threads = 1) {
+  ClusterSearchRequest request;
+  request.parameters.k = k;
+  request.parameters.nprobe = nprobe;
+  request.parameters.rerank = rerank;
+  request.threads = threads;
+  return request;
+}
+
+SmallClustersOptions of(Layout layout) {
+  SmallClustersOptions options;
+  options.layout = layout;
+  options.replicas = layout == Layout::kCoded ? 1 : 3;
+  return options;
+}
+
+std::shared_ptr<rdma::Tier> dram(const SmallClusters& index) {
+  return rdma::DramTier::from_bytes(index.region);
+}
+
+ErrorCode error_of(ClusterSearcher& searcher, std::span<const std::byte> queries, const ClusterSearchRequest& request) {
+  try {
+    (void)search(searcher, queries, request);
+    return ErrorCode::kOk;
+  } catch (const Error& error) {
+    return error.code();
+  }
+}
+
+TEST(ClusterSearcher, AllClustersAndAFullRerankFindTheExactNeighbours) {
+  for (const Layout layout : kLayouts) {
+    for (const Metric metric : {Metric::kL2, Metric::kIp, Metric::kCosine}) {
+      for (const Dtype dtype : {Dtype::kFloat32, Dtype::kFloat16, Dtype::kInt8, Dtype::kUint8}) {
+        SmallClustersOptions options = of(layout);
+        options.metric = metric;
+        options.dtype = dtype;
+        const SmallClusters index(options);
+        ClusterSearcher searcher(dram(index), index.part());
+        const auto queries = some_queries(index, kQueries);
+        const Found truth = exact(index, queries, 10);
+        const Found found = search(searcher, queries, with(10, options.clusters, 128));
+        const auto name = [&] {
+          return std::to_string(static_cast<int>(layout)) + " " + std::to_string(static_cast<int>(metric)) + " " +
+                 std::to_string(static_cast<int>(dtype));
+        };
+        if (layout == Layout::kCoded) {
+          EXPECT_GE(recall(found, truth, 10), 0.99) << name();
+        } else {
+          EXPECT_EQ(found.ids, truth.ids) << name();  // ties by id, as the exact search has them
+          EXPECT_EQ(found.distances, truth.distances) << name();
+        }
+      }
+    }
+  }
+}
+
+TEST(ClusterSearcher, FewClustersFindMostNeighbours) {
+  for (const Layout layout : kLayouts) {
+    const SmallClusters index(of(layout));
+    ClusterSearcher searcher(dram(index), index.part());
+    const auto queries = some_queries(index, kQueries);
+    EXPECT_GE(recall(search(searcher, queries, with(10, 8)), exact(index, queries, 10), 10), 0.8);
+  }
+}
+
+TEST(ClusterSearcher, LayoutsOfTheSameClustersFindTheSame) {
+  const SmallClusters replicated(of(Layout::kReplicated));
+  ClusterSearcher expected_of(dram(replicated), replicated.part());
+  const auto queries = some_queries(replicated, kQueries);
+  for (const std::uint32_t nprobe : {1U, 3U, 9U}) {
+    const Found expected = search(expected_of, queries, with(10, nprobe));
+    for (const Layout layout : {Layout::kGrouped, Layout::kDecoupled}) {
+      const SmallClusters index(of(layout));
+      ClusterSearcher searcher(dram(index), index.part());
+      const Found found = search(searcher, queries, with(10, nprobe));
+      EXPECT_EQ(found.ids, expected.ids);
+      EXPECT_EQ(found.distances, expected.distances);
+    }
+  }
+}
+
+TEST(ClusterSearcher, ThreadsPipelineAndCoalescingDoNotChangeTheResult) {
+  for (const Layout layout : kLayouts) {
+    const SmallClusters index(of(layout));
+    ClusterSearcher searcher(dram(index), index.part());
+    const auto queries = some_queries(index, kQueries);
+    const Found expected = search(searcher, queries, with(10, 6));
+    EXPECT_EQ(search(searcher, queries, with(10, 6, 40, 3)).ids, expected.ids);
+    ClusterSearchRequest request = with(10, 6);
+    request.parameters.pipeline = false;
+    EXPECT_EQ(search(searcher, queries, request).ids, expected.ids);
+    request.parameters.coalesce_bytes = 0;
+    const Found apart = search(searcher, queries, request);
+    EXPECT_EQ(apart.ids, expected.ids);
+    request.parameters.coalesce_bytes = 1U << 20U;
+    const Found together = search(searcher, queries, request);
+    EXPECT_EQ(together.ids, expected.ids);
+    if (layout == Layout::kGrouped || layout == Layout::kDecoupled) {
+      EXPECT_LT(together.costs[0].reads, apart.costs[0].reads);
+      EXPECT_GT(together.costs[0].bytes, apart.costs[0].bytes);
+    }
+  }
+}
+
+TEST(ClusterSearcher, CodedReadsOnceAndNoMoreThanAsked) {
+  const SmallClusters index(of(Layout::kCoded));
+  ClusterSearcher searcher(dram(index), index.part());
+  ClusterSearchRequest request = with(10, 9, 33);
+  request.parameters.coalesce_bytes = 0;
+  const Found found = search(searcher, some_queries(index, kQueries), request);
+  for (const rdma::QueryCost& cost : found.costs) {
+    EXPECT_EQ(cost.rounds, 1U);
+    EXPECT_LE(cost.reads, 33U);
+    EXPECT_EQ(cost.bytes, 33U * (index.options.dim * 4 + 2));
+    EXPECT_GT(cost.code_distances, 33U);
+    EXPECT_GT(cost.latency_us, 0);
+  }
+}
+
+TEST(ClusterSearcher, PruningSavesCodes) {
+  const SmallClusters index(of(Layout::kCoded));
+  ClusterSearcher searcher(dram(index), index.part());
+  const auto queries = some_queries(index, kQueries);
+  const auto codes_of = [&](float prune) {
+    ClusterSearchRequest request = with(3, 23, 5);
+    request.parameters.prune = prune;
+    std::uint64_t sum = 0;
+    for (const auto& cost : search(searcher, queries, request).costs) sum += cost.code_distances;
+    return sum;
+  };
+  EXPECT_LT(codes_of(0.01F), codes_of(0));
+  EXPECT_EQ(codes_of(1e9F), codes_of(0));
+}
+
+TEST(ClusterSearcher, PadsBeyondWhatThereIs) {
+  for (const Layout layout : kLayouts) {
+    SmallClustersOptions options = of(layout);
+    options.count = 3;
+    options.clusters = 3;
+    options.groups = 1;
+    options.replicas = 1;
+    const SmallClusters index(options);
+    ClusterSearcher searcher(dram(index), index.part());
+    const Found found = search(searcher, some_queries(index, 1), with(5, 100));
+    EXPECT_EQ(std::set<std::int64_t>(found.ids.begin(), found.ids.begin() + 3), (std::set<std::int64_t>{0, 1, 2}));
+    for (std::size_t i = 3; i < 5; ++i) {
+      EXPECT_EQ(found.ids[i], -1);
+      EXPECT_EQ(found.distances[i], std::numeric_limits<float>::infinity());
+    }
+  }
+}
+
+TEST(ClusterSearcher, OneDimensionAndMoreClustersThanVectors) {
+  for (const Layout layout : kLayouts) {
+    SmallClustersOptions options = of(layout);
+    options.dim = 1;
+    options.count = 40;
+    options.clusters = 60;  // most of them are empty
+    options.groups = 60;
+    options.replicas = 2;
+    const SmallClusters index(options);
+    ClusterSearcher searcher(dram(index), index.part());
+    const auto queries = some_queries(index, kQueries);
+    const Found truth = exact(index, queries, 10);
+    EXPECT_EQ(search(searcher, queries, with(10, 60, 128)).ids, truth.ids);
+  }
+}
+
+TEST(ClusterSearcher, AllDuplicatesInOneGiantCluster) {
+  for (const Layout layout : kLayouts) {
+    SmallClustersOptions options = of(layout);
+    options.clusters = 1;
+    options.groups = 1;
+    options.replicas = 1;
+    options.count = 3000;
+    options.dim = 2;
+    options.dtype = Dtype::kUint8;  // few values, many ties
+    const SmallClusters index(options);
+    ClusterSearcher searcher(dram(index), index.part());
+    const auto queries = some_queries(index, 4);
+    const Found found = search(searcher, queries, with(10, 1, 128));
+    EXPECT_EQ(found.distances.size(), 40U);
+    if (layout != Layout::kCoded) {
+      EXPECT_EQ(found.ids, exact(index, queries, 10).ids);
+    }
+    for (std::size_t q = 0; q < 4; ++q) {
+      const auto begin = found.ids.begin() + static_cast<std::ptrdiff_t>(q * 10);
+      EXPECT_EQ(std::set<std::int64_t>(begin, begin + 10).size(), 10U);
+      EXPECT_TRUE(std::is_sorted(found.distances.begin() + static_cast<std::ptrdiff_t>(q * 10),
+                                 found.distances.begin() + static_cast<std::ptrdiff_t>(q * 10 + 10)));
+    }
+  }
+}
+
+TEST(ClusterSearcher, LongReadsAreCutIntoPieces) {
+  for (const Layout layout : {Layout::kGrouped, Layout::kReplicated}) {
+    SmallClustersOptions options = of(layout);
+    options.dim = 300;  // more than a read's limit in each cluster
+    options.clusters = 4;
+    options.groups = 2;
+    const SmallClusters index(options);
+    ClusterSearcher searcher(std::make_shared<FaultyTier>(index.region), index.part());
+    const auto queries = some_queries(index, 5);
+    EXPECT_EQ(search(searcher, queries, with(10, 4)).ids, exact(index, queries, 10).ids);
+  }
+}
+
+TEST(ClusterSearcher, LabelsComeBackInPlaceOfRows) {
+  for (const Layout layout : kLayouts) {
+    SmallClustersOptions options = of(layout);
+    options.first_label = 5'000'000'000;
+    const SmallClusters index(options);
+    ClusterSearcher searcher(dram(index), index.part());
+    const auto queries = some_queries(index, kQueries);
+    EXPECT_GE(recall(search(searcher, queries, with(10, 23, 128)), exact(index, queries, 10), 10), 0.99);
+  }
+}
+
+TEST(ClusterSearcher, AlignedPostingsStartWhereTheyShould) {
+  SmallClustersOptions options = of(Layout::kReplicated);
+  options.align = 4096;
+  const SmallClusters index(options);
+  for (std::size_t i = 0; i + 1 < index.posting_offsets.size(); ++i) EXPECT_EQ(index.posting_offsets[i] % 4096, 0U);
+  ClusterSearcher searcher(dram(index), index.part());
+  const auto queries = some_queries(index, kQueries);
+  EXPECT_EQ(search(searcher, queries, with(10, 23)).ids, exact(index, queries, 10).ids);
+}
+
+TEST(ClusterSearcher, AnExcludedPositionIsNeverFound) {
+  for (const Layout layout : kLayouts) {
+    const SmallClusters index(of(layout));
+    ClusterSearcher searcher(dram(index), index.part());
+    // Each of the first vectors asks for itself.
+    const std::size_t bytes = std::size_t{kQueries} * index.options.dim * 4;
+    const std::span<const std::byte> queries(index.data.data(), bytes);
+    std::vector<std::int64_t> rows;
+    std::vector<std::int64_t> positions;
+    for (std::uint32_t row = 0; row < kQueries; ++row) {
+      rows.push_back(row % 2 == 0 ? row : -1);
+      positions.push_back(row % 2 == 0 ? index.position_of[row] : -1);
+    }
+    ClusterSearchRequest request = with(10, 23, 10);
+    request.exclude = positions.data();
+    const Found found = search(searcher, queries, request);
+    for (std::uint32_t row = 0; row < kQueries; ++row) {
+      const auto begin = found.ids.begin() + std::ptrdiff_t{row} * 10;
+      EXPECT_EQ(std::find(begin, begin + 10, row) == begin + 10, row % 2 == 0) << row;
+      EXPECT_EQ(*std::min_element(begin, begin + 10) < 0, false);  // its place is taken by another
+    }
+    if (layout != Layout::kCoded) {
+      EXPECT_EQ(found.ids, exact(index, queries, 10, rows.data()).ids);
+    }
+  }
+}
+
+TEST(ClusterSearcher, NoQueriesAreNoError) {
+  const SmallClusters index(of(Layout::kCoded));
+  ClusterSearcher searcher(dram(index), index.part());
+  EXPECT_TRUE(search(searcher, {}, with(10, 4)).ids.empty());
+}
+
+TEST(ClusterSearcher, ManyThreadsSearchAtTheSameTime) {
+  const SmallClusters index(of(Layout::kCoded));
+  ClusterSearcher searcher(std::make_shared<FaultyTier>(index.region), index.part());
+  const auto queries = some_queries(index, kQueries);
+  const Found expected = search(searcher, queries, with(10, 6));
+  std::vector<std::vector<std::int64_t>> found(4);
+  {
+    std::vector<std::jthread> callers;
+    for (auto& ids : found) {
+      callers.emplace_back([&] {
+        for (int round = 0; round < 3; ++round) ids = search(searcher, queries, with(10, 6, 40, 2)).ids;
+      });
+    }
+  }
+  for (const auto& ids : found) EXPECT_EQ(ids, expected.ids);
+}
+
+TEST(ClusterSearcher, CompletionsInAnyOrderGiveTheSameResult) {
+  for (const Layout layout : kLayouts) {
+    const SmallClusters index(of(layout));
+    const auto tier = std::make_shared<FaultyTier>(index.region);
+    tier->newest_first = true;
+    tier->latency_us = 20;
+    ClusterSearcher searcher(tier, index.part());
+    ClusterSearcher straight(dram(index), index.part());
+    const auto queries = some_queries(index, kQueries);
+    EXPECT_EQ(search(searcher, queries, with(10, 6, 40, 2)).ids, search(straight, queries, with(10, 6)).ids);
+    EXPECT_EQ(tier->views, 0);
+  }
+}
+
+TEST(ClusterSearcher, AFailedReadEndsTheSearchAndTheNextOneWorks) {
+  for (const Layout layout : kLayouts) {
+    const SmallClusters index(of(layout));
+    const auto queries = some_queries(index, kQueries);
+    for (const std::uint32_t fail_at : {0U, 7U, 39U}) {
+      const auto tier = std::make_shared<FaultyTier>(index.region);
+      tier->fail_at = fail_at;
+      ClusterSearcher searcher(tier, index.part());
+      EXPECT_EQ(error_of(searcher, queries, with(10, 6, 40, 2)), ErrorCode::kUnavailable);
+      EXPECT_EQ(tier->views, 0);
+      EXPECT_EQ(tier->in_flight, 0);
+      EXPECT_EQ(error_of(searcher, queries, with(10, 6, 40, 2)), ErrorCode::kOk);
+    }
+  }
+}
+
+TEST(ClusterSearcher, ATokenEndsASearchOnATierThatHangs) {
+  const SmallClusters index(of(Layout::kCoded));
+  const auto tier = std::make_shared<FaultyTier>(index.region);
+  tier->hangs = true;
+  ClusterSearcher searcher(tier, index.part());
+  rdma::CancelToken token;
+  ClusterSearchRequest request = with(10, 6, 40, 2);
+  request.cancel = &token;
+  std::jthread other([&] {
+    std::this_thread::sleep_for(20ms);
+    token.cancel();
+  });
+  EXPECT_EQ(error_of(searcher, some_queries(index, kQueries), request), ErrorCode::kCancelled);
+  EXPECT_EQ(tier->views, 0);
+  EXPECT_EQ(tier->in_flight, 0);
+  tier->hangs = false;
+  EXPECT_EQ(error_of(searcher, some_queries(index, kQueries), with(10, 6)), ErrorCode::kOk);
+}
+
+TEST(ClusterSearcher, ADeadlineEndsASearchOnATierThatHangs) {
+  const SmallClusters index(of(Layout::kGrouped));
+  const auto tier = std::make_shared<FaultyTier>(index.region);
+  tier->hangs = true;
+  ClusterSearcher searcher(tier, index.part());
+  ClusterSearchRequest request = with(10, 6, 40, 2);
+  request.deadline = rdma::TickClock::after(30ms);
+  EXPECT_EQ(error_of(searcher, some_queries(index, kQueries), request), ErrorCode::kDeadlineExceeded);
+  EXPECT_EQ(tier->in_flight, 0);
+}
+
+TEST(ClusterDamage, AFlippedByteOfARecordIsNoticedWhereRecordsAreNotVerified) {
+  for (const Layout layout : kLayouts) {
+    const SmallClusters index(of(layout));
+    const auto queries = some_queries(index, kQueries);
+    std::mt19937 random(3);
+    for (int round = 0; round < 8; ++round) {
+      const auto tier = std::make_shared<FaultyTier>(index.region);
+      tier->verified = false;
+      ClusterSearcher searcher(tier, index.part());
+      EXPECT_EQ(error_of(searcher, queries, with(10, 23, 128)), ErrorCode::kOk);
+      const std::uint32_t record_bytes = index.part().record().bytes();
+      const std::uint32_t at = static_cast<std::uint32_t>(random()) % record_bytes;
+      for (std::size_t record = 0; (record + 1) * record_bytes <= tier->region.size() - ClusterRecord::kOverread;
+           ++record) {
+        tier->region[record * record_bytes + at] ^= std::byte{0x10};
+      }
+      EXPECT_EQ(error_of(searcher, queries, with(10, 23, 128)), ErrorCode::kDataLoss) << "byte " << at;
+      EXPECT_EQ(tier->views, 0);
+    }
+  }
+}
+
+TEST(ClusterDamage, AnotherRecordsBytesAreNoticed) {
+  const SmallClusters index(of(Layout::kCoded));
+  const auto tier = std::make_shared<FaultyTier>(index.region);
+  tier->verified = false;
+  const std::uint32_t record_bytes = index.part().record().bytes();
+  std::rotate(tier->region.begin(), tier->region.begin() + record_bytes,
+              tier->region.begin() + std::ptrdiff_t{record_bytes} * index.options.count);
+  ClusterSearcher searcher(tier, index.part());
+  EXPECT_EQ(error_of(searcher, some_queries(index, kQueries), with(10, 6)), ErrorCode::kDataLoss);
+}
+
+TEST(ClusterDamage, AnyCodesAndAddressesAreSafe) {
+  for (const Layout layout : {Layout::kCoded, Layout::kGrouped, Layout::kReplicated}) {
+    const SmallClusters index(of(layout));
+    const auto queries = some_queries(index, 5);
+    std::mt19937 random(8);
+    for (int round = 0; round < 30; ++round) {
+      ClusterFastPart part = index.part();
+      std::vector<std::byte> addresses = index.addresses;
+      for (std::size_t i = 0; i + PackedIntegers::kOverread < addresses.size(); ++i) {
+        addresses[i] = static_cast<std::byte>(random());
+      }
+      part.addresses.bits = addresses.data();
+      HugeBuffer blocks(std::max<std::size_t>(1, index.blocks.bytes()));
+      for (std::size_t i = 0; i < index.blocks.bytes(); ++i) {
+        blocks.as<std::uint8_t>()[i] = static_cast<std::uint8_t>(random());
+      }
+      if (layout == Layout::kCoded) part.code_blocks = blocks.as<std::uint8_t>();
+      const auto tier = std::make_shared<FaultyTier>(index.region);
+      if (layout == Layout::kReplicated) {
+        for (std::byte& byte : tier->region) byte = static_cast<std::byte>(random());
+      }
+      ClusterSearcher searcher(tier, std::move(part));
+      const ErrorCode error = error_of(searcher, queries, with(10, 23));
+      EXPECT_TRUE(error == ErrorCode::kOk || error == ErrorCode::kDataLoss);
+      EXPECT_EQ(tier->views, 0);
+    }
+  }
+}
+
+TEST(ClusterDamage, PartsThatDoNotFitTogetherAreRefused) {
+  const auto refused = [](Layout layout, const std::function<void(ClusterFastPart&)>& damage,
+                          std::uint64_t missing_bytes = 0) {
+    const SmallClusters index(of(layout));
+    ClusterFastPart part = index.part();
+    if (damage) damage(part);
+    std::vector<std::byte> region = index.region;
+    region.resize(region.size() - missing_bytes);
+    try {
+      const ClusterSearcher searcher(rdma::DramTier::from_bytes(region), std::move(part));
+      return false;
+    } catch (const Error& error) {
+      return error.code() == ErrorCode::kDataLoss;
+    }
+  };
+  for (const Layout layout : kLayouts) {
+    EXPECT_FALSE(refused(layout, {}));
+    EXPECT_TRUE(refused(layout, [](auto& part) { part.count = 0; }));
+    EXPECT_TRUE(refused(layout, [](auto& part) { part.dim = 18; }));
+    EXPECT_TRUE(refused(layout, [](auto& part) { part.ids.width = 0; }));
+    EXPECT_TRUE(refused(layout, [](auto& part) { part.ids.width = 57; }));
+    EXPECT_TRUE(refused(layout, [](auto& part) { part.ids.count -= 1; }));
+    EXPECT_TRUE(refused(layout, {}, ClusterRecord::kOverread + 1));
+  }
+  for (const Layout layout : {Layout::kCoded, Layout::kGrouped}) {
+    EXPECT_TRUE(refused(layout, [](auto& part) { part.cluster_offsets.back() += 1; }));
+    EXPECT_TRUE(refused(layout, [](auto& part) { part.cluster_offsets.pop_back(); }));
+    EXPECT_TRUE(refused(layout, [](auto& part) { std::swap(part.cluster_offsets[3], part.cluster_offsets[9]); }));
+  }
+  EXPECT_TRUE(refused(Layout::kCoded, [](auto& part) { part.code = nullptr; }));
+  EXPECT_TRUE(refused(Layout::kCoded, [](auto& part) { part.code_blocks = nullptr; }));
+  for (const Layout layout : {Layout::kGrouped, Layout::kDecoupled}) {
+    EXPECT_TRUE(refused(layout, [](auto& part) { part.addresses.width = 33; }));
+    EXPECT_TRUE(refused(layout, [](auto& part) { part.addresses.count -= 1; }));
+    EXPECT_TRUE(refused(layout, [](auto& part) { part.posting_offsets.pop_back(); }));
+  }
+  EXPECT_TRUE(refused(Layout::kReplicated, [](auto& part) { part.posting_counts[4] += 100; }));
+  EXPECT_TRUE(refused(Layout::kReplicated, [](auto& part) { part.posting_counts.pop_back(); }));
+  EXPECT_TRUE(refused(Layout::kReplicated, [](auto& part) { part.posting_offsets.back() = std::uint64_t{1} << 60U; }));
+}
+
+TEST(ClusterNavigation, RefusesGroupsThatDoNotCoverTheClusters) {
+  const SmallClusters index(of(Layout::kCoded));
+  for (const auto& offsets : {std::vector<std::uint32_t>{0}, {0, 22}, {1, 23}, {0, 30, 23}}) {
+    EXPECT_THROW(ClusterNavigation(index.centroid_code, index.group_rows.data(), offsets, index.centroid_rows.data(),
+                                   index.options.clusters),
+                 Error);
+  }
+}
+
+TEST(ClusterNavigation, FindsEveryClusterOnceWhenAllAreWanted) {
+  const SmallClusters index(of(Layout::kCoded));
+  ClusterSearcher searcher(dram(index), index.part());
+  ClusterSearchRequest request = with(1, 1'000'000);
+  const Found found = search(searcher, some_queries(index, 3), request);
+  // Groups, centroids and then every vector.
+  for (const auto& cost : found.costs) EXPECT_EQ(cost.code_distances, 5U + 23U + 700U);
+}
+
+TEST(PackedIntegers, ReadWhatWasPacked) {
+  std::mt19937_64 random(4);
+  for (const std::uint32_t width : {1U, 7U, 20U, 31U, 55U, 56U}) {
+    std::vector<std::uint64_t> values(100);
+    for (auto& value : values) value = random() & ((std::uint64_t{1} << width) - 1);
+    const auto bits = testing::pack_integers(values, width);
+    const PackedIntegers packed{bits.data(), width, values.size()};
+    for (std::size_t i = 0; i < values.size(); ++i) EXPECT_EQ(packed[i], values[i]);
+  }
+}
+
+}  // namespace
+}  // namespace tiervec::cluster_index

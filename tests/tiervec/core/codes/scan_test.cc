@@ -1,0 +1,302 @@
+// Scans of blocks and what is kept of them, against plain loops, on every instruction set of this machine.
+
+#include <algorithm>
+#include <cmath>
+#include <cstddef>
+#include <cstdint>
+#include <limits>
+#include <random>
+#include <vector>
+
+#include <gtest/gtest.h>
+
+#include <tiervec/core/codes/dot_code.h>
+#include <tiervec/core/codes/nearest_hits.h>
+#include <tiervec/core/codes/pq_code.h>
+#include <tiervec/core/huge_buffer.h>
+
+#include "tiervec/core/simd_levels.h"
+
+namespace tiervec::codes {
+namespace {
+
+constexpr float kInfinity = std::numeric_limits<float>::infinity();
+
+std::vector<float> normal_numbers(std::size_t count, unsigned seed) {
+  std::mt19937 random(seed);
+  std::normal_distribution<float> normal;
+  std::vector<float> values(count);
+  for (float& value : values) value = normal(random);
+  return values;
+}
+
+// Rows of every length around the kernels' chunks, and every width of field.
+DotCodeParameters some_code(std::uint32_t dim, Metric metric) {
+  DotCodeParameters parameters;
+  parameters.metric = metric;
+  parameters.dim = dim;
+  parameters.center = normal_numbers(dim, 1);
+  static constexpr std::uint8_t kWidths[] = {8, 6, 4, 2, 4, 2, 2};
+  for (std::uint32_t d = 0; d < dim; ++d) {
+    parameters.widths.push_back(kWidths[d % 7]);
+    parameters.steps.push_back(6.0F / static_cast<float>(1U << kWidths[d % 7]));
+  }
+  parameters.row_bytes = pack_fields(parameters.widths).code_bytes + kFactorBytes;
+  parameters.addend_scale = static_cast<float>(dim) / 16;
+  return parameters;
+}
+
+struct Scanned {
+  std::vector<float> distances;
+  std::vector<std::uint32_t> rows;
+};
+
+Scanned scan(const Code& code, const std::vector<float>& query, ScanRange range, float bound) {
+  HugeBuffer state(code.query_bytes());
+  code.make_query(query.data(), state.as<std::byte>());
+  if (range.origin_distance == kInfinity) range.origin_distance = code.center_distance(state.as<std::byte>());
+  Scanned found{std::vector<float>(range.end + kBlockRows), std::vector<std::uint32_t>(range.end + kBlockRows)};
+  ScanHits hits{found.distances.data(), found.rows.data(), 0, bound};
+  code.scan(state.as<std::byte>(), range, hits);
+  found.distances.resize(hits.count);
+  found.rows.resize(hits.count);
+  return found;
+}
+
+std::vector<float> distances_of(const Code& code, const std::vector<float>& query,
+                                const std::vector<std::uint8_t>& rows) {
+  const auto count = static_cast<std::uint32_t>(rows.size() / code.row_bytes());
+  HugeBuffer state(code.query_bytes());
+  code.make_query(query.data(), state.as<std::byte>());
+  std::vector<float> out(count + kBlockRows);
+  code.block_distances(state.as<std::byte>(), rows.data(), count, out.data());
+  out.resize(count);
+  return out;
+}
+
+HugeBuffer blocks_of(const Code& code, std::vector<std::uint8_t> rows) {
+  const std::size_t block_rows = std::size_t{kBlockRows} * code.row_bytes();
+  rows.resize((rows.size() + block_rows - 1) / block_rows * block_rows);
+  HugeBuffer blocks(rows.size() / block_rows * code.block_bytes());
+  for (std::size_t i = 0; i * block_rows < rows.size(); ++i) {
+    code.arrange_block(rows.data() + i * block_rows, blocks.as<std::uint8_t>() + i * code.block_bytes());
+  }
+  return blocks;
+}
+
+TEST(Scan, EstimatesAreThoseOfDistances) {
+  constexpr std::uint32_t kRows = 131;
+  for (const SimdLevel level : testing::simd_levels()) {
+    for (const std::uint32_t dim : {1U, 3U, 7U, 30U, 64U, 128U, 300U}) {
+      for (const Metric metric : {Metric::kL2, Metric::kIp, Metric::kCosine}) {
+        const DotCode code(some_code(dim, metric), level);
+        const auto vectors = normal_numbers(std::size_t{kRows} * dim, 2);
+        std::vector<std::uint8_t> rows(std::size_t{kRows} * code.row_bytes());
+        code.encode(vectors.data(), kRows, rows.data());
+        const HugeBuffer blocks = blocks_of(code, rows);
+        const auto query = normal_numbers(dim, 3);
+        const auto expected = distances_of(code, query, rows);
+        for (const auto& [first, end] : {std::pair{0U, kRows}, {5U, 6U}, {15U, 17U}, {16U, 96U}, {3U, 130U}, {9U, 9U}}) {
+          const Scanned found = scan(code, query, {blocks.as<std::uint8_t>(), first, end, kInfinity}, kInfinity);
+          ASSERT_EQ(found.rows.size(), end - first);
+          for (std::uint32_t i = 0; i < end - first; ++i) {
+            ASSERT_EQ(found.rows[i], first + i);
+            ASSERT_NEAR(found.distances[i], expected[first + i], 1e-4F * (1 + std::fabs(expected[first + i])));
+          }
+        }
+      }
+    }
+  }
+}
+
+TEST(Scan, TakesWhatIsNearerThanTheBoundAndKeepsWhatWasThere) {
+  constexpr std::uint32_t kRows = 100;
+  for (const SimdLevel level : testing::simd_levels()) {
+    const DotCode code(some_code(20, Metric::kL2), level);
+    const auto vectors = normal_numbers(kRows * 20, 2);
+    std::vector<std::uint8_t> rows(std::size_t{kRows} * code.row_bytes());
+    code.encode(vectors.data(), kRows, rows.data());
+    const HugeBuffer blocks = blocks_of(code, rows);
+    const auto query = normal_numbers(20, 3);
+    const Scanned all = scan(code, query, {blocks.as<std::uint8_t>(), 0, kRows, kInfinity}, kInfinity);
+    auto sorted = all.distances;
+    std::sort(sorted.begin(), sorted.end());
+    const Scanned some = scan(code, query, {blocks.as<std::uint8_t>(), 0, kRows, kInfinity}, sorted[30]);
+    std::vector<std::uint32_t> expected;
+    for (std::uint32_t i = 0; i < kRows; ++i) {
+      if (all.distances[i] < sorted[30]) expected.push_back(i);
+    }
+    EXPECT_EQ(some.rows, expected);
+  }
+}
+
+TEST(Scan, PqRowsAreScannedAsTheyAre) {
+  PqCodeParameters parameters{Metric::kL2, 6, 3, normal_numbers(std::size_t{6} * 256, 4)};
+  const PqCode code(parameters);
+  EXPECT_FALSE(code.has_origins());
+  const auto vectors = normal_numbers(50 * 6, 5);
+  std::vector<std::uint8_t> rows(std::size_t{50} * 3);
+  const std::vector<float> origin(6, 9.0F);
+  code.encode_residuals(vectors.data(), origin.data(), 3, 50, rows.data());
+  const auto query = normal_numbers(6, 6);
+  const auto expected = distances_of(code, query, rows);
+  const HugeBuffer blocks = blocks_of(code, rows);
+  const Scanned found = scan(code, query, {blocks.as<std::uint8_t>(), 7, 49, 123}, kInfinity);
+  EXPECT_EQ(found.distances, std::vector<float>(expected.begin() + 7, expected.begin() + 49));
+}
+
+// What a row stands for is as far from a query as the row's estimate says.
+TEST(Decode, IsTheVectorThatARowStandsFor) {
+  for (const bool unbiased : {true, false}) {
+    for (const Metric metric : {Metric::kL2, Metric::kIp, Metric::kCosine}) {
+      DotCodeParameters parameters = some_code(24, metric);
+      parameters.widths.assign(24, 4);  // alike, so that rounding the query to eight bits hardly shows
+      parameters.steps.assign(24, 0.4F);
+      parameters.unbiased = unbiased;
+      const DotCode code(parameters);
+      const auto vectors = normal_numbers(40 * 24, 2);
+      std::vector<std::uint8_t> rows(std::size_t{40} * code.row_bytes());
+      code.encode(vectors.data(), 40, rows.data());
+      auto query = normal_numbers(24, 3);
+      const auto estimates = distances_of(code, query, rows);
+      if (metric == Metric::kCosine) {
+        float norm = 0;
+        for (const float value : query) norm += value * value;
+        for (float& value : query) value /= std::sqrt(norm);
+      }
+      for (std::size_t i = 0; i < 40; ++i) {
+        std::vector<float> vector(24);
+        float distance = code.decode(rows.data() + i * code.row_bytes(), vector.data());
+        for (std::size_t d = 0; d < 24; ++d) {
+          const float difference = query[d] - vector[d];
+          distance += metric == Metric::kIp   ? -query[d] * vector[d]
+                      : metric == Metric::kL2 ? difference * difference
+                                              : difference * difference / 2;
+        }
+        EXPECT_NEAR(distance, estimates[i], 0.03F * (1 + std::fabs(distance)));
+      }
+    }
+  }
+}
+
+// Relative to an origin that is near, the same bits say more.
+TEST(Residuals, EstimateBetterThanRowsRelativeToTheCenter) {
+  constexpr std::size_t kDim = 32;
+  constexpr std::size_t kRows = 64;
+  for (const Metric metric : {Metric::kL2, Metric::kIp, Metric::kCosine}) {
+    std::vector<float> origin = normal_numbers(kDim, 7);
+    const auto noise = normal_numbers(kRows * kDim, 8);
+    std::vector<float> vectors(noise.size());
+    for (std::size_t i = 0; i < vectors.size(); ++i) vectors[i] = 4 * origin[i % kDim] + 0.3F * noise[i];
+    float length = 0;
+    for (const float value : origin) length += value * value;
+    for (float& value : origin) value *= metric == Metric::kCosine ? 1 / std::sqrt(length) : 4;
+    const auto query = normal_numbers(kDim, 9);
+    const auto exact = [&](const float* vector) {
+      float dot = 0;
+      float squared = 0;
+      float difference = 0;
+      float query_squared = 0;
+      for (std::size_t d = 0; d < kDim; ++d) {
+        dot += query[d] * vector[d];
+        squared += vector[d] * vector[d];
+        query_squared += query[d] * query[d];
+        difference += (query[d] - vector[d]) * (query[d] - vector[d]);
+      }
+      if (metric == Metric::kIp) return -dot;
+      return metric == Metric::kL2 ? difference : 1 - dot / std::sqrt(squared * query_squared);
+    };
+    std::vector<float> unit = query;
+    if (metric == Metric::kCosine) {
+      float squared = 0;
+      for (const float value : query) squared += value * value;
+      for (float& value : unit) value /= std::sqrt(squared);
+    }
+    float to_origin = 0;
+    for (std::size_t d = 0; d < kDim; ++d) {
+      const float difference = unit[d] - origin[d];
+      to_origin += metric == Metric::kIp   ? -unit[d] * origin[d]
+                   : metric == Metric::kL2 ? difference * difference
+                                           : difference * difference / 2;
+    }
+    const auto mean_error = [&](bool residual) {
+      DotCodeParameters parameters;
+      parameters.metric = metric;
+      parameters.dim = kDim;
+      parameters.center.assign(kDim, 0.0F);
+      parameters.widths.assign(kDim, 2);
+      const float scale = metric == Metric::kCosine ? 1 / (4 * std::sqrt(length)) : 1.0F;
+      parameters.steps.assign(kDim, (residual ? 0.3F : 4.0F) * scale);
+      parameters.row_bytes = kDim / 4 + kFactorBytes;
+      parameters.addend_scale = metric == Metric::kCosine ? 0.01F : 8.0F;
+      const DotCode code(parameters);
+      std::vector<std::uint8_t> rows(kRows * code.row_bytes());
+      if (residual) {
+        code.encode_residuals(vectors.data(), origin.data(), -2.5F, kRows, rows.data());
+      } else {
+        code.encode(vectors.data(), kRows, rows.data());
+      }
+      const HugeBuffer blocks = blocks_of(code, rows);
+      const Scanned found = scan(
+          code, query, {blocks.as<std::uint8_t>(), 0, kRows, residual ? to_origin + 2.5F : kInfinity}, kInfinity);
+      double error = 0;
+      for (std::size_t i = 0; i < kRows; ++i) {
+        error += std::fabs(double{found.distances[i]} - double{exact(vectors.data() + i * kDim)});
+      }
+      return error / kRows;
+    };
+    EXPECT_LT(mean_error(true), 0.5 * mean_error(false)) << static_cast<int>(metric);
+  }
+}
+
+TEST(KeepNearest, KeepsThemAndLowersTheBound) {
+  std::mt19937 random(5);
+  for (const SimdLevel level : testing::simd_levels()) {
+    for (const std::uint32_t count : {0U, 1U, 15U, 16U, 40U, 333U}) {
+      for (const std::uint32_t most : {1U, 7U, 16U, 39U}) {
+        for (const bool ties : {false, true}) {
+          std::vector<float> distances(count + kBlockRows);
+          std::vector<std::uint32_t> rows(count + kBlockRows);
+          for (std::uint32_t i = 0; i < count; ++i) {
+            distances[i] = ties ? static_cast<float>(random() % 5) - 2
+                                : static_cast<float>(static_cast<std::int32_t>(random())) * 1e-3F;
+            rows[i] = i;
+          }
+          const auto before = distances;
+          auto sorted = distances;
+          sorted.resize(count);
+          std::sort(sorted.begin(), sorted.end());
+          ScanHits hits{distances.data(), rows.data(), count, kInfinity};
+          keep_nearest(hits, most, most, level);
+          ASSERT_EQ(hits.count, std::min(count, most));
+          std::vector<float> kept(distances.begin(), distances.begin() + hits.count);
+          for (std::uint32_t i = 0; i < hits.count; ++i) {
+            ASSERT_EQ(kept[i], before[rows[i]]);
+            ASSERT_TRUE(i == 0 || rows[i - 1] < rows[i]);
+          }
+          std::sort(kept.begin(), kept.end());
+          sorted.resize(hits.count);
+          ASSERT_EQ(kept, sorted);
+          ASSERT_EQ(hits.bound, count > most ? sorted.back() : kInfinity);
+        }
+      }
+    }
+  }
+}
+
+TEST(KeepNearest, ARangeOfCountsIsKept) {
+  for (const SimdLevel level : testing::simd_levels()) {
+    auto distances = normal_numbers(500 + kBlockRows, 6);
+    auto sorted = std::vector<float>(distances.begin(), distances.begin() + 500);
+    std::sort(sorted.begin(), sorted.end());
+    std::vector<std::uint32_t> rows(distances.size());
+    ScanHits hits{distances.data(), rows.data(), 500, kInfinity};
+    keep_nearest(hits, 40, 60, level);
+    EXPECT_GE(hits.count, 40U);
+    EXPECT_LE(hits.count, 60U);
+    EXPECT_EQ(*std::max_element(distances.begin(), distances.begin() + hits.count), sorted[hits.count - 1]);
+  }
+}
+
+}  // namespace
+}  // namespace tiervec::codes
