@@ -86,9 +86,7 @@ class Clustering:
         if len(groups) < 2 or groups[0] != 0 or groups[-1] != clusters or (np.diff(groups) < 1).any():
             raise DataLossError(f"{directory.path}: stored groups do not fit {clusters:,} clusters")
         if sizes.min() < 1 or listed.max() >= clusters or len(probes) % width or (probes >= clusters).any():
-            raise DataLossError(
-                f"{directory.path}: stored clusters do not fit {manifest.vectors:,} vectors"
-            )
+            raise DataLossError(f"{directory.path}: stored clusters do not fit {manifest.vectors:,} vectors")
         lists = np.full((manifest.vectors, int(sizes.max())), NONE, np.uint32)
         lists[np.arange(lists.shape[1]) < sizes[:, None]] = listed
         return cls(

@@ -132,6 +132,7 @@ def calibration_grid(layout: str, clusters: int) -> CalibrationGrid:
         fine="rerank",
         fine_values=_RERANKS,
         at_least_k="rerank",
+        most=MOST_RERANKED,
         whole_numbers=True,
         code_weight=_READS_PER_CODE,
     )
@@ -210,9 +211,7 @@ def described(directory: IndexDirectory) -> tuple[str, int]:
     if type(clusters) is not int or not 1 <= clusters <= manifest.vectors:
         raise DataLossError(f"{directory.path}: the manifest has {clusters!r} clusters of {manifest.vectors:,} vectors")
     if type(id_bits) is not int or not 1 <= id_bits <= _MOST_LABEL_BITS:
-        raise DataLossError(
-            f"{directory.path}: the manifest has id_bits {id_bits!r}, not 1 to {_MOST_LABEL_BITS}"
-        )
+        raise DataLossError(f"{directory.path}: the manifest has id_bits {id_bits!r}, not 1 to {_MOST_LABEL_BITS}")
     return layout, clusters
 
 

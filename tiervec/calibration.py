@@ -44,6 +44,7 @@ class CalibrationGrid:
         coarse_values: Ascending.
         unlimited: The value of `fine` that is more thorough than all others, or None when it has none.
         at_least_k: The parameter that must not be smaller than k, or None.
+        most: The largest value of `at_least_k`.
         whole_numbers: True when `fine` is a whole number.
         code_weight: What a distance by code costs, in reads.
     """
@@ -54,6 +55,7 @@ class CalibrationGrid:
     coarse_values: tuple[float, ...] = ()
     unlimited: float | None = None
     at_least_k: str | None = None
+    most: float = math.inf
     whole_numbers: bool = False
     code_weight: float = 0.0
 
@@ -258,7 +260,12 @@ def choose(
 
 def _everything(grid: CalibrationGrid, most: int) -> Params:
     """Parameters that search an index of so many vectors whole."""
-    return {name: grid.unlimited if name == grid.fine and grid.unlimited is not None else most for name in grid.names}
+    params: Params = dict.fromkeys(grid.names, most)
+    if grid.unlimited is not None:
+        params[grid.fine] = grid.unlimited
+    if grid.at_least_k is not None:
+        params[grid.at_least_k] = min(params[grid.at_least_k], grid.most)
+    return params
 
 
 def _choose(grid: CalibrationGrid, stored: Mapping[str, Any], k: int, target_recall: float) -> ChosenSearch:
@@ -285,7 +292,7 @@ def _beyond(grid: CalibrationGrid, table: Sequence[Row], depth: int, k: int, tar
     if grid.unlimited is not None:
         params[grid.fine] = grid.unlimited
     if grid.at_least_k is not None:
-        params[grid.at_least_k] = max(params[grid.at_least_k], _BEYOND_K * k)
+        params[grid.at_least_k] = min(max(params[grid.at_least_k], _BEYOND_K * k), grid.most)
     used = " and ".join(f"{name}={value:g}" for name, value in params.items() if value != grid.unlimited)
     return ChosenSearch(
         params=params,

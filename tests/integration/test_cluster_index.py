@@ -383,9 +383,7 @@ def test_a_file_larger_than_the_limit_is_streamed(tmp_path: Path, monkeypatch: p
         found.append(search(out, base[:50], k=1, **WHOLE).ids.ravel().tolist())
     assert found == [list(range(50))] * 2
     with pytest.raises(ResourceExhaustedError, match="memory_limit"):
-        tiervec.build(
-            tmp_path / "base.npy", tmp_path / "x", kind="cluster", params=params, memory_limit=streamed - 1
-        )
+        tiervec.build(tmp_path / "base.npy", tmp_path / "x", kind="cluster", params=params, memory_limit=streamed - 1)
     with pytest.raises(ResourceExhaustedError, match="memory_limit"):
         tiervec.build(base, tmp_path / "x", kind="cluster", params=params, memory_limit=held - 1)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["base.npy", "of-base", "of-wide", "wide.npy"]
