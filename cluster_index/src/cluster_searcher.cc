@@ -1,6 +1,7 @@
 #include <tiervec/cluster_index/cluster_searcher.h>
 
 #include <algorithm>
+#include <cmath>
 #include <string>
 
 #include <tiervec/cluster_index/code_blocks.h>
@@ -17,6 +18,21 @@ Layout parse_layout(std::string_view name) {
   throw Error(ErrorCode::kInvalidArgument,
               "layout is " + std::string(name) + "; it must be coded, grouped, decoupled or replicated");
 }
+
+namespace {
+
+constexpr double kWorkPerQueryUs = 30;  // CPU time of a query, on the fast side
+constexpr double kLoadLatencyUs = 1;    // below, the loads of one query cover each other
+constexpr std::uint32_t kMostInFlight = 128;
+
+// A query computes for long between few waits. More queries than cover the latency would only drive what they have
+// prefetched and read out of the caches.
+std::uint32_t clusters_in_flight(const rdma::DeviceProfile& profile) noexcept {
+  if (profile.latency_us < kLoadLatencyUs) return 1;
+  return static_cast<std::uint32_t>(std::min<double>(kMostInFlight, 1 + std::ceil(profile.latency_us / kWorkPerQueryUs)));
+}
+
+}  // namespace
 
 /// One worker thread's queue, scheduler and queries; kept between searches.
 struct ClusterSearcher::Context {
@@ -142,7 +158,8 @@ double ClusterSearcher::search(const ClusterSearchRequest& request) {
   return engine_.run(
       {.count = request.count,
        .threads = request.threads,
-       .pipeline = request.parameters.pipeline,
+       .in_flight = request.parameters.pipeline ? clusters_in_flight(tier_->profile()) : 1,
+       .pooled = request.parameters.pipeline,
        .cancel = request.cancel,
        .deadline = request.deadline},
       [&](std::uint32_t in_flight) { return std::make_unique<Context>(*tier_, part_, in_flight); },

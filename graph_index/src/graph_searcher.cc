@@ -128,7 +128,8 @@ double GraphSearcher::search(const SearchRequest& request) {
   return engine_.run(
       {.count = request.count,
        .threads = request.threads,
-       .pipeline = request.parameters.pipeline,
+       .in_flight = request.parameters.pipeline ? queries_in_flight(tier_->profile()) : 1,
+       .pooled = request.parameters.pipeline,
        .cancel = request.cancel,
        .deadline = request.deadline},
       [&](std::uint32_t in_flight) { return std::make_unique<Context>(*this, in_flight); },

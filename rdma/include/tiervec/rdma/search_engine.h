@@ -30,7 +30,8 @@ struct QueryCost {
   std::uint64_t bytes = 0;
 };
 
-/// Queries to keep in flight on one worker: enough to cover the device's latency with work, within its buffers.
+/// Queries to keep in flight on one worker: enough to cover the device's latency with work, within its buffers. For
+/// queries of many short steps between reads.
 std::uint32_t queries_in_flight(const DeviceProfile& profile) noexcept;
 
 /// CPU time of this thread.
@@ -53,7 +54,8 @@ struct SearchState {
 struct SearchCall {
   std::uint32_t count = 0;  // queries
   unsigned threads = 1;
-  bool pipeline = true;  // false: one query at a time on each thread
+  std::uint32_t in_flight = 1;  // queries on each thread
+  bool pooled = true;           // contexts are kept for the next search; all pooled ones have the same in_flight
   const CancelToken* cancel = nullptr;
   Ticks deadline = kNever;
 };
@@ -73,7 +75,7 @@ class SearchEngine {
     std::atomic<std::uint64_t> cpu_ns{0};
     const unsigned threads = std::clamp<unsigned>(call.threads, 1, std::max(1U, call.count));
     parallel_blocks(threads, 1, threads, nullptr, [&](std::size_t, std::size_t, unsigned) {
-      const Lease lease(*this, call.pipeline, make);
+      const Lease lease(*this, call, make);
       Context& context = *lease;
       const double started = thread_cpu_us();
       prepare(context);
@@ -102,7 +104,7 @@ class SearchEngine {
   class Lease {
    public:
     template <class Make>
-    Lease(SearchEngine& engine, bool pipeline, const Make& make) : engine_(engine), pooled_(pipeline) {
+    Lease(SearchEngine& engine, const SearchCall& call, const Make& make) : engine_(engine), pooled_(call.pooled) {
       if (pooled_) {
         const std::lock_guard lock(engine_.mutex_);
         if (!engine_.idle_.empty()) {
@@ -110,7 +112,7 @@ class SearchEngine {
           engine_.idle_.pop_back();
         }
       }
-      if (!context_) context_ = make(pooled_ ? queries_in_flight(engine_.tier_->profile()) : 1);
+      if (!context_) context_ = make(call.in_flight);
     }
     ~Lease() {
       if (pooled_ && context_) {
