@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -12,13 +12,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tiervec import _core
-from tiervec.calibration import CalibrationQueries, calibrate
+from tiervec.calibration import CalibrationQueries, Measured, calibrate
 from tiervec.codes import TrainedCode, code_row_bytes, train_code
 from tiervec.errors import InvalidArgumentError
-from tiervec.graph_index.opened import GraphParts, make_searcher, search_graph
+from tiervec.graph_index.opened import CALIBRATION_GRID, GraphParts, make_searcher, search_graph
 from tiervec.graph_index.params import LARGEST_DIM, MOST_VECTORS, GraphBuildParams, GraphSearchParams
 from tiervec.index_directory import IndexDescription, IndexDirectoryWriter
-from tiervec.interruptible import BuildProgress, run_interruptibly, run_monitored
+from tiervec.index_kind import IndexBuild
+from tiervec.interruptible import run_interruptibly, run_monitored
 
 __all__ = ["GraphBuild", "estimate_memory_bytes", "expected_index_bytes", "write_graph_index"]
 
@@ -31,29 +32,7 @@ _INTERPRETER_BYTES = 96 << 20  # Python, numpy and buffers
 _NAVIGATION_BYTES = 68  # of one sampled vector
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
-class GraphBuild:
-    """What a build works on.
-
-    Attributes:
-        vectors: (n, dim), C-contiguous, one of the four dtypes.
-        metric: ``l2``, ``ip`` or ``cosine``.
-        labels: The user's id of each vector, or None for 0, 1, 2, ...
-        params: Build parameters.
-        threads: 0 means all allowed CPUs.
-        seed: Of everything random.
-        progress: Progress callback or None.
-        calibration_queries: Vectors like the queries to come, or None: some of the base vectors, held out.
-    """
-
-    vectors: NDArray[Any]
-    metric: str
-    params: GraphBuildParams
-    labels: NDArray[np.int64] | None = None
-    threads: int = 0
-    seed: int = 0
-    progress: BuildProgress | None = None
-    calibration_queries: NDArray[Any] | None = field(default=None)
+GraphBuild = IndexBuild[GraphBuildParams]
 
 
 def estimate_memory_bytes(vectors: int, dim: int, itemsize: int, params: GraphBuildParams, threads: int = 0) -> int:
@@ -229,17 +208,17 @@ def _calibrate(build: GraphBuild, parts: GraphParts, queries: CalibrationQueries
     """Measures recall over the search parameters, on the index as it will be opened."""
     expected = run_monitored(
         "calibration: exact neighbours",
-        lambda monitor: queries.exact_distances(build.vectors, build.metric, build.threads, monitor),
+        lambda monitor: queries.exact_distances(build.vectors, build.metric, build.threads, monitor, indexed=False),
         build.progress,
     )
     searcher = make_searcher(_core.open_tier("dram:", str(records_path)), parts)
 
-    def search(k: int, search_list: int, stop_margin: float) -> tuple[NDArray[np.float32], float]:
-        params = GraphSearchParams(search_list=search_list, stop_margin=stop_margin)
+    def search(k: int, chosen: dict[str, float]) -> Measured:
+        params = GraphSearchParams(search_list=int(chosen["search_list"]), stop_margin=chosen["stop_margin"])
         found = search_graph(searcher, queries.vectors, k, params, threads=build.threads)
-        return found.distances, found.reads / len(queries.vectors)
+        return Measured(distances=found.distances, reads=found.reads / len(queries.vectors))
 
-    return calibrate(search, expected, queries.source, build.progress)
+    return calibrate(CALIBRATION_GRID, search, expected, queries.source, build.progress)
 
 
 def check_buildable(vectors: int, dim: int) -> None:

@@ -3,21 +3,32 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from tiervec import _core
+from tiervec.calibration import CalibrationGrid
 from tiervec.codes import CODE_NAMES, TrainedCode
 from tiervec.errors import DataLossError
 from tiervec.graph_index.params import LARGEST_DIM, MOST_VECTORS, GraphSearchParams
 from tiervec.index_directory import IndexDirectory
+from tiervec.index_kind import NativeResult, OpenedIndex
 from tiervec.interruptible import run_interruptibly
 from tiervec.rdma.section_tier import open_section
 
-__all__ = ["GraphParts", "NativeResult", "make_searcher", "open_graph", "search_graph"]
+__all__ = ["CALIBRATION_GRID", "GraphParts", "OpenedGraph", "make_searcher", "open_graph", "search_graph"]
+
+CALIBRATION_GRID = CalibrationGrid(
+    coarse="search_list",
+    coarse_values=(10, 16, 24, 32, 48, 64, 96, 128, 192, 256, 384),
+    fine="stop_margin",
+    fine_values=(0.02, 0.05, 0.08, 0.11, 0.15, 0.2, 0.3, 0.5),
+    unlimited=0.0,
+    at_least_k="search_list",
+)
 
 # From here on a search runs beside the caller's thread, so that Ctrl-C is seen: many queries, or a slow device.
 _INTERRUPTIBLE_QUERIES = 64
@@ -40,22 +51,6 @@ class GraphParts:
     navigation_edges: NDArray[np.uint8]
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
-class NativeResult:
-    """What the engine returned for one call: results and counters over all queries."""
-
-    ids: NDArray[np.int64]
-    distances: NDArray[np.float32]
-    latency_us: NDArray[np.float32]
-    cpu_us: float
-    reads: int
-    rounds: int
-    code_distances: int
-    bytes_read: int
-    hot_records: int
-    rereads: int
-
-
 def make_searcher(tier: _core.Tier, parts: GraphParts) -> _core.GraphSearcher:
     """Connects the parts with the records on `tier`. The rows are not copied: they stay alive with the searcher."""
     return _core.GraphSearcher(
@@ -73,7 +68,51 @@ def make_searcher(tier: _core.Tier, parts: GraphParts) -> _core.GraphSearcher:
     )
 
 
-def open_graph(directory: IndexDirectory, tier_url: str) -> tuple[_core.GraphSearcher, _core.Tier]:
+class OpenedGraph(OpenedIndex[GraphSearchParams]):
+    """A graph index on a tier."""
+
+    grid = CALIBRATION_GRID
+
+    def __init__(self, searcher: _core.GraphSearcher, tier: _core.Tier, vectors: int) -> None:
+        self.tier = tier
+        self._searcher, self._vectors = searcher, vectors
+
+    def search(
+        self,
+        queries: NDArray[Any],
+        k: int,
+        params: GraphSearchParams,
+        *,
+        threads: int,
+        timeout_s: float | None = None,
+        cancel: _core.CancelToken | None = None,
+        latency_us: float = 0.0,
+    ) -> NativeResult:
+        """See `OpenedIndex`."""
+        return search_graph(
+            self._searcher,
+            queries,
+            k,
+            params,
+            threads=threads,
+            timeout_s=timeout_s,
+            cancel=cancel,
+            latency_us=latency_us,
+        )
+
+    def fitted(self, params: GraphSearchParams, k: int) -> GraphSearchParams:
+        """The list cannot hold more than there is, and must hold k."""
+        length = max(min(params.search_list, self._vectors), min(k, self._vectors))
+        return replace(params, search_list=length, beam_width=params.beam_width if params.pipeline else 1)
+
+    def fill_fast_memory(self, spare_bytes: int, threads: int) -> int:
+        """Fills it with the records that searches read most."""
+        before, token = self._searcher.fast_bytes, _core.CancelToken()
+        run_interruptibly(lambda: self._searcher.fill_hot_set(spare_bytes, threads, token), token.cancel)
+        return self._searcher.fast_bytes - before
+
+
+def open_graph(directory: IndexDirectory, tier_url: str) -> OpenedGraph:
     """Opens a saved graph index: verifies and loads the fast sections, opens the records on the tier.
 
     The records are verified while they are loaded; a tier that maps them instead has every record checked as it is
@@ -104,7 +143,7 @@ def open_graph(directory: IndexDirectory, tier_url: str) -> tuple[_core.GraphSea
         navigation_ids=directory.read_section("navigation_ids"),
         navigation_edges=directory.read_section("navigation_edges"),
     )
-    return make_searcher(tier, parts), tier
+    return OpenedGraph(make_searcher(tier, parts), tier, manifest.vectors)
 
 
 def search_graph(

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from tiervec.codes import code_row_bytes
 from tiervec.errors import InvalidArgumentError
+from tiervec.parameters import check_number, check_whole
 
 __all__ = ["LARGEST_DIM", "MOST_VECTORS", "GraphBuildParams", "GraphSearchParams"]
 
@@ -41,9 +42,9 @@ class GraphBuildParams:
     code_bits: float = 4.0
 
     def __post_init__(self) -> None:
-        _check_whole("graph_degree", self.graph_degree, 2, _MOST_DEGREE)
-        _check_whole("build_list", self.build_list, self.graph_degree, _LONGEST_LIST)
-        _check_number("alpha", self.alpha, 1, 4)
+        check_whole("graph_degree", self.graph_degree, 2, _MOST_DEGREE)
+        check_whole("build_list", self.build_list, self.graph_degree, _LONGEST_LIST)
+        check_number("alpha", self.alpha, 1, 4)
         if self.layout != "packed":
             raise InvalidArgumentError(f"layout is {self.layout!r}; a graph index has packed")
         code_row_bytes(self.code, self.code_bits, 128)
@@ -72,18 +73,8 @@ class GraphSearchParams:
     pipeline: bool = True
 
     def __post_init__(self) -> None:
-        _check_whole("search_list", self.search_list, 1, _LONGEST_LIST)
-        _check_whole("beam_width", self.beam_width, 1, _MOST_READS_PER_ROUND)
-        _check_number("stop_margin", self.stop_margin, 0, 100)
+        check_whole("search_list", self.search_list, 1, _LONGEST_LIST)
+        check_whole("beam_width", self.beam_width, 1, _MOST_READS_PER_ROUND)
+        check_number("stop_margin", self.stop_margin, 0, 100)
         if not isinstance(self.pipeline, bool):
             raise InvalidArgumentError(f"pipeline is {self.pipeline!r}; it must be on or off")
-
-
-def _check_number(name: str, value: object, least: float, most: float) -> None:
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not least <= value <= most:
-        raise InvalidArgumentError(f"{name} is {value!r}; it must be a number from {least:g} to {most:g}")
-
-
-def _check_whole(name: str, value: object, least: int, most: int) -> None:
-    if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= most:
-        raise InvalidArgumentError(f"{name} is {value!r}; it must be a whole number from {least} to {most}")

@@ -14,7 +14,7 @@ except ModuleNotFoundError as missing:
     ) from missing
 
 from tiervec._core import CancelToken
-from tiervec.api import Index, IndexInfo, SearchResult, build, open  # noqa: A004 - the contract's name
+from tiervec.api import Index, IndexInfo, SearchResult, build, open, relayout  # noqa: A004 - the contract's name
 from tiervec.errors import (
     AlreadyExistsError,
     CancelledError,
@@ -55,4 +55,5 @@ __all__ = [
     "open",
     "publish",
     "recall",
+    "relayout",
 ]

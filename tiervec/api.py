@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import tempfile
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from types import TracebackType
 from typing import Any, NamedTuple
 
@@ -16,24 +18,31 @@ from numpy.typing import NDArray
 
 from tiervec import _core
 from tiervec.calibration import choose
-from tiervec.errors import InvalidArgumentError, ResourceExhaustedError, UnavailableError, UnsupportedError
-from tiervec.graph_index.build import (
-    GraphBuild,
-    check_buildable,
-    estimate_memory_bytes,
-    write_graph_index,
+from tiervec.cluster_index.params import ClusterBuildParams, ClusterSearchParams
+from tiervec.cluster_index.relayout import relayout_cluster_index
+from tiervec.durable_files import replaced_directory, require_free_space, storage_errors
+from tiervec.errors import (
+    DataLossError,
+    InvalidArgumentError,
+    ResourceExhaustedError,
+    UnavailableError,
+    UnsupportedError,
 )
-from tiervec.graph_index.opened import open_graph, search_graph
 from tiervec.graph_index.params import GraphBuildParams, GraphSearchParams
 from tiervec.index_directory import IndexDirectory, Manifest, check_out
-from tiervec.interruptible import BuildProgress, run_interruptibly
+from tiervec.index_kind import IndexBuild, IndexKind, OpenedIndex
+from tiervec.index_kinds import index_kind
+from tiervec.interruptible import BuildProgress
 from tiervec.rdma.remote_url import is_remote
 from tiervec.receipt import Receipt
 from tiervec.sizes import format_size
-from tiervec.vector_files import open_vectors
+from tiervec.vector_files import VectorFile, open_vectors
 from tiervec.vectors import as_matrix, as_queries, check_finite, check_ids
 
-__all__ = ["Index", "IndexInfo", "SearchResult", "build", "open"]
+__all__ = ["Index", "IndexInfo", "SearchResult", "build", "open", "relayout"]
+
+BuildParams = GraphBuildParams | ClusterBuildParams
+SearchParams = GraphSearchParams | ClusterSearchParams
 
 METRICS = ("l2", "ip", "cosine")
 # Distances are float32. Squares of larger values overflow; of smaller ones they lose their digits.
@@ -56,7 +65,7 @@ class IndexInfo:
         vectors: Number of vectors.
         dataset_bytes: Bytes of the raw vectors.
         tier_bytes: Bytes that live on the tier.
-        fast_bytes: Bytes that live in fast memory: codes, factors, record location, navigation sample, parameters.
+        fast_bytes: Bytes that live in fast memory: codes, where things are, navigation, parameters.
         amplification: tier_bytes / dataset_bytes.
         fast_bytes_per_vector: fast_bytes / vectors.
         sections: name, file, placement, bytes and checksum of each file.
@@ -129,7 +138,7 @@ def build(
     kind: str = "graph",
     metric: str = "l2",
     ids: Any = None,
-    params: Mapping[str, Any] | GraphBuildParams | None = None,
+    params: Mapping[str, Any] | BuildParams | None = None,
     memory_limit: int | None = None,
     threads: int = 0,
     seed: int = 0,
@@ -143,11 +152,12 @@ def build(
             .bvecs .parquet .hdf5 file; float32, float16, int8 or uint8. An array is used where it is; a file is read
             once, and not held twice.
         out: The directory to create; it must not exist.
-        kind: ``graph``.
+        kind: ``graph`` or ``cluster``.
         metric: ``l2`` (squared), ``ip`` or ``cosine``.
         ids: n unique non-negative integers to return instead of 0, 1, 2, ...
-        params: A mapping of build keys, or `GraphBuildParams`.
-        memory_limit: Refuse the build when it is estimated to need more bytes than this.
+        params: A mapping of build keys, or `GraphBuildParams` or `ClusterBuildParams`.
+        memory_limit: Refuse the build when it is estimated to need more bytes than this. A cluster index of a file
+            that does not fit is built with the vectors left in the file.
         threads: 0 means all allowed CPUs. One thread and one seed always give the same index.
         seed: Of everything random.
         progress: Called with (stage, steps done, steps in all, seconds left or None), a few times a second.
@@ -172,24 +182,23 @@ def build(
         >>> found.ids.ravel().tolist()
         [0, 1, 2]
     """
-    if kind != "graph":
-        raise UnsupportedError(f"kind is {kind!r}; this version builds graph")
+    chosen = index_kind(kind)
     if metric not in METRICS:
         raise InvalidArgumentError(f"metric is {metric!r}; it must be one of {', '.join(METRICS)}")
-    build_params = _build_params(params)
+    build_params = _checked_params(params, chosen.build_params, "build", kind)
     threads = _check_threads(threads)
     seed = _check_seed(seed)
     _check_bytes("memory_limit", memory_limit)
     target = check_out(out)
-    vectors = _load(data, build_params, memory_limit, threads, progress)
+    vectors = _load(data, _MemoryCheck(chosen, build_params, memory_limit, threads, progress), target.parent)
     check_finite(vectors)
     _check_range(vectors, "data", least=_SMALLEST_VALUE)
     queries = None
     if calibration_queries is not None:
         queries = _load_queries(calibration_queries, vectors)
     labels = None if ids is None else check_ids(ids, len(vectors))
-    write_graph_index(
-        GraphBuild(
+    chosen.write(
+        IndexBuild(
             vectors=vectors,
             metric=metric,
             params=build_params,
@@ -198,6 +207,7 @@ def build(
             seed=seed,
             progress=progress,
             calibration_queries=queries,
+            memory_limit=memory_limit,
         ),
         target,
     )
@@ -230,6 +240,52 @@ def open(  # noqa: A001 - the contract's name
     return Index(directory, tier=tier, fast_memory=fast_memory, threads=_check_threads(threads))
 
 
+def relayout(
+    path: str | os.PathLike[str],
+    out: str | os.PathLike[str] | None = None,
+    *,
+    params: Mapping[str, Any] | None = None,
+    threads: int = 0,
+    progress: BuildProgress | None = None,
+) -> IndexInfo:
+    """Writes a cluster index in another layout, with the same clusters.
+
+    Args:
+        path: A cluster index.
+        out: The directory to create; it must not exist. None: the new index takes the place of the old one, which is
+            removed when the new one is complete. Who has the old one open goes on with it.
+        params: Build keys that change: ``layout``, ``code``, ``code_bits``, ``align``.
+        threads: 0 means all allowed CPUs.
+        progress: As in `build`.
+
+    Returns:
+        The description of the new index.
+
+    Raises:
+        NotFoundError: There is no index at `path`.
+        UnsupportedError: It is no cluster index.
+        InvalidArgumentError: A key that cannot change without clustering again.
+        AlreadyExistsError: `out` exists.
+        ResourceExhaustedError: The disk is full.
+    """
+    directory = IndexDirectory.open(path)
+    if directory.manifest.kind != "cluster":
+        raise UnsupportedError(
+            f"{directory.path} is a {directory.manifest.kind} index; only a cluster index has layouts"
+        )
+    given = {} if params is None else params
+    _check_keys(given, ClusterBuildParams, "build", "cluster")
+    threads = _check_threads(threads)
+    if out is None:
+        target = directory.path
+        with replaced_directory(target) as beside:
+            relayout_cluster_index(directory, beside, given, threads=threads, progress=progress)
+    else:
+        target = check_out(out)
+        relayout_cluster_index(directory, target, given, threads=threads, progress=progress)
+    return IndexInfo.from_manifest(target, IndexDirectory.open(target).manifest)
+
+
 class Index:
     """An open index. Searches from several threads may run at the same time.
 
@@ -238,8 +294,7 @@ class Index:
 
     def __init__(self, directory: IndexDirectory, *, tier: str, fast_memory: int | None, threads: int) -> None:
         self._info = IndexInfo.from_manifest(directory.path, directory.manifest)
-        if self._info.kind != "graph":
-            raise UnsupportedError(f"{directory.path} is a {self._info.kind} index; this version opens graph")
+        self._kind = index_kind(self._info.kind)
         if not isinstance(tier, str):
             raise InvalidArgumentError(f"tier is {tier!r}; it must be a URL such as dram:")
         _check_bytes("fast_memory", fast_memory)
@@ -249,12 +304,14 @@ class Index:
                 f"{format_size(self._info.fast_bytes)}"
             )
         self._threads = _core.resolve_threads(threads)
-        searcher, opened = open_graph(directory, tier)
+        opened = self._kind.open(directory, tier)
         if fast_memory is not None:
-            self._info = _with_hot_set(self._info, searcher, fast_memory, self._threads)
-        self._searcher: _core.GraphSearcher | None = searcher
-        self._url = str(opened.url)  # not the tier itself: closing gives its memory back
-        self._device: dict[str, Any] = dict(opened.profile)
+            taken = opened.fill_fast_memory(fast_memory - self._info.fast_bytes, self._threads)
+            self._info = _with_fast_bytes(self._info, self._info.fast_bytes + taken)
+        self._opened: OpenedIndex[Any] | None = opened
+        self._grid = opened.grid
+        self._url = str(opened.tier.url)  # not the tier itself: closing gives its memory back
+        self._device: dict[str, Any] = dict(opened.tier.profile)
         self._state = threading.Condition()
         self._running = 0
 
@@ -284,7 +341,7 @@ class Index:
         k: int = 10,
         *,
         target_recall: float | None = None,
-        params: Mapping[str, Any] | GraphSearchParams | None = None,
+        params: Mapping[str, Any] | SearchParams | None = None,
         filter: Any = None,
         timeout_s: float | None = None,
         cancel: _core.CancelToken | None = None,
@@ -296,7 +353,8 @@ class Index:
                 integer ones.
             k: Neighbours per query.
             target_recall: Choose parameters from the calibration instead of giving them.
-            params: A mapping of search keys, or `GraphSearchParams`; with target_recall only beam_width and pipeline.
+            params: A mapping of search keys, or `GraphSearchParams` or `ClusterSearchParams`; with target_recall only
+                keys that it does not choose.
             filter: Not part of this version.
             timeout_s: Seconds after which the search fails.
             cancel: A `tiervec.CancelToken`; once another thread cancels it, the search ends.
@@ -318,13 +376,13 @@ class Index:
         matrix = as_queries(queries, self._info.dtype, self._info.dim)
         check_finite(matrix, what="queries")
         _check_range(matrix, "queries")
-        used, notes = self._search_params(k, target_recall, params)
-        searcher = self._enter()
+        given, notes = self._search_params(k, target_recall, params)
+        opened = self._enter()
         try:
+            used = opened.fitted(given, k)
             began = time.perf_counter()
             threads = min(self._threads, len(matrix)) if used.pipeline else 1
-            found = search_graph(
-                searcher,
+            found = opened.search(
                 matrix,
                 k,
                 used,
@@ -360,9 +418,9 @@ class Index:
     def close(self) -> None:
         """Closes the index after the searches that run have ended. Closing twice is fine."""
         with self._state:
-            searcher, self._searcher = self._searcher, None
+            opened, self._opened = self._opened, None
             self._state.wait_for(lambda: self._running == 0)
-        del searcher
+        del opened
 
     def __enter__(self) -> Index:
         return self
@@ -375,12 +433,12 @@ class Index:
     def __repr__(self) -> str:
         return f"<{self._info.kind} index {self._info.path!r} of {self._info.vectors:,} vectors on {self.tier}>"
 
-    def _enter(self) -> _core.GraphSearcher:
+    def _enter(self) -> OpenedIndex[Any]:
         with self._state:
-            if self._searcher is None:
+            if self._opened is None:
                 raise UnavailableError(f"the index {self._info.path} is closed")
             self._running += 1
-            return self._searcher
+            return self._opened
 
     def _leave(self) -> None:
         with self._state:
@@ -397,93 +455,114 @@ class Index:
             )
 
     def _search_params(
-        self, k: int, target_recall: float | None, params: Mapping[str, Any] | GraphSearchParams | None
-    ) -> tuple[GraphSearchParams, tuple[str, ...]]:
-        given = params if isinstance(params, GraphSearchParams) else _search_params({} if params is None else params)
-        notes: tuple[str, ...] = ()
-        used = given
-        if target_recall is not None:
-            fixed = [key for key in ("search_list", "stop_margin") if isinstance(params, Mapping) and key in params]
-            if fixed:
-                raise InvalidArgumentError(f"target_recall chooses {fixed[0]} itself; give one of the two")
-            chosen = choose(self._info.calibration, k, target_recall, self._info.vectors)
-            used = dataclasses.replace(given, search_list=chosen.search_list, stop_margin=chosen.stop_margin)
-            notes = () if chosen.note is None else (chosen.note,)
-        if not used.pipeline:
-            used = dataclasses.replace(used, beam_width=1)
-        # The list cannot hold more than there is, and must hold k.
-        length = max(min(used.search_list, self._info.vectors), min(k, self._info.vectors))
-        return dataclasses.replace(used, search_list=length), notes
+        self, k: int, target_recall: float | None, params: Mapping[str, Any] | SearchParams | None
+    ) -> tuple[Any, tuple[str, ...]]:
+        given = _checked_params(params, self._kind.search_params, "search", self._info.kind)
+        if target_recall is None:
+            return given, ()
+        fixed = [key for key in self._grid.names if isinstance(params, Mapping) and key in params]
+        if fixed:
+            raise InvalidArgumentError(f"target_recall chooses {fixed[0]} itself; give one of the two")
+        chosen = choose(self._grid, self._info.calibration, k, target_recall, self._info.vectors)
+        try:
+            used = dataclasses.replace(given, **_whole_numbers(chosen.params))
+        except InvalidArgumentError as error:
+            raise DataLossError(f"the calibration of the index is not what was written: {error}") from error
+        return used, () if chosen.note is None else (chosen.note,)
 
 
-def _with_hot_set(info: IndexInfo, searcher: _core.GraphSearcher, fast_memory: int, threads: int) -> IndexInfo:
-    """Fills what the codes leave of `fast_memory` with hot records, and counts them."""
-    before = searcher.fast_bytes
-    token = _core.CancelToken()
-    run_interruptibly(lambda: searcher.fill_hot_set(fast_memory - info.fast_bytes, threads, token), token.cancel)
-    fast_bytes = info.fast_bytes + searcher.fast_bytes - before
+def _with_fast_bytes(info: IndexInfo, fast_bytes: int) -> IndexInfo:
     return dataclasses.replace(info, fast_bytes=fast_bytes, fast_bytes_per_vector=fast_bytes / info.vectors)
 
 
-def _build_params(params: Mapping[str, Any] | GraphBuildParams | None) -> GraphBuildParams:
-    if isinstance(params, GraphBuildParams):
+def _whole_numbers(params: Mapping[str, float]) -> dict[str, float]:
+    """JSON does not keep 64 and 64.0 apart."""
+    return {key: int(value) if float(value).is_integer() else value for key, value in params.items()}
+
+
+def _checked_params(params: Any, params_class: type[Any], what: str, kind: str) -> Any:
+    if isinstance(params, params_class):
         return params
     given = {} if params is None else params
-    _check_keys(given, GraphBuildParams, "build")
-    return GraphBuildParams(**given)
+    _check_keys(given, params_class, what, kind)
+    return params_class(**given)
 
 
-def _search_params(params: Mapping[str, Any]) -> GraphSearchParams:
-    _check_keys(params, GraphSearchParams, "search")
-    return GraphSearchParams(**params)
-
-
-def _check_keys(given: Mapping[str, Any], params_class: type, what: str) -> None:
+def _check_keys(given: Mapping[str, Any], params_class: type, what: str, kind: str) -> None:
     if not isinstance(given, Mapping):
         raise InvalidArgumentError(f"params is a {type(given).__name__}; pass a mapping or {params_class.__name__}")
     known = [field.name for field in dataclasses.fields(params_class)]
     for key in given:
         if key not in known:
-            raise InvalidArgumentError(f"unknown {what} parameter {key!r}; a graph index has {', '.join(known)}")
+            raise InvalidArgumentError(f"unknown {what} parameter {key!r}; a {kind} index has {', '.join(known)}")
 
 
-def _load(
-    data: Any, params: GraphBuildParams, memory_limit: int | None, threads: int, progress: BuildProgress | None
-) -> NDArray[Any]:
-    """The vectors in memory, once. The memory of the build is estimated and checked before they are read."""
+@dataclass(frozen=True)
+class _MemoryCheck:
+    """Whether a build fits into the memory that it may take."""
+
+    kind: IndexKind[Any, Any]
+    params: Any
+    limit: int | None
+    threads: int
+    progress: BuildProgress | None
+
+    def fits_in_memory(self, shape: tuple[int, ...], itemsize: int, *, may_stream: bool) -> bool:
+        """True: with the vectors in memory; False: with the vectors left in their file.
+
+        Raises:
+            InvalidArgumentError: The sizes are beyond what the kind of index holds.
+            ResourceExhaustedError: It does not fit either way.
+        """
+        self.kind.check_buildable(shape[0], shape[1], self.params)
+        for streamed in (False, True) if may_stream and self.kind.streams else (False,):
+            estimate = self.kind.estimate_memory_bytes(
+                shape[0], shape[1], itemsize, self.params, self.threads, streamed=streamed
+            )
+            if self.limit is None or estimate <= self.limit:
+                if self.progress is not None:
+                    self.progress(f"estimated peak memory {format_size(estimate)}", 1, 1, None)
+                return not streamed
+        assert self.limit is not None
+        settings = self.kind.largest_settings(dataclasses.asdict(self.params))
+        raise ResourceExhaustedError(
+            f"memory_limit is {format_size(self.limit)}; building {shape[0]:,} vectors of dimension {shape[1]} with "
+            f"{settings} needs about {format_size(estimate)}"
+        )
+
+
+def _load(data: Any, memory: _MemoryCheck, folder: Path) -> NDArray[Any]:
+    """The vectors, once, in memory or mapped. The memory of the build is checked before they are read."""
     if not isinstance(data, (str, os.PathLike)):
         matrix = as_matrix(data)
-        _check_memory(matrix.shape, matrix.itemsize, params, memory_limit, threads, progress)
+        memory.fits_in_memory(matrix.shape, matrix.itemsize, may_stream=False)
         return matrix
     file = open_vectors(data)
-    _check_memory(file.shape, file.dtype.itemsize, params, memory_limit, threads, progress)
+    if not memory.fits_in_memory(file.shape, file.dtype.itemsize, may_stream=True):
+        return _mapped(file, folder, memory.progress)
     vectors = np.empty(file.shape, file.dtype)
-
-    def report(done: int, total: int) -> None:
-        if progress is not None:
-            progress("reading vectors", done, total, None)
-
-    file.read_into(vectors, report)
+    file.read_into(vectors, _reading(memory.progress))
     return vectors
 
 
-def _check_memory(
-    shape: tuple[int, ...],
-    itemsize: int,
-    params: GraphBuildParams,
-    memory_limit: int | None,
-    threads: int,
-    progress: BuildProgress | None,
-) -> None:
-    check_buildable(shape[0], shape[1])
-    estimate = estimate_memory_bytes(shape[0], shape[1], itemsize, params, threads)
-    if progress is not None:
-        progress(f"estimated peak memory {format_size(estimate)}", 1, 1, None)
-    if memory_limit is not None and estimate > memory_limit:
-        raise ResourceExhaustedError(
-            f"memory_limit is {format_size(memory_limit)}; building {shape[0]:,} vectors of dimension {shape[1]} with "
-            f"graph_degree={params.graph_degree} and code_bits={params.code_bits:g} needs about {format_size(estimate)}"
-        )
+def _mapped(file: VectorFile, folder: Path, progress: BuildProgress | None) -> NDArray[Any]:
+    """The vectors of a file without holding them; a format that cannot be mapped is copied to `folder` first."""
+    mapped = file.mapped
+    if mapped is not None and mapped.flags.c_contiguous:
+        return mapped
+    report = _reading(progress)
+    require_free_space(folder, file.nbytes, f"copying {file.path}")
+    with storage_errors(f"copying {file.path}", folder), tempfile.TemporaryFile(dir=folder) as copy:
+        for first, block in file.chunks():
+            copy.write(block.data)
+            report(first + len(block), file.shape[0])
+        copy.flush()
+        # The file has no name any more and is gone with the last map of it.
+        return np.asarray(np.memmap(copy, file.dtype, mode="r", shape=file.shape))
+
+
+def _reading(progress: BuildProgress | None) -> Callable[[int, int], None]:
+    return lambda done, total: None if progress is None else progress("reading vectors", done, total, None)
 
 
 def _load_queries(queries: Any, vectors: NDArray[Any]) -> NDArray[Any]:

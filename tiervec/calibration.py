@@ -1,12 +1,13 @@
 """Calibration: which search parameters reach which recall, measured when the index is built and stored with it.
 
-For each k a grid of (search_list, stop_margin) is run on queries whose exact neighbours are known. `choose` reads the
-grid: for each list length it interpolates the margin that just reaches the target and takes the pair with the fewest
-reads.
+For each k a grid of one or two search parameters is run on queries whose exact neighbours are known. `choose` reads the
+grid: for each value of the coarse parameter it interpolates the fine one that just reaches the target, and takes the
+cheapest pair.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -18,19 +19,82 @@ from tiervec import _core
 from tiervec.errors import DataLossError, InvalidArgumentError
 from tiervec.interruptible import BuildProgress
 
-__all__ = ["CalibrationQueries", "ChosenSearch", "calibrate", "choose"]
+__all__ = ["CalibrationGrid", "CalibrationQueries", "ChosenSearch", "Measured", "calibrate", "choose"]
 
 _QUERIES = 500
 _LEAST_BASE = 50  # fewer vectors are searched whole anyway
 _KS = (1, 10, 100)
-_LISTS = (10, 16, 24, 32, 48, 64, 96, 128, 192, 256, 384)
-_MARGINS = (0.02, 0.05, 0.08, 0.11, 0.15, 0.2, 0.3, 0.5)  # and 0, the whole list, last in a table
-_WHOLE_LIST = 0.99  # of its reads
+_UNLIMITED = 0.99  # of the reads without a limit
 _ROUNDING = 1e-6  # relative, of a float32 distance
 _ENOUGH = 0.999
+_BEYOND_K = 4  # what grows with k is at least so many times k beyond the calibration
 
-#: Runs the calibration queries: (k, search_list, stop_margin) to (distances found (nq, k), mean reads per query).
-SearchAt = Callable[[int, int, float], tuple[NDArray[np.float32], float]]
+Row = Mapping[str, float]
+Params = dict[str, float]
+
+
+@dataclass(frozen=True, kw_only=True)
+class CalibrationGrid:
+    """The search parameters of a kind of index that are calibrated, and the values that are tried.
+
+    Attributes:
+        fine: The parameter that is interpolated; larger is more thorough.
+        fine_values: Ascending.
+        coarse: Another parameter, larger is more thorough; None: there is only one.
+        coarse_values: Ascending.
+        unlimited: The value of `fine` that is more thorough than all others, or None when it has none.
+        at_least_k: The parameter that must not be smaller than k, or None.
+        most: The largest value of `at_least_k`.
+        whole_numbers: True when `fine` is a whole number.
+        code_weight: What a distance by code costs, in reads.
+    """
+
+    fine: str
+    fine_values: tuple[float, ...]
+    coarse: str | None = None
+    coarse_values: tuple[float, ...] = ()
+    unlimited: float | None = None
+    at_least_k: str | None = None
+    most: float = math.inf
+    whole_numbers: bool = False
+    code_weight: float = 0.0
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The calibrated parameters."""
+        return (self.fine,) if self.coarse is None else (self.coarse, self.fine)
+
+    def values(self, name: str, k: int) -> list[float]:
+        """The values of a parameter that are tried for `k`."""
+        values = self.fine_values if name == self.fine else self.coarse_values
+        if name != self.at_least_k:
+            return list(values)
+        return [value for value in values if value >= k] or [float(k) if isinstance(values[-1], float) else k]
+
+    def cost(self, row: Row) -> float:
+        """What a query costs, in reads."""
+        return row["reads"] + self.code_weight * row.get("code_distances", 0.0)
+
+    def group(self, row: Row) -> float:
+        """Rows of one group differ in `fine` only."""
+        return 0.0 if self.coarse is None else row[self.coarse]
+
+    def is_unlimited(self, row: Row) -> bool:
+        """True when `fine` does not limit the search."""
+        return self.unlimited is not None and row[self.fine] == self.unlimited
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Measured:
+    """One run of the calibration queries: distances found (nq, k), and means per query."""
+
+    distances: NDArray[np.float32]
+    reads: float
+    code_distances: float = 0.0
+
+
+#: Runs the calibration queries with k and these parameters.
+SearchAt = Callable[[int, Params], Measured]
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -63,21 +127,24 @@ class CalibrationQueries:
         return cls(vectors=np.ascontiguousarray(vectors), source="held-out base vectors", rows=rows.astype(np.int64))
 
     def exact_distances(
-        self, base: NDArray[Any], metric: str, threads: int, monitor: _core.WorkMonitor
+        self, base: NDArray[Any], metric: str, threads: int, monitor: _core.WorkMonitor, *, indexed: bool = True
     ) -> NDArray[np.float32]:
-        """Distances of the exact nearest neighbours, none of them a query, nearest first, (nq, up to 100)."""
-        if self.rows is None:
-            _, distances = _core.exact_search(
-                base, metric, self.vectors, min(max(_KS), len(base)), None, threads, monitor
-            )
+        """Distances of the exact nearest neighbours, nearest first, (nq, up to 100).
+
+        A query that is a base vector is not its own neighbour. `indexed`: the other queries are; else the index is
+        without all of them.
+        """
+        others = len(base) if self.rows is None else len(base) - 1
+        k = min(max(_KS), others)
+        if self.rows is None or indexed:
+            _, distances = _core.exact_search(base, metric, self.vectors, k, self.rows, threads, monitor)
             return np.asarray(distances)
         # Some neighbours are queries themselves: look for more, and drop those.
-        spare = 20 + 4 * max(_KS) * len(self.rows) // len(base)
-        k = min(max(_KS) + spare, len(base) - 1)
+        k = min(k + 20 + 4 * max(_KS) * len(self.rows) // len(base), others)
         ids, distances = _core.exact_search(base, metric, self.vectors, k, self.rows, threads, monitor)
-        indexed = ~np.isin(ids, self.rows)
-        depth = min(max(_KS), int(indexed.sum(axis=1).min()))
-        first = np.argsort(~indexed, axis=1, kind="stable")[:, :depth]
+        there = ~np.isin(ids, self.rows)
+        depth = min(max(_KS), int(there.sum(axis=1).min()))
+        first = np.argsort(~there, axis=1, kind="stable")[:, :depth]
         return np.asarray(np.take_along_axis(distances, first, axis=1))
 
 
@@ -85,8 +152,7 @@ class CalibrationQueries:
 class ChosenSearch:
     """What `choose` found: parameters, the recall they reached in calibration, and a note when it is not enough."""
 
-    search_list: int
-    stop_margin: float
+    params: Params
     recall: float
     note: str | None = None
 
@@ -107,26 +173,31 @@ def recall_by_distance(found: NDArray[np.float32], exact: NDArray[np.float32], k
 
 
 def calibrate(
-    search: SearchAt, expected: NDArray[np.float32], source: str, progress: BuildProgress | None
+    grid: CalibrationGrid,
+    search: SearchAt,
+    expected: NDArray[np.float32],
+    source: str,
+    progress: BuildProgress | None,
 ) -> dict[str, Any]:
     """Measures the grid.
 
     Args:
+        grid: The parameters and their values.
         search: Runs the queries.
         expected: Distances of the exact neighbours, nearest first, (nq, depth).
         source: What kind of queries these are; stored.
         progress: Progress callback or None.
 
     Returns:
-        JSON values: ``{"source", "queries", "tables": {k: [{"search_list", "stop_margin", "recall", "reads"}]}}``.
+        JSON values: ``{"source", "queries", "tables": {k: [{<parameters of the grid>, "recall", "reads"}]}}``.
     """
     depth = expected.shape[1]
     depths = [k for k in _KS if k <= depth] or [depth]
     tables: dict[str, list[dict[str, float]]] = {}
     for step, k in enumerate(depths):
         table: list[dict[str, float]] = []
-        for search_list in (length for length in _LISTS if length >= k):
-            if _measure_list(search, expected, k, search_list, table) >= _ENOUGH:
+        for coarse in [None] if grid.coarse is None else grid.values(grid.coarse, k):
+            if _measure_group(grid, search, expected, k, coarse, table) >= _ENOUGH:
                 break
         tables[str(k)] = table
         if progress is not None:
@@ -134,34 +205,51 @@ def calibrate(
     return {"source": source, "queries": len(expected), "tables": tables}
 
 
-def _measure_list(
-    search: SearchAt, expected: NDArray[np.float32], k: int, search_list: int, table: list[dict[str, float]]
+def _measure_group(
+    grid: CalibrationGrid,
+    search: SearchAt,
+    expected: NDArray[np.float32],
+    k: int,
+    coarse: float | None,
+    table: list[dict[str, float]],
 ) -> float:
-    """Adds the rows of one list length; the recall of its last row, which is of the whole list."""
-    whole, whole_reads = _measure(search, expected, k, search_list, 0.0)
-    for margin in _MARGINS:
-        found, reads = _measure(search, expected, k, search_list, margin)
-        if reads >= whole_reads * _WHOLE_LIST:  # the list ends the search before the margin does
+    """Adds the rows of one value of the coarse parameter; the recall of its last and most thorough row."""
+    fixed = {} if grid.coarse is None or coarse is None else {grid.coarse: coarse}
+
+    def measure(fine: float) -> tuple[dict[str, float], float]:
+        return _measure(grid, search, expected, k, {**fixed, grid.fine: fine})
+
+    last = None if grid.unlimited is None else measure(grid.unlimited)
+    for value in grid.values(grid.fine, k):
+        found, reads = measure(value)
+        if last is not None and reads >= last[1] * _UNLIMITED:  # something else ends the search before this limit does
             break
         table.append(found)
-    table.append(whole)
-    return whole["recall"]
+        if last is None and found["recall"] >= _ENOUGH:
+            break
+    if last is not None:
+        table.append(last[0])
+    return table[-1]["recall"]
 
 
 def _measure(
-    search: SearchAt, expected: NDArray[np.float32], k: int, search_list: int, margin: float
+    grid: CalibrationGrid, search: SearchAt, expected: NDArray[np.float32], k: int, params: Params
 ) -> tuple[dict[str, float], float]:
-    distances, reads = search(k, search_list, margin)
-    reached = round(recall_by_distance(distances, expected, k), 5)
-    row = {"search_list": search_list, "stop_margin": margin, "recall": reached, "reads": round(reads, 3)}
-    return row, reads
+    found = search(k, params)
+    reached = round(recall_by_distance(found.distances, expected, k), 5)
+    row = {**params, "recall": reached, "reads": round(found.reads, 3)}
+    if grid.code_weight:
+        row["code_distances"] = round(found.code_distances, 1)
+    return row, found.reads
 
 
-def choose(calibration: Mapping[str, Any] | None, k: int, target_recall: float, vectors: int) -> ChosenSearch:
-    """The parameters with the fewest reads that reached `target_recall` in calibration.
+def choose(
+    grid: CalibrationGrid, calibration: Mapping[str, Any] | None, k: int, target_recall: float, vectors: int
+) -> ChosenSearch:
+    """The cheapest parameters that reached `target_recall` in calibration.
 
-    A k between two calibrated ones takes the longer list and the wider margin of the two. Beyond the largest, or above
-    what was reached, the most thorough parameters are taken and the note says so.
+    A k between two calibrated ones takes the more thorough parameters of the two. Beyond the largest, or above what was
+    reached, the most thorough ones are taken and the note says so.
 
     Raises:
         InvalidArgumentError: A target outside (0, 1], or an index without calibration.
@@ -171,72 +259,94 @@ def choose(calibration: Mapping[str, Any] | None, k: int, target_recall: float, 
         raise InvalidArgumentError(f"target_recall is {target_recall!r}; it must be above 0 and at most 1")
     if calibration is None:
         if vectors < _LEAST_BASE:
-            return ChosenSearch(search_list=max(vectors, k), stop_margin=0.0, recall=1.0)
-        raise InvalidArgumentError("target_recall needs a calibrated index, and this one has none; give search_list")
+            return ChosenSearch(params=_everything(grid, max(vectors, k)), recall=1.0)
+        raise InvalidArgumentError(
+            f"target_recall needs a calibrated index, and this one has none; give {' and '.join(grid.names)}"
+        )
     try:
-        return _choose(calibration["tables"], k, target_recall)
+        return _choose(grid, calibration["tables"], k, target_recall)
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise DataLossError(f"the calibration of the index is not what was written: {error!r}") from error
 
 
-def _choose(stored: Mapping[str, Any], k: int, target_recall: float) -> ChosenSearch:
+def _everything(grid: CalibrationGrid, most: int) -> Params:
+    """Parameters that search an index of so many vectors whole."""
+    params: Params = dict.fromkeys(grid.names, most)
+    if grid.unlimited is not None:
+        params[grid.fine] = grid.unlimited
+    if grid.at_least_k is not None:
+        params[grid.at_least_k] = min(params[grid.at_least_k], grid.most)
+    return params
+
+
+def _choose(grid: CalibrationGrid, stored: Mapping[str, Any], k: int, target_recall: float) -> ChosenSearch:
     tables = {int(key): rows for key, rows in stored.items()}
     deepest = max(tables)
     around = {
         max((depth for depth in tables if depth <= k), default=min(tables)),
         min((depth for depth in tables if depth >= k), default=deepest),
     }
-    found = [_cheapest(tables[depth], target_recall) for depth in sorted(around)]
-    if len({chosen.stop_margin == 0 for chosen in found if chosen is not None}) == 2:
-        # Expanding the whole of a short list is cheap, of the other one's long list it is not: compare by margins.
-        by_margin = [_cheapest(tables[depth], target_recall, whole_lists=False) for depth in sorted(around)]
-        found = found if None in by_margin else by_margin
+    found = [_cheapest(grid, tables[depth], target_recall) for depth in sorted(around)]
+    if len({grid.is_unlimited(chosen.params) for chosen in found if chosen is not None}) == 2:
+        # Without a limit a short list is cheap, the other one's long list is not: compare limits with limits.
+        limited = [_cheapest(grid, tables[depth], target_recall, limited_only=True) for depth in sorted(around)]
+        found = found if None in limited else limited
     if k > deepest or None in found:
-        best = max((row["recall"] for row in tables[max(around)]), default=0.0)
-        search_list = max(int(max(row["search_list"] for row in tables[max(around)])), 4 * k)
-        return ChosenSearch(
-            search_list=search_list,
-            stop_margin=0.0,
-            recall=best,
-            note=f"target_recall={target_recall} with k={k} is beyond the calibration, which reached {best:.3f} with "
-            f"k={max(around)}; search_list={search_list} was used",
-        )
-    return _most_thorough([chosen for chosen in found if chosen is not None])
+        return _beyond(grid, tables[max(around)], max(around), k, target_recall)
+    return _most_thorough(grid, [chosen for chosen in found if chosen is not None])
 
 
-def _cheapest(table: Sequence[Mapping[str, float]], target: float, *, whole_lists: bool = True) -> ChosenSearch | None:
-    """The parameters with the fewest reads that reach the target; None if none do."""
-    table = [row for row in table if whole_lists or row["stop_margin"] > 0]
+def _beyond(grid: CalibrationGrid, table: Sequence[Row], depth: int, k: int, target_recall: float) -> ChosenSearch:
+    """The most thorough parameters of the table, and more of what must hold k."""
+    reached = max((row["recall"] for row in table), default=0.0)
+    params = {name: max(row[name] for row in table) for name in grid.names}
+    if grid.unlimited is not None:
+        params[grid.fine] = grid.unlimited
+    if grid.at_least_k is not None:
+        params[grid.at_least_k] = min(max(params[grid.at_least_k], _BEYOND_K * k), grid.most)
+    used = " and ".join(f"{name}={value:g}" for name, value in params.items() if value != grid.unlimited)
+    return ChosenSearch(
+        params=params,
+        recall=reached,
+        note=f"target_recall={target_recall} with k={k} is beyond the calibration, which reached {reached:.3f} with "
+        f"k={depth}; {used} was used",
+    )
+
+
+def _cheapest(
+    grid: CalibrationGrid, table: Sequence[Row], target: float, *, limited_only: bool = False
+) -> ChosenSearch | None:
+    """The cheapest parameters that reach the target; None if none do."""
+    table = [row for row in table if not (limited_only and grid.is_unlimited(row))]
     reaching = [
         reached
-        for search_list in sorted({row["search_list"] for row in table})
-        if (reached := _reach([row for row in table if row["search_list"] == search_list], target)) is not None
+        for value in sorted({grid.group(row) for row in table})
+        if (reached := _reach(grid, [row for row in table if grid.group(row) == value], target)) is not None
     ]
     return min(reaching, key=lambda pair: pair[0])[1] if reaching else None
 
 
-def _most_thorough(choices: Sequence[ChosenSearch]) -> ChosenSearch:
+def _most_thorough(grid: CalibrationGrid, choices: Sequence[ChosenSearch]) -> ChosenSearch:
     """What is at least as thorough as each of the choices."""
-    whole_list = any(chosen.stop_margin == 0 for chosen in choices)
-    return ChosenSearch(
-        search_list=max(chosen.search_list for chosen in choices),
-        stop_margin=0.0 if whole_list else max(chosen.stop_margin for chosen in choices),
-        recall=min(chosen.recall for chosen in choices),
-    )
+    params = {name: max(chosen.params[name] for chosen in choices) for name in grid.names}
+    if grid.unlimited is not None and any(grid.is_unlimited(chosen.params) for chosen in choices):
+        params[grid.fine] = grid.unlimited
+    return ChosenSearch(params=params, recall=min(chosen.recall for chosen in choices))
 
 
-def _reach(rows: Sequence[Mapping[str, float]], target: float) -> tuple[float, ChosenSearch] | None:
-    """For one list length: (reads, parameters) at the margin that just reaches the target; None if none does."""
-    below: Mapping[str, float] | None = None
-    for row in rows:  # by growing margin, the whole list last
+def _reach(grid: CalibrationGrid, rows: Sequence[Row], target: float) -> tuple[float, ChosenSearch] | None:
+    """For one group: (cost, parameters) where `fine` just reaches the target; None if it never does."""
+    below: Row | None = None
+    for row in rows:  # by growing thoroughness
         if row["recall"] < target:
             below = row
             continue
-        share, margin, reads = 1.0, row["stop_margin"], row["reads"]
-        if below is not None and margin > 0 and row["recall"] > below["recall"]:
+        fine, cost = row[grid.fine], grid.cost(row)
+        if below is not None and not grid.is_unlimited(row) and row["recall"] > below["recall"]:
             share = (target - below["recall"]) / (row["recall"] - below["recall"])
-            margin = below["stop_margin"] + share * (margin - below["stop_margin"])
-            reads = below["reads"] + share * (reads - below["reads"])
-        reached = row["recall"] if below is None else target
-        return reads, ChosenSearch(search_list=int(row["search_list"]), stop_margin=round(margin, 5), recall=reached)
+            fine = below[grid.fine] + share * (fine - below[grid.fine])
+            cost = grid.cost(below) + share * (cost - grid.cost(below))
+        params = {name: row[name] for name in grid.names}
+        params[grid.fine] = math.ceil(fine) if grid.whole_numbers else round(fine, 5)
+        return cost, ChosenSearch(params=params, recall=row["recall"] if below is None else target)
     return None

@@ -7,6 +7,7 @@ loss.
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import errno
 import os
 import re
@@ -29,6 +30,7 @@ from tiervec.errors import (
 
 __all__ = [
     "checksum_of",
+    "replaced_directory",
     "replacing_file",
     "require_free_space",
     "storage_error",
@@ -175,6 +177,37 @@ def replacing_file(path: Path, needed_bytes: int | None = None) -> Iterator[Bina
             with contextlib.suppress(OSError):
                 temporary.unlink(missing_ok=True)
             raise
+
+
+@contextlib.contextmanager
+def replaced_directory(path: Path) -> Iterator[Path]:
+    """Gives the name of a directory to make beside `path`, which takes its place when the block ends.
+
+    The two change places in one step where the file system can do that; what was at `path` is then removed. On any
+    exception what was made is removed and `path` stays.
+    """
+    beside = path.parent / f".{path.name}.new-{os.getpid()}-{secrets.token_hex(4)}"
+    try:
+        yield beside
+        with storage_errors(f"replacing {path}", path.parent):
+            if not _exchange(beside, path):
+                aside = path.parent / f".{path.name}.old-{os.getpid()}-{secrets.token_hex(4)}"
+                os.rename(path, aside)
+                os.rename(beside, path)
+                os.rename(aside, beside)
+            sync_directory(path.parent)
+    finally:
+        shutil.rmtree(beside, ignore_errors=True)
+
+
+def _exchange(one: Path, other: Path) -> bool:
+    """Lets two directories change their names; False where the system cannot."""
+    exchange, here = 2, -100  # RENAME_EXCHANGE, AT_FDCWD
+    try:
+        renameat2 = ctypes.CDLL(None, use_errno=True).renameat2
+    except (OSError, AttributeError):
+        return False
+    return bool(renameat2(here, os.fsencode(one), here, os.fsencode(other), exchange) == 0)
 
 
 def _sync(path: Path, flags: int) -> None:

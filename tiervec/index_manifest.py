@@ -38,7 +38,7 @@ FORMAT: Final = "tiervec-index"
 FORMAT_VERSION: Final = 1
 MAX_MANIFEST_BYTES: Final = 4 * 1024 * 1024
 
-Placement = Literal["fast", "tier"]
+Placement = Literal["fast", "tier", "disk"]
 
 _SECTION_NAME: Final = re.compile(r"[a-z][a-z0-9_]{0,63}", re.ASCII)
 _FILE_NAME: Final = re.compile(
@@ -60,7 +60,8 @@ class Section:
     Attributes:
         name: Lower-case letters, digits and underscores.
         file: Its file name inside the directory.
-        placement: ``fast`` (loaded into fast memory) or ``tier`` (lives in second-tier memory).
+        placement: ``fast`` (loaded into fast memory), ``tier`` (lives in second-tier memory) or ``disk`` (not needed by a
+            search: stays in its file).
         bytes: The size of the file.
         checksum: XXH3 (64 bits) of the file, 16 hexadecimal digits.
     """
@@ -158,8 +159,8 @@ def check_section_names(name: str, file: str, placement: str) -> None:
         raise InvalidArgumentError(
             f"section {name!r}: file is {file!r}; use lower-case letters, digits, '.', '_' and '-', not {MANIFEST_NAME}"
         )
-    if placement not in ("fast", "tier"):
-        raise InvalidArgumentError(f"section {name!r}: placement is {placement!r}; it must be 'fast' or 'tier'")
+    if placement not in ("fast", "tier", "disk"):
+        raise InvalidArgumentError(f"section {name!r}: placement is {placement!r}; it must be 'fast', 'tier' or 'disk'")
 
 
 def serialize_manifest(manifest: Manifest) -> bytes:

@@ -1,7 +1,7 @@
 """Build and search parameters as text: ``--set key=value`` of the command line and the ``params`` map of the service.
 
 Keys and types come from the parameter dataclasses of the index kinds, so a new field is known everywhere at once.
-Ranges are not checked here: the dataclass does that on construction.
+Ranges are checked by the dataclass on construction, with `check_number` and `check_whole`.
 """
 
 from __future__ import annotations
@@ -13,9 +13,9 @@ import typing
 from collections.abc import Mapping
 from typing import Any, Literal
 
-from tiervec.errors import InvalidArgumentError, UnsupportedError
+from tiervec.errors import InvalidArgumentError
 
-__all__ = ["build_parameters_class", "parse_parameters", "search_parameters_class"]
+__all__ = ["build_parameters_class", "check_number", "check_whole", "parse_parameters", "search_parameters_class"]
 
 _SWITCH = {"on": True, "true": True, "yes": True, "1": True, "off": False, "false": False, "no": False, "0": False}
 
@@ -26,7 +26,9 @@ def build_parameters_class(kind: str) -> type:
     Raises:
         UnsupportedError: This version has no index of that kind.
     """
-    return _parameters_class(kind, "Build")
+    from tiervec.index_kinds import index_kind
+
+    return index_kind(kind).build_params
 
 
 def search_parameters_class(kind: str) -> type:
@@ -35,7 +37,29 @@ def search_parameters_class(kind: str) -> type:
     Raises:
         UnsupportedError: This version has no index of that kind.
     """
-    return _parameters_class(kind, "Search")
+    from tiervec.index_kinds import index_kind
+
+    return index_kind(kind).search_params
+
+
+def check_number(name: str, value: object, least: float, most: float) -> None:
+    """Refuses what is not a number from `least` to `most`.
+
+    Raises:
+        InvalidArgumentError: It names the parameter.
+    """
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not least <= value <= most:
+        raise InvalidArgumentError(f"{name} is {value!r}; it must be a number from {least:g} to {most:g}")
+
+
+def check_whole(name: str, value: object, least: int, most: int) -> None:
+    """Refuses what is not a whole number from `least` to `most`.
+
+    Raises:
+        InvalidArgumentError: It names the parameter.
+    """
+    if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= most:
+        raise InvalidArgumentError(f"{name} is {value!r}; it must be a whole number from {least} to {most}")
 
 
 def parse_parameters(parameters_class: type, given: Mapping[str, str], what: str) -> dict[str, Any]:
@@ -69,15 +93,6 @@ def parse_parameters(parameters_class: type, given: Mapping[str, str], what: str
             raise InvalidArgumentError(_unknown_key(key, known, what))
         values[key] = _parse_value(key, text, hints[key])
     return values
-
-
-def _parameters_class(kind: str, purpose: str) -> type:
-    if kind != "graph":
-        raise UnsupportedError(f"index kind {kind!r} is not part of this version; known: graph")
-    from tiervec import graph_index
-
-    found: type = getattr(graph_index, f"Graph{purpose}Params")
-    return found
 
 
 def _unknown_key(key: str, known: list[str], what: str) -> str:

@@ -40,6 +40,7 @@ void write_cluster_vectors(const std::string& path, const VectorRows& rows, std:
   }
   file.append_zeros(ClusterRecord::kOverread);
   file.flush();
+  if (monitor != nullptr) monitor->done = order.size();
 }
 
 std::vector<std::uint64_t> write_cluster_postings(const std::string& path, const VectorRows& rows,
@@ -74,6 +75,7 @@ std::vector<std::uint64_t> write_cluster_postings(const std::string& path, const
   starts.push_back(written);
   file.append_zeros(ClusterRecord::kOverread);
   file.flush();
+  if (monitor != nullptr) monitor->done = postings.members.size();
   return starts;
 }
 

@@ -6,8 +6,21 @@ import numpy as np
 import pytest
 
 from tiervec import _core
-from tiervec.calibration import CalibrationQueries, calibrate, choose, recall_by_distance
+from tiervec.calibration import (
+    CalibrationGrid,
+    CalibrationQueries,
+    ChosenSearch,
+    Measured,
+    calibrate,
+    recall_by_distance,
+)
+from tiervec.calibration import choose as choose_from_grid
 from tiervec.errors import DataLossError, InvalidArgumentError
+from tiervec.graph_index.opened import CALIBRATION_GRID
+
+
+def choose(calibration: Any, k: int, target: Any, vectors: int) -> ChosenSearch:
+    return choose_from_grid(CALIBRATION_GRID, calibration, k, target, vectors)
 
 
 def row(search_list: int, stop_margin: float, recall: float, reads: float) -> dict[str, float]:
@@ -32,38 +45,38 @@ TEN = [
 
 def test_the_cheapest_row_that_reaches_the_target() -> None:
     chosen = choose(table(k10=TEN), 10, 0.7, 1000)
-    assert (chosen.search_list, chosen.stop_margin, chosen.note) == (10, 0.02, None)
+    assert (chosen.params["search_list"], chosen.params["stop_margin"], chosen.note) == (10, 0.02, None)
     assert chosen.recall == pytest.approx(0.70)
 
 
 def test_between_two_margins_it_interpolates() -> None:
     chosen = choose(table(k10=TEN), 10, 0.90, 1000)
-    assert chosen.search_list == 20
-    assert chosen.stop_margin == pytest.approx(0.02 + 0.75 * 0.08)
+    assert chosen.params["search_list"] == 20
+    assert chosen.params["stop_margin"] == pytest.approx(0.02 + 0.75 * 0.08)
     assert chosen.recall == pytest.approx(0.90)
 
 
 def test_the_whole_list_is_not_interpolated() -> None:
     chosen = choose(table(k10=TEN), 10, 0.96, 1000)
-    assert (chosen.search_list, chosen.stop_margin) == (20, 0.0)
+    assert (chosen.params["search_list"], chosen.params["stop_margin"]) == (20, 0.0)
 
 
 def test_fewer_reads_decide_between_lists() -> None:
     # 0.78: list 10 between 8 and 9 reads, list 20 between 8.5 and 14.
     chosen = choose(table(k10=TEN), 10, 0.78, 1000)
-    assert chosen.search_list == 10
-    assert chosen.stop_margin == pytest.approx(0.02 + 0.8 * 0.08)
+    assert chosen.params["search_list"] == 10
+    assert chosen.params["stop_margin"] == pytest.approx(0.02 + 0.8 * 0.08)
 
 
 def test_a_higher_target_never_costs_less() -> None:
     costs = [choose(table(k10=TEN), 10, target, 1000) for target in (0.5, 0.7, 0.75, 0.8, 0.85, 0.9, 0.95, 0.97)]
-    thoroughness = [(chosen.search_list, chosen.stop_margin or 1.0) for chosen in costs]
+    thoroughness = [(chosen.params["search_list"], chosen.params["stop_margin"] or 1.0) for chosen in costs]
     assert thoroughness == sorted(thoroughness)
 
 
 def test_beyond_what_was_reached_a_note_says_so() -> None:
     chosen = choose(table(k10=TEN), 10, 0.99, 1000)
-    assert (chosen.search_list, chosen.stop_margin, chosen.recall) == (40, 0.0, 0.97)
+    assert (chosen.params["search_list"], chosen.params["stop_margin"], chosen.recall) == (40, 0.0, 0.97)
     assert chosen.note is not None
     assert "target_recall=0.99" in chosen.note
     assert "0.970" in chosen.note
@@ -71,8 +84,8 @@ def test_beyond_what_was_reached_a_note_says_so() -> None:
 
 def test_a_k_beyond_the_tables_gets_a_longer_list_and_a_note() -> None:
     chosen = choose(table(k10=TEN), 50, 0.5, 1000)
-    assert chosen.search_list == 200
-    assert chosen.stop_margin == 0
+    assert chosen.params["search_list"] == 200
+    assert chosen.params["stop_margin"] == 0
     assert chosen.note is not None
     assert "k=50" in chosen.note
 
@@ -80,7 +93,7 @@ def test_a_k_beyond_the_tables_gets_a_longer_list_and_a_note() -> None:
 def test_a_k_between_two_takes_the_more_thorough_of_both() -> None:
     one = [row(10, 0.3, 0.9, 6), row(10, 0.0, 0.95, 10)]
     chosen = choose(table(k1=one, k10=TEN), 5, 0.8, 1000)
-    assert (chosen.search_list, chosen.stop_margin) == (10, 0.3)
+    assert (chosen.params["search_list"], chosen.params["stop_margin"]) == (10, 0.3)
     assert chosen.note is None
 
 
@@ -89,16 +102,16 @@ def test_a_k_between_two_does_not_expand_a_long_list_for_a_short_ones_sake() -> 
     ten = [row(10, 0.0, 0.9, 10), row(16, 0.05, 0.92, 12), row(16, 0.0, 0.99, 16)]
     hundred = [row(128, 0.02, 0.95, 110), row(128, 0.0, 0.99, 128)]
     chosen = choose(table(k10=ten, k100=hundred), 20, 0.9, 1000)
-    assert (chosen.search_list, chosen.stop_margin) == (128, 0.05)
+    assert (chosen.params["search_list"], chosen.params["stop_margin"]) == (128, 0.05)
 
 
 def test_a_k_between_two_expands_whole_lists_when_both_ask_for_it() -> None:
     chosen = choose(table(k1=[row(10, 0.0, 0.9, 10)], k10=[row(24, 0.0, 0.95, 24)]), 5, 0.9, 1000)
-    assert (chosen.search_list, chosen.stop_margin) == (24, 0.0)
+    assert (chosen.params["search_list"], chosen.params["stop_margin"]) == (24, 0.0)
 
 
 def test_a_k_below_the_tables_takes_the_smallest() -> None:
-    assert choose(table(k10=TEN), 3, 0.7, 1000).search_list == 10
+    assert choose(table(k10=TEN), 3, 0.7, 1000).params["search_list"] == 10
 
 
 @pytest.mark.parametrize("target", [0, -1, 1.01, float("nan"), float("inf"), "0.9", None, True])
@@ -109,7 +122,7 @@ def test_a_target_is_above_0_and_at_most_1(target: Any) -> None:
 
 def test_without_a_calibration_few_vectors_are_searched_whole() -> None:
     chosen = choose(None, 10, 0.99, 30)
-    assert (chosen.search_list, chosen.stop_margin, chosen.recall) == (30, 0.0, 1.0)
+    assert (chosen.params["search_list"], chosen.params["stop_margin"], chosen.recall) == (30, 0.0, 1.0)
     with pytest.raises(InvalidArgumentError, match="calibrated"):
         choose(None, 10, 0.99, 1000)
 
@@ -144,13 +157,15 @@ def test_recall_counts_who_is_no_farther_than_the_kth() -> None:
 def measured(reached: dict[tuple[int, float], float], calls: list[tuple[int, int, float]] | None = None) -> Any:
     """A search whose recall is `reached` (or 1 - 1 / search_list) and whose reads grow with the margin."""
 
-    def search(k: int, search_list: int, stop_margin: float) -> tuple[Any, float]:
+    def search(k: int, params: dict[str, float]) -> Measured:
+        search_list, stop_margin = int(params["search_list"]), params["stop_margin"]
         if calls is not None:
             calls.append((k, search_list, stop_margin))
         found = np.ones((100, k), np.float32)
         wrong = round(100 * (1 - reached.get((search_list, stop_margin), 1 - 1 / search_list)))
         found[:wrong] = 2
-        return found, search_list * (1 - 0.5 * (0.6 - stop_margin)) if stop_margin else float(search_list)
+        reads = search_list * (1 - 0.5 * (0.6 - stop_margin)) if stop_margin else float(search_list)
+        return Measured(distances=found, reads=reads)
 
     return search
 
@@ -160,7 +175,11 @@ def test_the_grid_ends_where_lists_reach_enough_and_is_json() -> None:
     steps: list[tuple[str, int, int]] = []
     reached = {(length, 0.0): 1.0 for length in (16, 128)}
     result = calibrate(
-        measured(reached, calls), np.ones((100, 100), np.float32), "given", lambda *step: steps.append(step[:3])
+        CALIBRATION_GRID,
+        measured(reached, calls),
+        np.ones((100, 100), np.float32),
+        "given",
+        lambda *step: steps.append(step[:3]),
     )
     assert result["source"] == "given"
     assert result["queries"] == 100
@@ -177,9 +196,9 @@ def test_the_grid_ends_where_lists_reach_enough_and_is_json() -> None:
 
 
 def test_few_exact_neighbours_make_one_table() -> None:
-    result = calibrate(measured({}), np.ones((100, 4), np.float32), "given", None)
+    result = calibrate(CALIBRATION_GRID, measured({}), np.ones((100, 4), np.float32), "given", None)
     assert list(result["tables"]) == ["1"]
-    result = calibrate(measured({}), np.ones((100, 30), np.float32), "given", None)
+    result = calibrate(CALIBRATION_GRID, measured({}), np.ones((100, 30), np.float32), "given", None)
     assert list(result["tables"]) == ["1", "10"]
 
 
@@ -207,3 +226,57 @@ def test_few_vectors_are_not_held_out_and_many_queries_not_all_used() -> None:
     base = np.zeros((49, 4), np.float32)
     assert len(CalibrationQueries.held_out(base, seed=0).vectors) == 0
     assert len(CalibrationQueries.given(np.zeros((5000, 4), np.float32)).vectors) <= 1000
+
+
+CODED = CalibrationGrid(
+    coarse="nprobe", coarse_values=(4, 8), fine="rerank", fine_values=(16, 32, 64), at_least_k="rerank", most=128,
+    whole_numbers=True, code_weight=0.1,
+)  # fmt: skip
+PROBES = CalibrationGrid(fine="nprobe", fine_values=(1, 2, 4), whole_numbers=True)
+
+
+def coded_row(nprobe: int, rerank: int, recall: float, code_distances: float) -> dict[str, float]:
+    return {"nprobe": nprobe, "rerank": rerank, "recall": recall, "reads": rerank, "code_distances": code_distances}
+
+
+def test_codes_cost_too_and_whole_numbers_are_rounded_up() -> None:
+    rows = [
+        coded_row(4, 16, 0.8, 100),
+        coded_row(4, 64, 0.9, 100),
+        coded_row(8, 16, 0.9, 900),
+        coded_row(8, 64, 1, 900),
+    ]
+    chosen = choose_from_grid(CODED, table(k10=rows), 10, 0.9, 1000)
+    assert chosen.params == {"nprobe": 4, "rerank": 64}
+    chosen = choose_from_grid(CODED, table(k10=rows), 10, 0.845, 1000)
+    assert chosen.params == {"nprobe": 4, "rerank": 38}
+    chosen = choose_from_grid(CODED, table(k10=rows), 10, 0.95, 1000)
+    assert chosen.params == {"nprobe": 8, "rerank": 40}
+
+
+def test_beyond_a_calibration_without_limits_there_is_no_more_than_the_most() -> None:
+    rows = [coded_row(4, 16, 0.8, 100), coded_row(8, 64, 0.9, 900)]
+    chosen = choose_from_grid(CODED, table(k10=rows), 10, 0.99, 1000)
+    assert chosen.params == {"nprobe": 8, "rerank": 64}
+    assert "nprobe=8 and rerank=64" in str(chosen.note)
+    assert choose_from_grid(CODED, table(k10=rows), 100, 0.5, 1000).params == {"nprobe": 8, "rerank": 128}
+    assert choose_from_grid(CODED, None, 500, 0.5, 20).params == {"nprobe": 500, "rerank": 128}
+
+
+def test_one_parameter_makes_one_group() -> None:
+    calls: list[float] = []
+
+    def search(k: int, params: dict[str, float]) -> Measured:
+        calls.append(params["nprobe"])
+        found = np.ones((10, k), np.float32)
+        found[: 10 - 5 * int(params["nprobe"])] = 2
+        return Measured(distances=found, reads=10 * params["nprobe"])
+
+    result = calibrate(PROBES, search, np.ones((10, 1), np.float32), "given", None)
+    assert calls == [1, 2]
+    assert result["tables"] == {
+        "1": [{"nprobe": 1, "recall": 0.5, "reads": 10.0}, {"nprobe": 2, "recall": 1.0, "reads": 20.0}]
+    }
+    assert choose_from_grid(PROBES, result, 1, 0.6, 1000).params == {"nprobe": 2}
+    with pytest.raises(InvalidArgumentError, match="give nprobe"):
+        choose_from_grid(PROBES, None, 1, 0.6, 1000)

@@ -131,7 +131,7 @@ BAD_SECTIONS = [
     {"file": "manifest.json"},
     {"file": "a\0b"},
     {"file": "x" * 200},
-    {"placement": "disk"},
+    {"placement": "tape"},
     {"bytes": -1},
     {"bytes": "8"},
     {"checksum": "0123"},

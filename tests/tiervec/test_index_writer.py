@@ -206,8 +206,8 @@ def test_names_are_checked(out: Path, name: str, file: str | None) -> None:
 
 def test_a_wrong_placement_is_refused_before_it_is_written(out: Path) -> None:
     with IndexDirectoryWriter(out) as writer:
-        with pytest.raises(InvalidArgumentError, match="placement is 'disk'"):
-            writer.write_section("codes", b"", placement="disk")  # type: ignore[arg-type]
+        with pytest.raises(InvalidArgumentError, match="placement is 'tape'"):
+            writer.write_section("codes", b"", placement="tape")  # type: ignore[arg-type]
         writer.write_section("codes", b"", placement="fast")
 
 

@@ -61,5 +61,7 @@ def test_mistakes_are_named(given: dict[str, str], message: str) -> None:
 def test_classes_of_the_kinds() -> None:
     assert build_parameters_class("graph").__name__ == "GraphBuildParams"
     assert search_parameters_class("graph").__name__ == "GraphSearchParams"
-    with pytest.raises(UnsupportedError, match="index kind 'cluster' is not part of this version"):
-        search_parameters_class("cluster")
+    assert build_parameters_class("cluster").__name__ == "ClusterBuildParams"
+    assert search_parameters_class("cluster").__name__ == "ClusterSearchParams"
+    with pytest.raises(UnsupportedError, match="index kind 'tree' is not part of this version; known: graph, cluster"):
+        search_parameters_class("tree")

@@ -13,5 +13,6 @@ NB_MODULE(_core, module) {
   register_verbs(module);
   register_codes(module);
   register_graph_index(module);
+  register_cluster_build(module);
   register_cluster_index(module);
 }

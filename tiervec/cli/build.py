@@ -31,7 +31,7 @@ def add_parser(commands: Any) -> None:
         default="l2",
         help="l2 (squared), ip or cosine; a smaller distance is closer (default: l2)",
     )
-    add_settings(parser, "graph_degree=32, build_list=100, alpha=1.2, code=rabitq, code_bits=4")
+    add_settings(parser, "graph_degree=32, code_bits=4; for --kind cluster: layout=grouped, clusters=10000, replicas=8")
     add_threads(parser)
     parser.add_argument("--memory-limit", metavar="SIZE", type=byte_size, help="refuse a build that needs more: 8GiB")
     parser.add_argument("--ids", metavar="FILE", help=".npy file with the id of each vector (default: 0, 1, 2, ...)")

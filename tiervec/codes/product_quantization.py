@@ -23,9 +23,7 @@ def train(
     try:
         import faiss
     except ImportError:
-        raise UnsupportedError(
-            "code pq is trained with faiss, which is not installed: pip install 'tiervec[pq]'"
-        ) from None
+        raise UnsupportedError("code pq is trained with faiss, which is not installed: pip install faiss-cpu") from None
     if len(vectors) < _CENTROIDS:
         raise InvalidArgumentError(
             f"code pq needs at least {_CENTROIDS} vectors to train on and there are {len(vectors)}; use code rabitq"

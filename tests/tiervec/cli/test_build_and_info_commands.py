@@ -77,12 +77,10 @@ def test_build_errors(command: Any, builds: Any, tmp_path: Path) -> None:
     assert outcome.status == 1
     assert "unknown parameter 'degree' for the build of a graph index" in outcome.err
     assert "graph_degree" in outcome.err
-    outcome = command("build", "--data", "x.npy", "--out", "dir", "--kind", "cluster")
-    assert outcome == (
-        1,
-        "",
-        "tiervec: error: index kind 'cluster' is not part of this version; known: graph\n",
-    )
+    outcome = command("build", "--data", "x.npy", "--out", "dir", "--kind", "cluster", "--set", "alpha=2")
+    assert outcome.status == 1
+    assert "unknown parameter 'alpha' for the build of a cluster index" in outcome.err
+    assert "clusters, replicas, layout" in outcome.err
     bad = tmp_path / "bad.npy"
     bad.write_bytes(b"nonsense")
     outcome = command("build", "--data", "x.npy", "--out", "dir", "--ids", bad)

@@ -1,0 +1,116 @@
+"""Where each vector lies and what each cluster knows of its members: a layout, as arrays.
+
+coded        vectors by home cluster; a cluster's members are its own range
+grouped      vectors by group; a cluster's members are its own range and addresses of the others
+decoupled    vectors in the order of the data; a cluster has addresses of all members
+replicated   each cluster has copies of all members
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tiervec import _core
+from tiervec.cluster_index.closure import Memberships
+from tiervec.cluster_index.grouping import choose_groups, frequencies
+from tiervec.interruptible import BuildProgress, run_monitored
+
+__all__ = ["Arrangement", "arrange"]
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Arrangement:
+    """One layout of one clustering.
+
+    Attributes:
+        order: Row at each position, uint32 (vectors,).
+        cluster_offsets: First position of each cluster's own range, uint32 (clusters + 1,); all 0 without such ranges.
+        posting_offsets: First entry of each cluster's posting, int64 (clusters + 1,); None for ``coded``.
+        postings: Positions that the postings list; None for ``coded``.
+    """
+
+    order: NDArray[np.uint32]
+    cluster_offsets: NDArray[np.uint32]
+    posting_offsets: NDArray[np.int64] | None = None
+    postings: NDArray[np.uint32] | None = None
+
+    @property
+    def positions(self) -> NDArray[np.uint32]:
+        """Position of each row."""
+        positions = np.empty(len(self.order), np.uint32)
+        positions[self.order] = np.arange(len(self.order), dtype=np.uint32)
+        return positions
+
+
+def arrange(
+    layout: str,
+    memberships: Memberships,
+    *,
+    probes: NDArray[np.uint32],
+    threads: int,
+    progress: BuildProgress | None = None,
+) -> Arrangement:
+    """Lays a clustering out.
+
+    Args:
+        layout: One of the four.
+        memberships: Which clusters list which vectors.
+        probes: The clusters (queries, nprobe) that sample queries search; for ``grouped``.
+        threads: 0 means all allowed CPUs.
+        progress: Progress callback or None.
+    """
+    if layout == "coded":
+        return _coded(memberships)
+    if layout == "grouped":
+        return _grouped(memberships, probes, threads, progress)
+    offsets, rows = memberships.members()
+    return Arrangement(
+        order=np.arange(len(memberships.lists), dtype=np.uint32),
+        cluster_offsets=np.zeros(memberships.clusters + 1, np.uint32),
+        posting_offsets=offsets,
+        postings=rows,
+    )
+
+
+def _coded(memberships: Memberships) -> Arrangement:
+    home = memberships.home
+    return Arrangement(
+        order=np.argsort(home, kind="stable").astype(np.uint32),
+        cluster_offsets=_offsets(np.bincount(home, minlength=memberships.clusters)),
+    )
+
+
+def _grouped(
+    memberships: Memberships,
+    probes: NDArray[np.uint32],
+    threads: int,
+    progress: BuildProgress | None,
+) -> Arrangement:
+    clusters = memberships.clusters
+    offsets, rows = memberships.members()
+    groups = choose_groups(memberships, frequencies(probes, clusters))
+    order = np.empty(len(groups), np.uint32)
+    run_monitored(
+        "ordering groups",
+        lambda monitor: _core.cluster_group_order(offsets, rows, groups, probes, order, threads, monitor),
+        progress,
+    )
+    positions = np.empty(len(order), np.uint32)
+    positions[order] = np.arange(len(order), dtype=np.uint32)
+    owner = np.repeat(np.arange(clusters, dtype=np.uint32), np.diff(offsets))
+    foreign = groups[rows] != owner
+    owner, listed = owner[foreign], positions[rows[foreign]]
+    listed = listed[np.lexsort((listed, owner))]
+    return Arrangement(
+        order=order,
+        cluster_offsets=_offsets(np.bincount(groups, minlength=clusters)),
+        posting_offsets=np.concatenate([[0], np.cumsum(np.bincount(owner, minlength=clusters))]),
+        postings=listed,
+    )
+
+
+def _offsets(sizes: NDArray[np.int64]) -> NDArray[np.uint32]:
+    return np.concatenate([[0], np.cumsum(sizes)]).astype(np.uint32)

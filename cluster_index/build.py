@@ -1,0 +1,144 @@
+"""Building a cluster index: clusters, then one layout of them, each part a section of the directory."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import asdict
+from pathlib import Path
+
+from tiervec.calibration import CalibrationQueries
+from tiervec.cluster_index.bit_packing import bits_for
+from tiervec.cluster_index.clustering import cluster_vectors
+from tiervec.cluster_index.faiss_kmeans import load_faiss
+from tiervec.cluster_index.layout_writer import LayoutTask, write_layout
+from tiervec.cluster_index.params import LARGEST_DIM, MOST_VECTORS, ClusterBuildParams
+from tiervec.codes import code_row_bytes
+from tiervec.errors import InvalidArgumentError
+from tiervec.index_directory import IndexDescription, IndexDirectoryWriter
+from tiervec.index_kind import IndexBuild
+
+__all__ = ["ClusterBuild", "check_buildable", "estimate_memory_bytes", "expected_index_bytes", "write_cluster_index"]
+
+_logger = logging.getLogger(__name__)
+
+ClusterBuild = IndexBuild[ClusterBuildParams]
+
+_INTERPRETER_BYTES = 176 << 20  # Python, numpy, faiss, its BLAS and buffers
+_BLOCKS_BYTES = 64 << 20  # converted rows, their candidates, and a coarse cell
+_TRAINING_ROWS = 65_536
+_NAVIGATION_BYTES = 68  # of one centroid
+_TYPICAL_REPLICATION = 2.0
+_CHECK_BYTES = 2
+
+
+def write_cluster_index(build: ClusterBuild, out: Path) -> None:
+    """Builds the index and puts it at `out`; nothing is left there when it fails or is stopped.
+
+    Raises:
+        TiervecError: Whatever stopped it: the disk is full, the code cannot be trained, faiss is not installed.
+        KeyboardInterrupt: Ctrl-C; within a second.
+    """
+    vectors, params = build.vectors, build.params
+    count, dim = vectors.shape
+    load_faiss(build.threads)
+    needed = expected_index_bytes(count, dim, vectors.itemsize, params)
+    with IndexDirectoryWriter(out, needed_bytes=needed) as writer:
+        clustering = cluster_vectors(build)
+        sizes = clustering.details()
+        if build.progress is not None:
+            posting = sizes["posting_sizes"]
+            build.progress(
+                f"{sizes['clusters']:,} clusters of {posting['least']} to {posting['most']} vectors, "
+                f"median {posting['median']:g}",
+                1,
+                1,
+                None,
+            )
+        if build.calibration_queries is not None:
+            queries = CalibrationQueries.given(build.calibration_queries)
+        else:
+            queries = CalibrationQueries.held_out(vectors, build.seed)
+        task = LayoutTask(
+            vectors=vectors,
+            metric=build.metric,
+            labels=build.labels,
+            params=params,
+            clustering=clustering,
+            queries=queries,
+            threads=build.threads,
+            seed=build.seed,
+            progress=build.progress,
+        )
+        written = write_layout(writer, task)
+        writer.commit(
+            IndexDescription(
+                kind="cluster",
+                metric=build.metric,
+                dtype=str(vectors.dtype),
+                dim=dim,
+                vectors=count,
+                dataset_bytes=vectors.nbytes,
+                params=asdict(params),
+                seed=build.seed,
+                calibration=written.calibration,
+                details=written.details,
+            )
+        )
+
+
+def check_buildable(vectors: int, dim: int, params: ClusterBuildParams) -> None:
+    """Refuses sizes that the formats cannot hold.
+
+    Raises:
+        InvalidArgumentError: Fewer than two vectors, more than 2^31 - 1, a dimension above 16384, or more clusters than
+            vectors.
+    """
+    if vectors < 2:
+        raise InvalidArgumentError(f"data has {vectors} vector; a cluster index needs at least 2")
+    if vectors > MOST_VECTORS:
+        raise InvalidArgumentError(f"data has {vectors:,} vectors; a cluster index holds at most {MOST_VECTORS:,}")
+    if dim > LARGEST_DIM:
+        raise InvalidArgumentError(f"data has dimension {dim}; a cluster index takes up to {LARGEST_DIM}")
+    if params.clusters is not None and params.clusters > vectors:
+        raise InvalidArgumentError(
+            f"clusters is {params.clusters:,}, but there are {vectors:,} vectors; give at most as many clusters"
+        )
+
+
+def expected_index_bytes(vectors: int, dim: int, itemsize: int, params: ClusterBuildParams) -> int:
+    """About the bytes on disk of an index; the copies of a posting are what is typical."""
+    clusters = params.count_for(vectors)
+    record = dim * itemsize + _CHECK_BYTES
+    replication = min(params.replicas, _TYPICAL_REPLICATION)
+    ids = (vectors * bits_for(vectors - 1) + 7) // 8
+    tier = vectors * record if params.layout != "replicated" else int(vectors * replication * (record + 4))
+    fast = ids + clusters * (_NAVIGATION_BYTES + code_row_bytes("rabitq", 4, dim) + 16)
+    if params.layout == "coded":
+        fast += vectors * code_row_bytes(params.code, params.code_bits, dim)
+    elif params.layout != "replicated":
+        fast += int(ids * replication)
+    disk = clusters * dim * 4 + int(vectors * (1 + 4 * replication)) + (1 << 20)
+    return tier + fast + disk + 8 * dim * dim + (1 << 16)
+
+
+def estimate_memory_bytes(
+    vectors: int, dim: int, itemsize: int, params: ClusterBuildParams, threads: int = 0, *, streamed: bool = False
+) -> int:
+    """Peak resident memory of a build in bytes; `streamed`: the vectors stay in a mapped file.
+
+    Example:
+        >>> round(estimate_memory_bytes(1_000_000, 128, 1, ClusterBuildParams(), threads=2) / 2**20) < 4 * 123
+        True
+    """
+    del threads
+    clusters = params.count_for(vectors)
+    raw = 0 if streamed else vectors * dim * itemsize
+    lists = vectors * 4 * min(params.replicas, clusters)
+    centroids = 3 * clusters * dim * 4
+    entries = int(vectors * min(params.replicas, _TYPICAL_REPLICATION))
+    if params.layout == "coded":
+        arranging = 12 * vectors + vectors * code_row_bytes(params.code, params.code_bits, dim)
+    else:
+        arranging = 12 * vectors + 24 * entries
+    training = 3 * min(vectors, _TRAINING_ROWS) * dim * 4 + 4 * 8 * dim * dim
+    return _INTERPRETER_BYTES + raw + lists + centroids + max(_BLOCKS_BYTES + 4 * vectors, arranging + training)

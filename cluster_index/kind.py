@@ -1,0 +1,46 @@
+"""The cluster index as one of the kinds of index."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, ClassVar
+
+from tiervec.cluster_index.build import check_buildable, estimate_memory_bytes, write_cluster_index
+from tiervec.cluster_index.opened import OpenedCluster, open_cluster
+from tiervec.cluster_index.params import ClusterBuildParams, ClusterSearchParams
+from tiervec.index_directory import IndexDirectory
+from tiervec.index_kind import IndexBuild, IndexKind
+
+__all__ = ["ClusterKind"]
+
+
+class ClusterKind(IndexKind[ClusterBuildParams, ClusterSearchParams]):
+    """See `tiervec.cluster_index`."""
+
+    name: ClassVar[str] = "cluster"
+    build_params = ClusterBuildParams
+    search_params = ClusterSearchParams
+    streams: ClassVar[bool] = True
+
+    def check_buildable(self, vectors: int, dim: int, params: ClusterBuildParams) -> None:
+        """See `IndexKind`."""
+        check_buildable(vectors, dim, params)
+
+    def estimate_memory_bytes(
+        self, vectors: int, dim: int, itemsize: int, params: ClusterBuildParams, threads: int, *, streamed: bool = False
+    ) -> int:
+        """See `IndexKind`."""
+        return estimate_memory_bytes(vectors, dim, itemsize, params, threads, streamed=streamed)
+
+    def write(self, build: IndexBuild[ClusterBuildParams], out: Path) -> None:
+        """See `IndexKind`."""
+        write_cluster_index(build, out)
+
+    def open(self, directory: IndexDirectory, tier_url: str) -> OpenedCluster:
+        """See `IndexKind`."""
+        return open_cluster(directory, tier_url)
+
+    def largest_settings(self, params: Mapping[str, Any]) -> str:
+        """See `IndexKind`."""
+        return f"layout={params['layout']}, replicas={params['replicas']} and code_bits={params['code_bits']:g}"

@@ -1,0 +1,234 @@
+"""Writes one layout of a clustering as sections of an index directory, and calibrates it."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tiervec import _core
+from tiervec.calibration import CalibrationQueries, Measured, calibrate
+from tiervec.cluster_index.arrangement import Arrangement, arrange
+from tiervec.cluster_index.bit_packing import bits_for, pack
+from tiervec.cluster_index.clustering import Clustering
+from tiervec.cluster_index.navigation import Navigation
+from tiervec.cluster_index.opened import ClusterParts, calibration_grid, make_searcher, search_cluster, tier_section
+from tiervec.cluster_index.params import ClusterBuildParams, ClusterSearchParams
+from tiervec.cluster_index.residual_code import train_residual_code
+from tiervec.codes import TrainedCode
+from tiervec.errors import InvalidArgumentError
+from tiervec.index_directory import IndexDirectoryWriter
+from tiervec.interruptible import BuildProgress, run_interruptibly, run_monitored
+
+__all__ = ["LayoutTask", "WrittenLayout", "write_layout"]
+
+_logger = logging.getLogger(__name__)
+
+_TRAINING_ROWS = 65_536
+_LARGEST_LABEL_BITS = 56  # one load at any bit
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class LayoutTask:
+    """What is laid out.
+
+    Attributes:
+        vectors: (n, dim) in the order of the data; may be a mapped file.
+        metric: ``l2``, ``ip`` or ``cosine``.
+        labels: The user's id of each vector, or None.
+        params: Build parameters; the layout among them.
+        clustering: The clusters.
+        queries: What to calibrate with; may be empty.
+        threads: 0 means all allowed CPUs.
+        seed: Of everything random.
+        progress: Progress callback or None.
+    """
+
+    vectors: NDArray[Any]
+    metric: str
+    labels: NDArray[np.int64] | None
+    params: ClusterBuildParams
+    clustering: Clustering
+    queries: CalibrationQueries
+    threads: int
+    seed: int
+    progress: BuildProgress | None
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class WrittenLayout:
+    """What the manifest says of it."""
+
+    details: Mapping[str, Any]
+    calibration: Mapping[str, Any] | None
+
+
+def write_layout(writer: IndexDirectoryWriter, task: LayoutTask) -> WrittenLayout:
+    """Writes all sections: of the layout, of the navigation, of the clustering and of the calibration queries."""
+    count, dim = task.vectors.shape
+    clustering, layout = task.clustering, task.params.layout
+    navigation = Navigation.build(clustering, metric=task.metric, threads=task.threads)
+    navigation.write(writer)
+    arrangement = arrange(
+        layout, clustering.memberships, probes=clustering.probes, threads=task.threads, progress=task.progress
+    )
+    labels = arrangement.order if task.labels is None else task.labels[arrangement.order]
+    id_bits = bits_for(int(labels.max()) if task.labels is not None else count - 1)
+    if id_bits > _LARGEST_LABEL_BITS:
+        raise InvalidArgumentError(f"ids has {labels.max()}; a cluster index takes ids below 2^{_LARGEST_LABEL_BITS}")
+    ids = pack(labels, id_bits)
+    writer.write_section("ids", ids, placement="fast")
+    writer.write_section("cluster_offsets", arrangement.cluster_offsets, placement="fast")
+    fast = _write_code(writer, task, arrangement, navigation) if layout == "coded" else {}
+    big = writer.section_path(tier_section(layout))
+    fast.update(_write_big_part(writer, task, arrangement, big))
+    if task.labels is not None:
+        writer.write_section("order", arrangement.order, placement="disk")
+    clustering.write(writer)
+    _write_queries(writer, task.queries)
+    parts = ClusterParts(
+        vectors=count,
+        dim=dim,
+        dtype=str(task.vectors.dtype),
+        metric=task.metric,
+        layout=layout,
+        ids=ids,
+        id_bits=id_bits,
+        cluster_offsets=arrangement.cluster_offsets,
+        navigation=navigation,
+        **fast,
+    )
+    details = {
+        "layout": layout,
+        "id_bits": id_bits,
+        "has_labels": task.labels is not None,
+        **({"code": parts.code.name} if parts.code is not None else {}),
+        "calibration_source": task.queries.source,
+        **clustering.details(),
+    }
+    return WrittenLayout(details=details, calibration=_calibrate(task, arrangement, parts, big))
+
+
+def _write_code(
+    writer: IndexDirectoryWriter, task: LayoutTask, arrangement: Arrangement, navigation: Navigation
+) -> dict[str, Any]:
+    """Codes of all vectors, relative to what the centroid codes of their clusters stand for."""
+    if task.progress is not None:
+        task.progress("training code", 0, 1, None)
+    count = len(task.vectors)
+    random = np.random.default_rng(task.seed)
+    chosen = random.choice(count, min(count, _TRAINING_ROWS), replace=False, shuffle=False)
+    chosen.sort()
+    sample = np.asarray(task.vectors[chosen])
+    origins = navigation.origins()[task.clustering.memberships.home[chosen]]
+    # Eigenvectors and k-means are libraries' work, which cannot be stopped; they hold a copy of the rows.
+    code: TrainedCode = run_interruptibly(
+        lambda: train_residual_code(
+            task.params.code,
+            sample,
+            origins,
+            metric=task.metric,
+            code_bits=task.params.code_bits,
+            seed=task.seed,
+            threads=task.threads,
+        ),
+        None,
+    )
+    if task.progress is not None:
+        task.progress("training code", 1, 1, 0.0)
+    native = code.native()
+    blocks = _core.huge_bytes(_core.code_blocks_bytes(native, count))
+    run_monitored(
+        "encoding",
+        lambda monitor: _core.encode_clusters(
+            task.vectors,
+            arrangement.order,
+            arrangement.cluster_offsets,
+            navigation.code.native(),
+            navigation.centroid_rows.reshape(-1),
+            native,
+            blocks,
+            _core.resolve_threads(task.threads),
+            monitor,
+        ),
+        task.progress,
+    )
+    writer.write_section("code", code.to_bytes(), placement="fast")
+    writer.write_section("code_blocks", blocks, placement="fast")
+    return {"code": code, "code_blocks": blocks}
+
+
+def _write_big_part(
+    writer: IndexDirectoryWriter, task: LayoutTask, arrangement: Arrangement, path: Path
+) -> dict[str, Any]:
+    """The section on the tier and, in fast memory, what finds a cluster's members there."""
+    layout, clusters = task.params.layout, len(task.clustering.centroids)
+    fast: dict[str, Any] = {}
+    if layout == "replicated":
+        assert arrangement.postings is not None
+        assert arrangement.posting_offsets is not None
+        members, entries = arrangement.postings, arrangement.posting_offsets.astype(np.uint64)
+        offsets = run_monitored(
+            "writing postings",
+            lambda monitor: _core.write_cluster_postings(
+                str(path), task.vectors, members, entries, arrangement.positions, task.params.align, monitor
+            ),
+            task.progress,
+        )
+        fast = {"posting_offsets": offsets, "posting_counts": np.diff(entries).astype(np.uint32)}
+    else:
+        run_monitored(
+            "writing vectors",
+            lambda monitor: _core.write_cluster_vectors(str(path), task.vectors, arrangement.order, monitor),
+            task.progress,
+        )
+        if arrangement.postings is not None and arrangement.posting_offsets is not None:
+            bits = bits_for(len(task.vectors) - 1)
+            fast = {
+                "posting_offsets": arrangement.posting_offsets.astype(np.uint64),
+                "posting_addresses": pack(arrangement.postings, bits),
+            }
+    writer.finish_section(tier_section(layout), placement="tier")
+    for name, content in fast.items():
+        writer.write_section(name, content, placement="fast")
+    assert len(fast.get("posting_offsets", range(clusters + 1))) == clusters + 1
+    return fast
+
+
+def _write_queries(writer: IndexDirectoryWriter, queries: CalibrationQueries) -> None:
+    writer.write_section("calibration_queries", queries.vectors, placement="disk")
+    excluded = np.empty(0, np.int64) if queries.rows is None else queries.rows
+    writer.write_section("calibration_excluded", excluded, placement="disk")
+
+
+def _calibrate(task: LayoutTask, arrangement: Arrangement, parts: ClusterParts, big: Path) -> dict[str, Any] | None:
+    """Measures recall over the search parameters, on the index as it will be opened."""
+    queries = task.queries
+    if len(queries.vectors) == 0:
+        _logger.info("%d vectors are too few to calibrate target_recall", len(task.vectors))
+        return None
+    expected = run_monitored(
+        "calibration: exact neighbours",
+        lambda monitor: queries.exact_distances(task.vectors, task.metric, task.threads, monitor),
+        task.progress,
+    )
+    excluded = None if queries.rows is None else arrangement.positions[queries.rows].astype(np.int64)
+    tier = _core.open_tier("dram:", str(big))
+    searcher = make_searcher(tier, parts)
+
+    def search(k: int, chosen: dict[str, float]) -> Measured:
+        params = ClusterSearchParams(**{name: int(value) for name, value in chosen.items()})
+        found = search_cluster(searcher, queries.vectors, k, params, threads=task.threads, exclude=excluded)
+        return Measured(
+            distances=found.distances,
+            reads=found.reads / len(queries.vectors),
+            code_distances=found.code_distances / len(queries.vectors),
+        )
+
+    grid = calibration_grid(task.params.layout, len(task.clustering.centroids))
+    return calibrate(grid, search, expected, queries.source, task.progress)

@@ -1,0 +1,243 @@
+"""A cluster index opened on a tier: the native searcher and what it was made of."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tiervec import _core
+from tiervec.calibration import CalibrationGrid
+from tiervec.cluster_index.bit_packing import bits_for, packed_bytes
+from tiervec.cluster_index.navigation import Navigation
+from tiervec.cluster_index.params import LARGEST_DIM, LAYOUTS, MOST_RERANKED, MOST_VECTORS, ClusterSearchParams
+from tiervec.codes import CODE_NAMES, TrainedCode
+from tiervec.errors import DataLossError
+from tiervec.index_directory import IndexDirectory
+from tiervec.index_kind import NativeResult, OpenedIndex
+from tiervec.interruptible import run_interruptibly
+from tiervec.rdma.section_tier import open_section
+
+__all__ = [
+    "ClusterParts",
+    "OpenedCluster",
+    "calibration_grid",
+    "described",
+    "make_searcher",
+    "open_cluster",
+    "search_cluster",
+    "tier_section",
+]
+
+# From here on a search runs beside the caller's thread, so that Ctrl-C is seen: many queries, or a slow device.
+_INTERRUPTIBLE_QUERIES = 64
+_INTERRUPTIBLE_LATENCY_US = 1000.0
+
+_NPROBES = (1, 2, 4, 8, 12, 16, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512)
+_RERANKS = (10, 16, 24, 32, 48, 64, 96, 128)
+_READS_PER_CODE = 1 / 40  # a distance by code costs about so much of a read and its exact distance
+_MOST_LABEL_BITS = 56
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class ClusterParts:
+    """The fast part of a cluster index, as arrays; see the README for which layout has which."""
+
+    vectors: int
+    dim: int
+    dtype: str
+    metric: str
+    layout: str
+    ids: NDArray[np.uint8]
+    id_bits: int
+    cluster_offsets: NDArray[np.uint32]
+    navigation: Navigation
+    code: TrainedCode | None = None
+    code_blocks: NDArray[np.uint8] | None = None
+    posting_offsets: NDArray[np.uint64] | None = None
+    posting_addresses: NDArray[np.uint8] | None = None
+    posting_counts: NDArray[np.uint32] | None = None
+
+    def native(self) -> dict[str, Any]:
+        """What `_core.ClusterSearcher` takes."""
+        parts: dict[str, Any] = {
+            "vectors": self.vectors,
+            "dim": self.dim,
+            "dtype": self.dtype,
+            "metric": self.metric,
+            "layout": self.layout,
+            "ids": self.ids,
+            "id_bits": self.id_bits,
+            "cluster_offsets": self.cluster_offsets,
+            "centroid_code": self.navigation.code.native(),
+            "centroid_rows": self.navigation.centroid_rows.reshape(-1),
+            "group_rows": self.navigation.group_rows.reshape(-1),
+            "group_offsets": self.navigation.group_offsets,
+        }
+        if self.code is not None:
+            parts["code"] = self.code.native()
+        if self.posting_addresses is not None:
+            parts["address_bits"] = bits_for(self.vectors - 1)
+        for name in ("code_blocks", "posting_offsets", "posting_addresses", "posting_counts"):
+            if (array := getattr(self, name)) is not None:
+                parts[name] = array
+        return parts
+
+
+class OpenedCluster(OpenedIndex[ClusterSearchParams]):
+    """A cluster index on a tier."""
+
+    def __init__(
+        self, searcher: _core.ClusterSearcher, tier: _core.Tier, *, layout: str, vectors: int, clusters: int
+    ) -> None:
+        self.tier = tier
+        self.grid = calibration_grid(layout, clusters)
+        self._searcher, self._vectors, self._clusters = searcher, vectors, clusters
+
+    def search(
+        self,
+        queries: NDArray[Any],
+        k: int,
+        params: ClusterSearchParams,
+        *,
+        threads: int,
+        timeout_s: float | None = None,
+        cancel: _core.CancelToken | None = None,
+        latency_us: float = 0.0,
+    ) -> NativeResult:
+        """See `OpenedIndex`."""
+        return search_cluster(
+            self._searcher,
+            queries,
+            k,
+            params,
+            threads=threads,
+            timeout_s=timeout_s,
+            cancel=cancel,
+            latency_us=latency_us,
+        )
+
+    def fitted(self, params: ClusterSearchParams, k: int) -> ClusterSearchParams:
+        """No more clusters and vectors than there are, and no fewer than k vectors."""
+        rerank = max(min(params.rerank, self._vectors), min(k, self._vectors, MOST_RERANKED))
+        return replace(params, nprobe=min(params.nprobe, self._clusters), rerank=rerank)
+
+
+def tier_section(layout: str) -> str:
+    """The section on the tier."""
+    return "postings" if layout == "replicated" else "vectors"
+
+
+def calibration_grid(layout: str, clusters: int) -> CalibrationGrid:
+    """The search parameters that decide about recall in a layout."""
+    nprobes = tuple(value for value in _NPROBES if value < clusters) + ((clusters,) if clusters <= _NPROBES[-1] else ())
+    if layout != "coded":
+        return CalibrationGrid(fine="nprobe", fine_values=nprobes, whole_numbers=True)
+    return CalibrationGrid(
+        coarse="nprobe",
+        coarse_values=nprobes,
+        fine="rerank",
+        fine_values=_RERANKS,
+        at_least_k="rerank",
+        most=MOST_RERANKED,
+        whole_numbers=True,
+        code_weight=_READS_PER_CODE,
+    )
+
+
+def make_searcher(tier: _core.Tier, parts: ClusterParts) -> _core.ClusterSearcher:
+    """Connects the parts with the big part on `tier`. Large arrays are not copied: they live with the searcher."""
+    return _core.ClusterSearcher(tier, parts.native())
+
+
+def open_cluster(directory: IndexDirectory, tier_url: str) -> OpenedCluster:
+    """Opens a saved cluster index: verifies and loads the fast sections, opens the big part on the tier.
+
+    The big part is verified while it is loaded; a tier that maps it instead has every vector checked as it is read.
+    """
+    manifest = directory.manifest
+    layout, clusters = described(directory)
+    section = tier_section(layout)
+    tier = open_section(directory, section, tier_url)
+    parts = ClusterParts(
+        vectors=manifest.vectors,
+        dim=manifest.dim,
+        dtype=manifest.dtype,
+        metric=manifest.metric,
+        layout=layout,
+        ids=directory.read_array("ids", np.uint8, (packed_bytes(manifest.vectors, manifest.details["id_bits"]),)),
+        id_bits=manifest.details["id_bits"],
+        cluster_offsets=directory.read_array("cluster_offsets", np.uint32, (clusters + 1,)),
+        navigation=Navigation.read(directory, clusters),
+        **(_read_code(directory) if layout == "coded" else _read_postings(directory, layout, clusters)),
+    )
+    return OpenedCluster(make_searcher(tier, parts), tier, layout=layout, vectors=manifest.vectors, clusters=clusters)
+
+
+def search_cluster(
+    searcher: _core.ClusterSearcher,
+    queries: NDArray[Any],
+    k: int,
+    params: ClusterSearchParams,
+    *,
+    threads: int,
+    exclude: NDArray[np.int64] | None = None,
+    timeout_s: float | None = None,
+    cancel: _core.CancelToken | None = None,
+    latency_us: float = 0.0,
+) -> NativeResult:
+    """Answers queries (nq, dim) of the index's query dtype on a device with this latency of a read.
+
+    Ctrl-C stops a long search within a moment. `exclude` has one position per query that must not be found, or -1.
+    """
+    token = _core.CancelToken() if cancel is None else cancel
+
+    def call() -> dict[str, Any]:
+        return searcher.search(
+            queries, k, params.nprobe, params.rerank, params.pipeline, threads, exclude, token, timeout_s
+        )
+
+    is_long = len(queries) >= _INTERRUPTIBLE_QUERIES or latency_us >= _INTERRUPTIBLE_LATENCY_US
+    found = run_interruptibly(call, token.cancel) if is_long else call()
+    return NativeResult(**found)
+
+
+def described(directory: IndexDirectory) -> tuple[str, int]:
+    """Layout and number of clusters, after a check of what the manifest says."""
+    manifest = directory.manifest
+    details = manifest.details
+    layout, clusters, id_bits = details.get("layout"), details.get("clusters"), details.get("id_bits")
+    if layout not in LAYOUTS or (layout == "coded" and details.get("code") not in CODE_NAMES):
+        raise DataLossError(f"{directory.path}: the manifest does not describe a cluster index's layout and code")
+    if manifest.vectors > MOST_VECTORS or manifest.dim > LARGEST_DIM:
+        raise DataLossError(
+            f"{directory.path}: the manifest has {manifest.vectors:,} vectors of dimension {manifest.dim:,}, "
+            f"more than a cluster index holds"
+        )
+    if type(clusters) is not int or not 1 <= clusters <= manifest.vectors:
+        raise DataLossError(f"{directory.path}: the manifest has {clusters!r} clusters of {manifest.vectors:,} vectors")
+    if type(id_bits) is not int or not 1 <= id_bits <= _MOST_LABEL_BITS:
+        raise DataLossError(f"{directory.path}: the manifest has id_bits {id_bits!r}, not 1 to {_MOST_LABEL_BITS}")
+    return layout, clusters
+
+
+def _read_code(directory: IndexDirectory) -> dict[str, Any]:
+    manifest = directory.manifest
+    code = TrainedCode.from_bytes(
+        directory.read_section("code").tobytes(),
+        name=manifest.details["code"],
+        metric=manifest.metric,
+        dim=manifest.dim,
+    )
+    size = directory.section("code_blocks").bytes
+    return {"code": code, "code_blocks": directory.read_section("code_blocks", _core.huge_bytes(size))}
+
+
+def _read_postings(directory: IndexDirectory, layout: str, clusters: int) -> dict[str, Any]:
+    offsets = directory.read_array("posting_offsets", np.uint64, (clusters + 1,))
+    if layout == "replicated":
+        counts = directory.read_array("posting_counts", np.uint32, (clusters,))
+        return {"posting_offsets": offsets, "posting_counts": counts}
+    return {"posting_offsets": offsets, "posting_addresses": directory.read_section("posting_addresses")}

@@ -1,0 +1,93 @@
+"""Parameters of the cluster index, checked when they are made."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from tiervec.codes import code_row_bytes
+from tiervec.errors import InvalidArgumentError
+from tiervec.parameters import check_number, check_whole
+
+__all__ = ["LARGEST_DIM", "LAYOUTS", "MOST_RERANKED", "MOST_VECTORS", "ClusterBuildParams", "ClusterSearchParams"]
+
+MOST_VECTORS = 2**31 - 1
+LARGEST_DIM = 16_384
+LAYOUTS = ("coded", "grouped", "decoupled", "replicated")
+_MOST_REPLICAS = 32
+_VECTORS_PER_CLUSTER = 64
+_MOST_PROBES = 100_000
+MOST_RERANKED = 128
+_ALIGNMENTS = (1, 64, 256, 512, 4096)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClusterBuildParams:
+    """How a cluster index is built.
+
+    Attributes:
+        clusters: Number of clusters, 1 to the number of vectors. None: one for every 64 vectors.
+        replicas: Most clusters that list one vector, 1 to 32. ``coded`` searches a vector in its nearest one only and
+            keeps the others for a change of the layout.
+        layout: ``coded``: codes of all vectors in fast memory, by cluster; vectors once on the tier, read for the exact
+            re-rank only. ``grouped``: vectors once, each in the group of its most searched cluster, which is one range;
+            addresses of a cluster's other members. ``decoupled``: vectors once, in the order of the data; addresses of
+            all members. ``replicated``: each cluster holds copies of its members (SPANN, NeurIPS'21).
+        code: ``rabitq``, ``sq`` or ``pq``; of ``coded`` only.
+        code_bits: Bits of code per dimension; see `tiervec.codes.code_row_bytes`.
+        closure: How much farther than its nearest cluster another one that lists a vector may be, 0 to 10.
+        align: Postings of ``replicated`` start at multiples of so many bytes: 1, 64, 256, 512 or 4096 (SSDs).
+
+    Example:
+        >>> ClusterBuildParams(layout="grouped").count_for(1_000_000)
+        15625
+    """
+
+    clusters: int | None = None
+    replicas: int = 8
+    layout: str = "coded"
+    code: str = "rabitq"
+    code_bits: float = 2.0
+    closure: float = 0.4
+    align: int = 1
+
+    def __post_init__(self) -> None:
+        if self.clusters is not None:
+            check_whole("clusters", self.clusters, 1, MOST_VECTORS)
+        check_whole("replicas", self.replicas, 1, _MOST_REPLICAS)
+        if self.layout not in LAYOUTS:
+            raise InvalidArgumentError(f"layout is {self.layout!r}; a cluster index has {', '.join(LAYOUTS)}")
+        check_number("closure", self.closure, 0, 10)
+        if isinstance(self.align, bool) or self.align not in _ALIGNMENTS:
+            raise InvalidArgumentError(f"align is {self.align!r}; it must be one of {', '.join(map(str, _ALIGNMENTS))}")
+        code_row_bytes(self.code, self.code_bits, 128)
+
+    def count_for(self, vectors: int) -> int:
+        """The number of clusters of so many vectors."""
+        if self.clusters is not None:
+            return self.clusters
+        return max(1, min(vectors, round(vectors / _VECTORS_PER_CLUSTER)))
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClusterSearchParams:
+    """How a cluster index is searched.
+
+    Attributes:
+        nprobe: Clusters searched, at least 1; at most all. More: better recall, more work.
+        rerank: Vectors read for their exact distance, 1 to 128; raised to k when smaller; of ``coded`` only.
+        pipeline: False runs one query at a time and one read at a time; for ablation.
+
+    Example:
+        >>> ClusterSearchParams(nprobe=128).rerank
+        64
+    """
+
+    nprobe: int = 64
+    rerank: int = 64
+    pipeline: bool = True
+
+    def __post_init__(self) -> None:
+        check_whole("nprobe", self.nprobe, 1, _MOST_PROBES)
+        check_whole("rerank", self.rerank, 1, MOST_RERANKED)
+        if not isinstance(self.pipeline, bool):
+            raise InvalidArgumentError(f"pipeline is {self.pipeline!r}; it must be on or off")

@@ -1,0 +1,243 @@
+#include <tiervec/cluster_index/group_order.h>
+
+#include <algorithm>
+#include <bit>
+#include <string>
+#include <vector>
+
+#include <tiervec/core/status.h>
+
+namespace tiervec::cluster_index {
+namespace {
+
+constexpr int kMostPasses = 20;          // of improving a path
+constexpr std::size_t kLongestSegment = 3;
+constexpr std::size_t kImprovedPath = 256;  // longer paths stay as nearest neighbours make them
+
+[[noreturn]] void refuse(const char* what) {
+  throw Error(ErrorCode::kInvalidArgument, std::string("grouping: ") + what);
+}
+
+/// Places 0 .. count + 1 and the distances between them; the path goes from place `count` to place count + 1.
+class Path {
+ public:
+  explicit Path(std::size_t count) : width_(count + 2), distances_(width_ * width_) {}
+
+  void set_distance(std::size_t a, std::size_t b, std::uint32_t distance) {
+    distances_[a * width_ + b] = distances_[b * width_ + a] = distance;
+  }
+
+  /// The places between the ends, in order.
+  std::span<const std::uint32_t> solve() {
+    nearest_neighbours();
+    if (path_.size() <= kImprovedPath) {
+      for (int pass = 0; pass < kMostPasses && (reverse_segments() | move_segments()); ++pass) {
+      }
+    }
+    return {path_.data() + 1, path_.size() - 2};
+  }
+
+ private:
+  [[nodiscard]] std::int64_t between(std::size_t at, std::size_t other) const {
+    return distances_[path_[at] * width_ + path_[other]];
+  }
+
+  void nearest_neighbours() {
+    const std::size_t count = width_ - 2;
+    path_.assign(1, static_cast<std::uint32_t>(count));
+    std::vector<bool> used(count);
+    for (std::size_t step = 0; step < count; ++step) {
+      const std::uint32_t* row = distances_.data() + path_.back() * width_;
+      std::size_t best = count;
+      for (std::size_t i = 0; i < count; ++i) {
+        if (!used[i] && (best == count || row[i] < row[best])) best = i;
+      }
+      used[best] = true;
+      path_.push_back(static_cast<std::uint32_t>(best));
+    }
+    path_.push_back(static_cast<std::uint32_t>(count + 1));
+  }
+
+  bool reverse_segments() {
+    bool better = false;
+    for (std::size_t i = 1; i + 1 < path_.size(); ++i) {
+      for (std::size_t j = i + 1; j + 1 < path_.size(); ++j) {
+        if (between(i - 1, j) + between(i, j + 1) < between(i - 1, i) + between(j, j + 1)) {
+          std::reverse(path_.begin() + static_cast<std::ptrdiff_t>(i), path_.begin() + static_cast<std::ptrdiff_t>(j) + 1);
+          better = true;
+        }
+      }
+    }
+    return better;
+  }
+
+  bool move_segments() {
+    bool better = false;
+    for (std::size_t length = 1; length <= kLongestSegment; ++length) {
+      for (std::size_t i = 1; i + length < path_.size(); ++i) better |= move_segment(i, i + length);
+    }
+    return better;
+  }
+
+  // Moves [begin, end) to where it makes the path shortest.
+  bool move_segment(std::size_t begin, std::size_t end) {
+    const std::int64_t saved = between(begin - 1, begin) + between(end - 1, end) - between(begin - 1, end);
+    std::int64_t most = 0;
+    std::size_t place = 0;
+    for (std::size_t i = 0; i + 1 < path_.size(); ++i) {
+      if (i + 1 >= begin && i < end) continue;
+      const std::int64_t gain = saved - between(i, begin) - between(end - 1, i + 1) + between(i, i + 1);
+      if (gain > most) {
+        most = gain;
+        place = i + 1;
+      }
+    }
+    if (most == 0) return false;
+    const auto at = [&](std::size_t i) { return path_.begin() + static_cast<std::ptrdiff_t>(i); };
+    if (place < begin) {
+      std::rotate(at(place), at(begin), at(end));
+    } else {
+      std::rotate(at(begin), at(end), at(place));
+    }
+    return true;
+  }
+
+  std::size_t width_;
+  std::vector<std::uint32_t> distances_;
+  std::vector<std::uint32_t> path_;
+};
+
+/// Values by key, as one array with offsets.
+struct Grouped {
+  std::vector<std::size_t> offsets;
+  std::vector<std::uint64_t> values;
+
+  [[nodiscard]] std::span<const std::uint64_t> of(std::size_t key) const {
+    return {values.data() + offsets[key], offsets[key + 1] - offsets[key]};
+  }
+};
+
+/// Which rows of other groups each query needs; `use(row, query)`.
+template <class Use>
+void for_each_need(const GroupSample& sample, std::size_t clusters, Use&& use) {
+  std::vector<std::size_t> probed_by(clusters, ~std::size_t{0});
+  std::vector<std::uint32_t> rows;
+  for (std::size_t query = 0; (query + 1) * sample.width <= sample.probes.size(); ++query) {
+    const auto probes = sample.probes.subspan(query * sample.width, sample.width);
+    for (const std::uint32_t cluster : probes) probed_by[cluster] = query;
+    rows.clear();
+    for (const std::uint32_t cluster : probes) {
+      for (std::int64_t i = sample.posting_offsets[cluster]; i < sample.posting_offsets[cluster + 1]; ++i) {
+        const std::uint32_t row = sample.members[static_cast<std::size_t>(i)];
+        if (probed_by[sample.groups[row]] != query) rows.push_back(row);
+      }
+    }
+    std::sort(rows.begin(), rows.end());
+    rows.erase(std::unique(rows.begin(), rows.end()), rows.end());
+    for (const std::uint32_t row : rows) use(row, query);
+  }
+}
+
+/// By group: (query << 32 | row), queries ascending.
+Grouped collect_needs(const GroupSample& sample, std::size_t clusters) {
+  Grouped needs;
+  needs.offsets.assign(clusters + 1, 0);
+  for_each_need(sample, clusters, [&](std::uint32_t row, std::size_t) { ++needs.offsets[sample.groups[row] + 1]; });
+  for (std::size_t c = 0; c < clusters; ++c) needs.offsets[c + 1] += needs.offsets[c];
+  needs.values.resize(needs.offsets[clusters]);
+  std::vector<std::size_t> next(needs.offsets.begin(), needs.offsets.end() - 1);
+  for_each_need(sample, clusters, [&](std::uint32_t row, std::size_t query) {
+    needs.values[next[sample.groups[row]]++] = std::uint64_t{query} << 32 | row;
+  });
+  return needs;
+}
+
+/// By cluster: the queries that probe it, ascending.
+Grouped collect_probes(const GroupSample& sample, std::size_t clusters) {
+  Grouped probes;
+  probes.offsets.assign(clusters + 1, 0);
+  for (const std::uint32_t cluster : sample.probes) ++probes.offsets[cluster + 1];
+  for (std::size_t c = 0; c < clusters; ++c) probes.offsets[c + 1] += probes.offsets[c];
+  probes.values.resize(sample.probes.size());
+  std::vector<std::size_t> next(probes.offsets.begin(), probes.offsets.end() - 1);
+  for (std::size_t i = 0; i < sample.probes.size(); ++i) {
+    probes.values[next[sample.probes[i]]++] = i / sample.width;
+  }
+  return probes;
+}
+
+void order_one_group(std::span<std::uint32_t> rows, std::span<const std::uint64_t> needs,
+                     std::span<const std::uint64_t> before, std::span<const std::uint64_t> behind) {
+  if (rows.size() < 2 || rows.size() > kLongestPath || needs.empty()) return;
+  std::vector<std::uint64_t> queries;
+  for (const std::uint64_t need : needs) {
+    if (queries.empty() || queries.back() != need >> 32) queries.push_back(need >> 32);
+  }
+  const std::size_t words = (queries.size() + 63) / 64;
+  std::vector<std::uint64_t> sets((rows.size() + 2) * words);
+  const auto set = [&](std::size_t place, std::uint64_t query) {
+    const auto found = std::lower_bound(queries.begin(), queries.end(), query);
+    if (found == queries.end() || *found != query) return;
+    const auto bit = static_cast<std::size_t>(found - queries.begin());
+    sets[place * words + bit / 64] |= std::uint64_t{1} << (bit % 64);
+  };
+  for (const std::uint64_t need : needs) {
+    const auto row = static_cast<std::uint32_t>(need);
+    set(static_cast<std::size_t>(std::lower_bound(rows.begin(), rows.end(), row) - rows.begin()), need >> 32);
+  }
+  for (const std::uint64_t query : before) set(rows.size(), query);
+  for (const std::uint64_t query : behind) set(rows.size() + 1, query);
+  Path path(rows.size());
+  for (std::size_t a = 0; a < rows.size() + 2; ++a) {
+    for (std::size_t b = a + 1; b < rows.size() + 2; ++b) {
+      int differences = 0;
+      for (std::size_t w = 0; w < words; ++w) differences += std::popcount(sets[a * words + w] ^ sets[b * words + w]);
+      path.set_distance(a, b, static_cast<std::uint32_t>(differences));
+    }
+  }
+  const std::vector<std::uint32_t> ascending(rows.begin(), rows.end());
+  std::size_t at = 0;
+  for (const std::uint32_t place : path.solve()) rows[at++] = ascending[place];
+}
+
+void check(const GroupSample& sample, std::size_t rows) {
+  const auto below = [](std::size_t limit) { return [limit](std::uint32_t value) { return value < limit; }; };
+  if (sample.posting_offsets.empty() || sample.groups.size() != rows) refuse("sizes differ");
+  const std::size_t clusters = sample.posting_offsets.size() - 1;
+  if (sample.width == 0 || sample.probes.size() % sample.width != 0) refuse("probes are not a matrix");
+  if (!std::is_sorted(sample.posting_offsets.begin(), sample.posting_offsets.end()) || sample.posting_offsets[0] != 0 ||
+      static_cast<std::size_t>(sample.posting_offsets[clusters]) != sample.members.size()) {
+    refuse("posting_offsets do not describe the members");
+  }
+  if (!std::all_of(sample.members.begin(), sample.members.end(), below(rows)) ||
+      !std::all_of(sample.groups.begin(), sample.groups.end(), below(clusters)) ||
+      !std::all_of(sample.probes.begin(), sample.probes.end(), below(clusters))) {
+    refuse("an entry is out of range");
+  }
+}
+
+}  // namespace
+
+void order_groups(const GroupSample& sample, std::span<std::uint32_t> order, unsigned threads, WorkMonitor* monitor) {
+  check(sample, order.size());
+  const std::size_t clusters = sample.posting_offsets.size() - 1;
+  std::vector<std::size_t> starts(clusters + 1);
+  for (const std::uint32_t group : sample.groups) ++starts[group + 1];
+  for (std::size_t c = 0; c < clusters; ++c) starts[c + 1] += starts[c];
+  std::vector<std::size_t> next(starts.begin(), starts.end() - 1);
+  for (std::size_t row = 0; row < order.size(); ++row) {
+    order[next[sample.groups[row]]++] = static_cast<std::uint32_t>(row);
+  }
+  const Grouped needs = collect_needs(sample, clusters);
+  const Grouped probes = collect_probes(sample, clusters);
+  if (monitor != nullptr) monitor->total = clusters;
+  parallel_blocks(clusters, 16, threads, monitor, [&](std::size_t begin, std::size_t end, unsigned) {
+    for (std::size_t c = begin; c < end; ++c) {
+      const auto before = c == 0 ? std::span<const std::uint64_t>() : probes.of(c - 1);
+      const auto behind = c + 1 == clusters ? std::span<const std::uint64_t>() : probes.of(c + 1);
+      order_one_group(order.subspan(starts[c], starts[c + 1] - starts[c]), needs.of(c), before, behind);
+    }
+  });
+}
+
+}  // namespace tiervec::cluster_index

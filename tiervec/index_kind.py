@@ -1,0 +1,142 @@
+"""What the public API needs of a kind of index; `tiervec.index_kinds` has the table of them."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, ClassVar, Generic, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tiervec import _core
+from tiervec.calibration import CalibrationGrid
+from tiervec.index_directory import IndexDirectory
+from tiervec.interruptible import BuildProgress
+
+__all__ = ["IndexBuild", "IndexKind", "NativeResult", "OpenedIndex"]
+
+B = TypeVar("B")
+S = TypeVar("S")
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class IndexBuild(Generic[B]):
+    """What a build works on.
+
+    Attributes:
+        vectors: (n, dim), C-contiguous, one of the four dtypes; for kinds that stream, it may be a mapped file.
+        metric: ``l2``, ``ip`` or ``cosine``.
+        labels: The user's id of each vector, or None for 0, 1, 2, ...
+        params: Build parameters.
+        threads: 0 means all allowed CPUs.
+        seed: Of everything random.
+        progress: Progress callback or None.
+        calibration_queries: Vectors like the queries to come, or None: some of the base vectors, held out.
+        memory_limit: Bytes that the build may take, or None.
+    """
+
+    vectors: NDArray[Any]
+    metric: str
+    params: B
+    labels: NDArray[np.int64] | None = None
+    threads: int = 0
+    seed: int = 0
+    progress: BuildProgress | None = None
+    calibration_queries: NDArray[Any] | None = field(default=None)
+    memory_limit: int | None = None
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class NativeResult:
+    """What the engine returned for one call: results and counters over all queries."""
+
+    ids: NDArray[np.int64]
+    distances: NDArray[np.float32]
+    latency_us: NDArray[np.float32]
+    cpu_us: float
+    reads: int
+    rounds: int
+    code_distances: int
+    bytes_read: int
+    hot_records: int
+    rereads: int
+
+
+class OpenedIndex(ABC, Generic[S]):
+    """An index on a tier.
+
+    Attributes:
+        tier: Where its big part is read.
+        grid: The search parameters that ``target_recall`` chooses.
+    """
+
+    tier: _core.Tier
+    grid: CalibrationGrid
+
+    @abstractmethod
+    def search(
+        self,
+        queries: NDArray[Any],
+        k: int,
+        params: S,
+        *,
+        threads: int,
+        timeout_s: float | None = None,
+        cancel: _core.CancelToken | None = None,
+        latency_us: float = 0.0,
+    ) -> NativeResult:
+        """Answers queries (nq, dim) of the index's query dtype on a device with this latency of a read."""
+
+    @abstractmethod
+    def fitted(self, params: S, k: int) -> S:
+        """The parameters as the engine takes them for this index and `k`."""
+
+    def fill_fast_memory(self, spare_bytes: int, threads: int) -> int:
+        """Uses fast memory that the codes leave; returns how many bytes it took."""
+        del spare_bytes, threads
+        return 0
+
+
+class IndexKind(ABC, Generic[B, S]):
+    """One kind of index.
+
+    Attributes:
+        name: As in ``kind=`` and the manifest.
+        build_params: Dataclass of build parameters.
+        search_params: Dataclass of search parameters.
+        streams: True when `write` works on a mapped file that is larger than memory.
+    """
+
+    name: ClassVar[str]
+    build_params: type[B]
+    search_params: type[S]
+    streams: ClassVar[bool] = False
+
+    @abstractmethod
+    def check_buildable(self, vectors: int, dim: int, params: B) -> None:
+        """Refuses sizes that the formats cannot hold.
+
+        Raises:
+            InvalidArgumentError: It says which, and what would be right.
+        """
+
+    @abstractmethod
+    def estimate_memory_bytes(
+        self, vectors: int, dim: int, itemsize: int, params: B, threads: int, *, streamed: bool = False
+    ) -> int:
+        """Peak resident memory of a build in bytes; `streamed`: the vectors themselves stay in their file."""
+
+    @abstractmethod
+    def write(self, build: IndexBuild[B], out: Path) -> None:
+        """Builds the index and puts it at `out`, whole or not at all."""
+
+    @abstractmethod
+    def open(self, directory: IndexDirectory, tier_url: str) -> OpenedIndex[S]:
+        """Verifies and loads the fast sections, opens the big part on the tier."""
+
+    def largest_settings(self, params: Mapping[str, Any]) -> str:
+        """The build parameters that decide about memory, as an error names them."""
+        return " and ".join(f"{key}={value}" for key, value in params.items())
