@@ -164,7 +164,8 @@ def print_figures(result: dict[str, Any]) -> None:
     decoupled, grouped, *_ = result["grouping"].values()
     for name, reads in result["grouping"].items():
         print(
-            f"reads per query, {name}: {reads:.1f} ({reads / decoupled:.2f} of decoupled, {reads / grouped:.2f} of grouped)"
+            f"reads per query, {name}: {reads:.1f} "
+            f"({reads / decoupled:.2f} of decoupled, {reads / grouped:.2f} of grouped)"
         )
 
 

@@ -222,7 +222,8 @@ def _calibrate(task: LayoutTask, arrangement: Arrangement, parts: ClusterParts, 
     searcher = make_searcher(tier, parts)
 
     def search(k: int, chosen: dict[str, float]) -> Measured:
-        params = ClusterSearchParams(**{name: int(value) for name, value in chosen.items()})
+        whole: dict[str, Any] = {name: int(value) for name, value in chosen.items()}
+        params = ClusterSearchParams(**whole)
         found = search_cluster(searcher, queries.vectors, k, params, threads=task.threads, exclude=excluded)
         return Measured(
             distances=found.distances,

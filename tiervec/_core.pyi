@@ -46,6 +46,12 @@ class Tier:
         What the device can do: latency_us, reads_per_s, bytes_per_s, block_bytes, knee_bytes, emulated, source (nominal, published, given, measured), note (a sentence or empty), service (list of (bytes, ns a read occupies it)).
         """
 
+    @property
+    def counters(self) -> dict[str, int]:
+        """
+        What its queues did since it was opened, for example reads and doorbells; empty for a tier that does not count.
+        """
+
     def device_bound_qps(self, reads_per_query: float, bytes_per_query: float) -> float:
         """
         Queries/s at which the device is busy all the time; inf when a query reads nothing.
@@ -211,6 +217,41 @@ def open_remote_tier(url: str, replicas: Sequence[Sequence[Attachment]]) -> Tier
     Opens a region of memory nodes: a list of replicas, each a list of stripes. Replicas that cannot be reached now are taken in later; one must be there.
     """
 
+class VerbsServer:
+    """The RDMA data plane of a memory node."""
+
+    def __init__(self, host: str, port: int = 0, device: str = '', max_connections: int = 4096) -> None:
+        """Listens on an address of an RDMA device; port 0 takes a free one."""
+
+    @property
+    def port(self) -> int:
+        """The port it listens on."""
+
+    @property
+    def device(self) -> str:
+        """The RDMA device its regions are registered with."""
+
+    def stats(self) -> dict[str, float]:
+        """
+        connections (open now), accepted, refused, cpu_seconds (of its thread).
+        """
+
+    def serve(self, region_id: int, token: bytes, address: int, size_bytes: int) -> tuple[int, int]:
+        """
+        Registers memory, which the caller keeps until it is withdrawn, for remote reading; returns (remote address, key).
+        """
+
+    def withdraw(self, region_id: int) -> None:
+        """Ends the region's connections; its memory is free when this returns."""
+
+    def stop(self) -> None:
+        """Withdraws everything and accepts nothing more."""
+
+def verbs_status() -> dict[str, object]:
+    """
+    What this process can do with RDMA: available, reason (why not), devices.
+    """
+
 class WorkMonitor:
     """Watches and cancels native work from another thread."""
 
@@ -235,6 +276,9 @@ class Code:
 
     @property
     def parameter_bytes(self) -> int: ...
+
+    def decode(self, rows: numpy.typing.NDArray[numpy.uint8]) -> numpy.typing.NDArray[numpy.float32]:
+        """The vectors (n, dim) that rows stand for."""
 
     def encode(self, data: numpy.typing.NDArray[numpy.generic], rows: numpy.typing.NDArray[numpy.uint8], threads: int = 1, monitor: WorkMonitor | None = None) -> None:
         """Encodes vectors (n, dim) into rows (n, row_bytes) of uint8."""
@@ -319,3 +363,44 @@ class GraphSearcher:
         """
 
     def search(self, queries: numpy.typing.NDArray[numpy.generic], k: int, search_list: int, beam_width: int, stop_margin: float, pipeline: bool, threads: int, exclude: numpy.typing.NDArray[numpy.int64] | None = None, cancel: CancelToken | None = None, timeout_s: float | None = None) -> dict[str, Any]: ...
+
+def cluster_closure(centroids: numpy.typing.NDArray[numpy.float32], ids: numpy.typing.NDArray[numpy.int64], distances: numpy.typing.NDArray[numpy.float32], factor: float, lists: numpy.typing.NDArray[numpy.uint32], threads: int) -> None:
+    """
+    Chooses the clusters that list each vector among its nearest (rows, width); fills lists (rows, replicas).
+    """
+
+def cluster_members(lists: numpy.typing.NDArray[numpy.uint32], next: numpy.typing.NDArray[numpy.int64], rows: numpy.typing.NDArray[numpy.uint32]) -> None:
+    """
+    Fills `rows` with the members of each cluster, ascending, from the offsets `next` on.
+    """
+
+def cluster_group_order(posting_offsets: numpy.typing.NDArray[numpy.int64], members: numpy.typing.NDArray[numpy.uint32], groups: numpy.typing.NDArray[numpy.uint32], probes: numpy.typing.NDArray[numpy.uint32], rows: numpy.typing.NDArray[numpy.uint32], threads: int, monitor: WorkMonitor | None = None) -> None:
+    """Fills `rows` (n,) with the rows in the order of the grouped layout."""
+
+def code_blocks_bytes(code: Code, vectors: int) -> int:
+    """Bytes of the code blocks of so many vectors."""
+
+def encode_clusters(data: numpy.typing.NDArray[numpy.generic], order: numpy.typing.NDArray[numpy.uint32], cluster_offsets: numpy.typing.NDArray[numpy.uint32], centroid_code: Code, centroid_rows: numpy.typing.NDArray[numpy.uint8], code: Code, blocks: numpy.typing.NDArray[numpy.uint8], threads: int = 0, monitor: WorkMonitor | None = None) -> None:
+    """
+    Codes vectors relative to what their cluster's centroid code stands for, into blocks for scans.
+    """
+
+def write_cluster_vectors(path: str, data: numpy.typing.NDArray[numpy.generic], order: numpy.typing.NDArray[numpy.uint32], monitor: WorkMonitor | None = None) -> None:
+    """
+    Writes the records of layouts coded, grouped and decoupled: order[position] is the row.
+    """
+
+def write_cluster_postings(path: str, data: numpy.typing.NDArray[numpy.generic], members: numpy.typing.NDArray[numpy.uint32], offsets: numpy.typing.NDArray[numpy.uint64], positions: numpy.typing.NDArray[numpy.uint32], align: int = 1, monitor: WorkMonitor | None = None) -> numpy.typing.NDArray[numpy.uint64]:
+    """
+    Writes the records of layout replicated: rows of each posting, positions of each row. Returns the byte offset of each posting, and the end.
+    """
+
+class ClusterSearcher:
+    """Searches clusters whose vectors lie in a tier."""
+
+    def __init__(self, tier: Tier, parts: dict[str, Any]) -> None: ...
+
+    @property
+    def fast_bytes(self) -> int: ...
+
+    def search(self, queries: numpy.typing.NDArray[numpy.generic], k: int, nprobe: int, rerank: int, pipeline: bool, threads: int, exclude: numpy.typing.NDArray[numpy.int64] | None = None, cancel: CancelToken | None = None, timeout_s: float | None = None, prune: float = 0.0, coalesce_bytes: int | None = None) -> dict[str, Any]: ...
