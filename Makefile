@@ -25,7 +25,7 @@ CXX_FILES = $(shell find $(NATIVE_DIRS) tests -name '*.cc' -o -name '*.h')
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help install demo test test-cxx test-python lint check-format types check-stubs check-headers format stubs \
+.PHONY: help install demo test cxx-tests test-cxx test-python guest lint check-format types check-stubs check-headers format stubs \
         core-stub tidy asan tsan bench wheel clean distclean FORCE
 
 help: ## this list
@@ -55,7 +55,7 @@ $(BUILD)/.stamp-install: $(VENV)/.stamp-build pyproject.toml $(CMAKE_FILES) $(NA
 	@$(CHOOSE_CXX) && $(WITH_TOOLS) $(PIP) install --no-build-isolation --config-settings=build-dir=$(BUILD) --editable .
 	@touch $@
 
-$(VENV)/.stamp-test $(VENV)/.stamp-lint $(VENV)/.stamp-bench: $(VENV)/.stamp-%: $(VENV)/.stamp-build pyproject.toml
+$(VENV)/.stamp-test $(VENV)/.stamp-lint $(VENV)/.stamp-bench $(VENV)/.stamp-guest: $(VENV)/.stamp-%: $(VENV)/.stamp-build pyproject.toml
 	@echo "installing what '$*' needs into $(VENV)"
 	@$(BIN)/python .ci/requirements.py $* > $@.txt && $(PIP) install -r $@.txt && touch $@
 
@@ -65,12 +65,14 @@ install: $(BUILD)/.stamp-install ## build the extension and install tiervec into
 demo: install ## build an index of the sample, serve it, ask ten questions
 	@$(BIN)/python -m tiervec.demo
 
-test: test-cxx test-python ## all tests, C++ then Python
+test: test-cxx test-python guest ## all tests: C++, Python, and those that need the guest
 
-test-cxx: install
+cxx-tests: install
 	@$(WITH_TOOLS) cmake -S . -B $(BUILD) -DTIERVEC_TESTS=ON >$(BUILD)/configure.log || { cat $(BUILD)/configure.log; exit 1; }
+	@if grep -q '^TIERVEC_CXX_TESTS:INTERNAL=ON' $(BUILD)/CMakeCache.txt; then $(WITH_TOOLS) cmake --build $(BUILD) -j $(JOBS); fi
+
+test-cxx: cxx-tests
 	@if grep -q '^TIERVEC_CXX_TESTS:INTERNAL=ON' $(BUILD)/CMakeCache.txt; then \
-	  $(WITH_TOOLS) cmake --build $(BUILD) -j $(JOBS) && \
 	  $(WITH_TOOLS) ctest --test-dir $(BUILD) --output-on-failure --no-tests=error -j $(JOBS); \
 	else \
 	  echo "C++ tests: not built, GoogleTest was not found (apt-get install libgtest-dev)"; \
@@ -78,6 +80,9 @@ test-cxx: install
 
 test-python: install $(VENV)/.stamp-test
 	@$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+guest: cxx-tests $(VENV)/.stamp-guest $(VENV)/.stamp-test ## tests on RDMA, a memory-only NUMA node and /dev/dax, in a QEMU guest
+	@tests/guest/run.sh $(BUILD)/tests
 
 bench: install $(VENV)/.stamp-bench ## the benchmark behind the figures of the README
 	@$(BIN)/python -m tiervec.bench.graph_figures $(BENCH_ARGS)
@@ -116,6 +121,10 @@ stubs: core-stub ## write tiervec/_core.pyi from the built extension
 # A stamp per file: a file is looked at again when it or any header changed.
 HEADERS := $(filter %.h,$(NATIVE))
 TIDY := $(patsubst %,build/tidy/%.ok,$(filter %.cc,$(NATIVE)))
+# What is not compiled here cannot be looked at here.
+ifeq ($(wildcard /usr/include/infiniband/verbs.h),)
+  TIDY := $(filter-out build/tidy/rdma/src/verbs/%,$(TIDY))
+endif
 
 tidy: $(TIDY) ## clang-tidy over our sources
 

@@ -15,7 +15,7 @@ from tiervec.errors import DataLossError
 from tiervec.graph_index.params import LARGEST_DIM, MOST_VECTORS, GraphSearchParams
 from tiervec.index_directory import IndexDirectory
 from tiervec.interruptible import run_interruptibly
-from tiervec.rdma.dax import open_dax_region
+from tiervec.rdma.section_tier import open_section
 
 __all__ = ["GraphParts", "NativeResult", "make_searcher", "open_graph", "search_graph"]
 
@@ -80,9 +80,7 @@ def open_graph(directory: IndexDirectory, tier_url: str) -> tuple[_core.GraphSea
     read.
     """
     manifest = directory.manifest
-    tier = _open_records(directory, tier_url)
-    if tier.verified_at_open:
-        directory.verify_section("records")
+    tier = open_section(directory, "records", tier_url)
     details = manifest.details
     layout = details.get("layout")
     if not isinstance(layout, Mapping) or details.get("code") not in CODE_NAMES:
@@ -107,15 +105,6 @@ def open_graph(directory: IndexDirectory, tier_url: str) -> tuple[_core.GraphSea
         navigation_edges=directory.read_section("navigation_edges"),
     )
     return make_searcher(tier, parts), tier
-
-
-def _open_records(directory: IndexDirectory, tier_url: str) -> _core.Tier:
-    path, section = directory.section_path("records"), directory.section("records")
-    if _core.check_tier_url(tier_url)["scheme"] == "dax":
-        return open_dax_region(
-            tier_url, path, size_bytes=section.bytes, checksum=section.checksum, name=directory.path.name
-        )
-    return _core.open_tier(tier_url, str(path))
 
 
 def search_graph(

@@ -22,6 +22,7 @@ import numpy as np
 from tiervec import _core
 from tiervec.environment import environment
 from tiervec.errors import InvalidArgumentError, ResourceExhaustedError
+from tiervec.rdma.remote_url import RemoteUrl, is_remote
 from tiervec.sizes import format_size, parse_size
 
 __all__ = ["READ_SIZES", "Measured", "SizeProfile", "TierProfile", "profile"]
@@ -198,7 +199,7 @@ def profile(
     """Measures a tier. Takes about five seconds by default.
 
     Args:
-        url: The tier, for example ``dram:`` or ``emulated:rdma-200g``.
+        url: The tier, for example ``dram:``, ``emulated:rdma-200g``, or the region of a memory node.
         region: File whose bytes are read. Without it a scratch region is made and removed again.
         region_bytes: Size of the scratch region, ``"1GiB"`` or bytes. Default 256 MiB, less on a machine with little
             free memory or disk, which a note says.
@@ -221,10 +222,23 @@ def profile(
         >>> measured.emulated, [size.read_bytes for size in measured.sizes][:3]
         (True, [64, 128, 256])
     """
-    _core.check_tier_url(url)
+    if is_remote(url):
+        RemoteUrl.parse(url)
+    else:
+        _core.check_tier_url(url)
     sizes = _check_arguments(read_sizes, threads=threads, runs=runs, run_seconds=run_seconds)
     threads = threads or len(os.sched_getaffinity(0))
     notes: list[str] = []
+    if is_remote(url):
+        if region is not None or region_bytes is not None:
+            raise InvalidArgumentError(f"{url} is a region of memory nodes; it has its own bytes and size")
+        from tiervec.rdma.attach import open_remote  # gRPC is only imported where it is needed
+
+        tier = open_remote(url, None)
+        sizes = [size for size in sizes if size <= tier.size_bytes]
+        if not sizes:
+            raise InvalidArgumentError(f"the region of {url} has {tier.size_bytes} bytes, less than every read size")
+        return _measure(tier, sizes, threads, runs, run_seconds, notes, progress)
     with _region_file(region, region_bytes, notes) as path:
         tier = _core.open_tier(url, str(path))
         if sizes[-1] > tier.size_bytes:

@@ -21,12 +21,14 @@ from tiervec.errors import (
     DeadlineExceededError,
     InvalidArgumentError,
     NotFoundError,
+    PermissionDeniedError,
     ResourceExhaustedError,
     TiervecError,
     UnavailableError,
     UnsupportedError,
 )
 from tiervec.ground_truth import recall
+from tiervec.rdma.publish import PublishReceipt, publish
 from tiervec.receipt import Receipt
 
 __all__ = [
@@ -38,6 +40,8 @@ __all__ = [
     "IndexInfo",
     "InvalidArgumentError",
     "NotFoundError",
+    "PermissionDeniedError",
+    "PublishReceipt",
     "Receipt",
     "ResourceExhaustedError",
     "SearchResult",
@@ -47,5 +51,6 @@ __all__ = [
     "__version__",
     "build",
     "open",
+    "publish",
     "recall",
 ]

@@ -27,6 +27,7 @@ from tiervec.graph_index.opened import open_graph, search_graph
 from tiervec.graph_index.params import GraphBuildParams, GraphSearchParams
 from tiervec.index_directory import IndexDirectory, Manifest, check_out
 from tiervec.interruptible import BuildProgress, run_interruptibly
+from tiervec.rdma.remote_url import is_remote
 from tiervec.receipt import Receipt
 from tiervec.sizes import format_size
 from tiervec.vector_files import open_vectors
@@ -210,7 +211,8 @@ def open(  # noqa: A001 - the contract's name
 
     Args:
         path: The index directory.
-        tier: URL of the tier that holds the records: ``dram:``, ``mmap:``, ``emulated:rdma-200g``, ...
+        tier: URL of the tier that holds the records: ``dram:``, ``mmap:``, ``emulated:rdma-200g``, ... or of memory
+            nodes that the index was published to (``tcp://HOST:PORT/REGION``): the records then need not be at `path`.
         fast_memory: Bytes of fast memory that the index may take. What its codes leave is filled with the records that
             searches read most; refused when the codes alone need more. None: codes only.
         threads: Worker threads of a search; 0 means all allowed CPUs.
@@ -221,8 +223,10 @@ def open(  # noqa: A001 - the contract's name
         UnsupportedError: A newer format.
         InvalidArgumentError: An unknown tier or profile.
         ResourceExhaustedError: It does not fit.
+        UnavailableError: No memory node of the tier answers.
+        PermissionDeniedError: The memory node wants another token.
     """
-    directory = IndexDirectory.open(path)
+    directory = IndexDirectory.open(path, remote_tier=is_remote(tier))
     return Index(directory, tier=tier, fast_memory=fast_memory, threads=_check_threads(threads))
 
 

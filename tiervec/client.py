@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from types import TracebackType
 from typing import Any
 
@@ -21,10 +20,10 @@ import numpy as np
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from tiervec.api import SearchResult
-from tiervec.errors import InvalidArgumentError, NotFoundError, TiervecError, UnavailableError
+from tiervec.errors import InvalidArgumentError
+from tiervec.rpc.calling import ClientTls, open_channel, translated
 from tiervec.service import wire
 from tiervec.service._generated import index_pb2, index_pb2_grpc, search_pb2, search_pb2_grpc
-from tiervec.service.status_codes import error_class
 from tiervec.vectors import as_matrix
 
 __all__ = ["Client"]
@@ -45,10 +44,7 @@ class Client:
     def __init__(self, address: str, *, timeout_s: float = 30.0, tls_ca: str | os.PathLike[str] | None = None) -> None:
         # The server's limits bound what it sends; gRPC's default of 4 MiB would refuse legitimate responses.
         options = [("grpc.max_receive_message_length", -1), ("grpc.max_send_message_length", -1)]
-        if tls_ca is None:
-            self._channel = grpc.insecure_channel(address, options)
-        else:
-            self._channel = grpc.secure_channel(address, _trusting(tls_ca), options)
+        self._channel = open_channel(address, None if tls_ca is None else ClientTls(ca=tls_ca), options)
         self._address = address
         self._timeout_s = timeout_s
         # The generated stubs have no types.
@@ -136,16 +132,9 @@ class Client:
         try:
             return method(request, timeout=self._timeout_s if timeout_s is None else timeout_s)
         except grpc.RpcError as error:
-            raise self._translated(error) from None
+            raise translated(error, self._address) from None
         except ValueError as error:
             raise InvalidArgumentError(f"the client of {self._address} cannot send this call: {error}") from None
-
-    def _translated(self, error: Any) -> TiervecError:
-        code, details = error.code(), error.details() or error.code().name.lower()
-        if code is grpc.StatusCode.CANCELLED and details == "CANCELLED":
-            # This client never cancels: gRPC gives the bare word to a call that meets a stopping server.
-            return UnavailableError(f"{self._address}: the server is stopping")
-        return error_class(code)(f"{self._address}: {details}")
 
 
 def _stub(stub: Any, channel: Any) -> Any:
@@ -158,10 +147,3 @@ def _is_one_vector(queries: Any) -> bool:
 
 def _as_text(value: Any) -> str:
     return ("on" if value else "off") if isinstance(value, bool) else str(value)
-
-
-def _trusting(tls_ca: str | os.PathLike[str]) -> Any:
-    try:
-        return grpc.ssl_channel_credentials(root_certificates=Path(tls_ca).read_bytes())
-    except FileNotFoundError:
-        raise NotFoundError(f"TLS file {os.fspath(tls_ca)} does not exist") from None

@@ -66,7 +66,7 @@ def diagnose() -> list[Finding]:
 
 
 def _machine() -> list[Finding]:
-    return [_extension(), _simd(), _huge_pages(), _locked_memory()]
+    return [_extension(), _simd(), _huge_pages(), _locked_memory(), _rdma_device()]
 
 
 def _extension() -> Finding:
@@ -91,7 +91,7 @@ def _simd() -> Finding:
 
 
 def _huge_pages() -> Finding:
-    gives = "dram: and emulated: reads without a TLB miss each"
+    gives = "dram:, emulated: and a memory node: reads without a TLB miss each"
     try:
         text = _HUGE_PAGES.read_text().strip()
     except OSError as error:
@@ -111,13 +111,54 @@ def _huge_pages() -> Finding:
 
 def _locked_memory() -> Finding:
     soft, _ = resource.getrlimit(resource.RLIMIT_MEMLOCK)
+    limited = soft != resource.RLIM_INFINITY
     return Finding(
         topic="machine",
         name="locked memory",
-        state="ok",
-        found="unlimited" if soft == resource.RLIM_INFINITY else f"limit of {soft:,} bytes",
-        gives="memory registered with an RDMA device, which this version does not use yet",
+        state="slow" if limited else "ok",
+        found=f"limit of {soft:,} bytes" if limited else "unlimited",
+        gives="a memory node whose regions are never swapped; memory registered with an RDMA device",
+        advice="ulimit -l unlimited (LimitMEMLOCK=infinity for systemd, --ulimit memlock=-1 for a container)"
+        if limited
+        else "",
     )
+
+
+def _rdma_device() -> Finding:
+    gives = "rdma: tier, and memory-node --transports rdma"
+    try:
+        names = sorted(device.name for device in _INFINIBAND.iterdir())
+    except OSError:
+        names = []
+    if not names:
+        return Finding(
+            topic="machine",
+            name="RDMA device",
+            state="absent",
+            found=f"none in {_INFINIBAND}",
+            gives=gives,
+            advice="a RoCE or InfiniBand card, or soft-RoCE: modprobe rdma_rxe; rdma link add rxe0 type rxe netdev DEV",
+        )
+    ports = [_rdma_port(port) for name in names for port in sorted((_INFINIBAND / name / "ports").glob("*"))]
+    is_up = any("ACTIVE" in port for port in ports)
+    return Finding(
+        topic="machine",
+        name="RDMA device",
+        state="ok" if is_up else "slow",
+        found=", ".join(ports) or ", ".join(names),
+        gives=gives,
+        advice="" if is_up else "no port is active: check the link (rdma link show)",
+    )
+
+
+def _rdma_port(port: Path) -> str:
+    def read(name: str) -> str:
+        try:
+            return (port / name).read_text().strip()
+        except OSError:
+            return "unknown"
+
+    return f"{port.parent.parent.name}/{port.name} {read('link_layer')} {read('state')} {read('rate')}"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -125,10 +166,9 @@ class _Library:
     name: str
     soname: str
     debian: str
-    gives: str
+    gives: str  # the tier, its scheme first
 
 
-# No tier of this version uses any of them: `_library` says so.
 _LIBRARIES = (
     _Library(name="libibverbs", soname="libibverbs.so.1", debian="libibverbs1 ibverbs-providers", gives="rdma: tier"),
     _Library(name="librdmacm", soname="librdmacm.so.1", debian="librdmacm1", gives="rdma: tier"),
@@ -141,7 +181,10 @@ def _libraries() -> list[Finding]:
 
 
 def _library(library: _Library) -> Finding:
-    gives = f"the {library.gives}, which this version does not have yet"
+    from tiervec import _core
+
+    is_used = library.gives.partition(":")[0] in [scheme["name"] for scheme in _core.tier_schemes()]
+    gives = f"the {library.gives}" + ("" if is_used else ", which this version does not have yet")
     try:
         ctypes.CDLL(library.soname)
     except OSError as error:
@@ -151,19 +194,9 @@ def _library(library: _Library) -> Finding:
             state="absent",
             found=_one_line(error),
             gives=gives,
-            advice=f"nothing now; when it is needed: apt-get install {library.debian}",
+            advice=("" if is_used else "nothing now; when it is needed: ") + f"apt-get install {library.debian}",
         )
-    found = library.soname
-    if library.name == "libibverbs":
-        found += f"; RDMA devices: {_rdma_devices()}"
-    return Finding(topic="library", name=library.name, state="ok", found=found, gives=gives)
-
-
-def _rdma_devices() -> str:
-    try:
-        return ", ".join(sorted(device.name for device in _INFINIBAND.iterdir())) or "none"
-    except OSError:
-        return "none"
+    return Finding(topic="library", name=library.name, state="ok", found=library.soname, gives=gives)
 
 
 _PACKAGES = (
@@ -215,6 +248,8 @@ def _tiers() -> list[Finding]:
             findings += _numa(_core.numa_nodes())
         elif scheme["name"] == "dax":
             findings += _dax(scheme["summary"], _core.dax_devices())
+        elif scheme["name"] == "rdma":
+            findings.append(_rdma(scheme, _core.verbs_status()))
         else:
             findings.append(Finding(topic="tier", name=scheme["form"], state="ok", found=scheme["summary"]))
     known = [scheme["name"] for scheme in schemes]
@@ -232,6 +267,13 @@ def _emulated(profile: Mapping[str, Any]) -> Finding:
     )
     found = f"a model of {profile['summary']}: {figures} ({profile['source']})"
     return Finding(topic="tier", name=f"emulated:{profile['name']}", state="ok", found=found)
+
+
+def _rdma(scheme: Mapping[str, str], verbs: Mapping[str, Any]) -> Finding:
+    if verbs["available"]:
+        found = f"{scheme['summary']}; devices: {', '.join(verbs['devices'])}"
+        return Finding(topic="tier", name=scheme["form"], state="ok", found=found)
+    return Finding(topic="tier", name=scheme["form"], state="absent", found=verbs["reason"], gives=scheme["summary"])
 
 
 def _numa(nodes: Sequence[Mapping[str, Any]]) -> list[Finding]:

@@ -24,6 +24,7 @@ __all__ = [
     "DeadlineExceededError",
     "InvalidArgumentError",
     "NotFoundError",
+    "PermissionDeniedError",
     "ResourceExhaustedError",
     "TiervecError",
     "UnavailableError",
@@ -96,6 +97,12 @@ class UnsupportedError(TiervecError):
     code = "unsupported"
 
 
+class PermissionDeniedError(TiervecError, PermissionError):
+    """A token is missing, wrong, or grants less than was asked for."""
+
+    code = "permission_denied"
+
+
 _BY_CODE: dict[str, type[TiervecError]] = {
     error.code: error
     for error in (
@@ -109,6 +116,7 @@ _BY_CODE: dict[str, type[TiervecError]] = {
         CancelledError,
         ResourceExhaustedError,
         UnsupportedError,
+        PermissionDeniedError,
     )
 }
 

@@ -3,12 +3,16 @@
 `tiervec.index_manifest` draws it and `tiervec.index_writer` writes it. Opening reads the manifest and compares the
 sizes of the files, so its time does not grow with the index. The content of a section is verified when it is read
 (`read_section`, `read_array`) or on demand (`verify`).
+
+The files of tier sections may be absent: after `strip_tier`, which leaves `published.json` with the URL of the memory
+nodes that have them, or in a copy for a compute node that opens the index on a remote tier.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import errno
+import json
 import os
 import stat
 from collections.abc import Callable
@@ -47,6 +51,8 @@ __all__ = [
 
 _BLOCK_BYTES: Final = 8 * 1024 * 1024
 _REWRITABLE: Final = ("calibration", "details")
+_PUBLISHED_NAME: Final = "published.json"
+_LONGEST_PUBLISHED: Final = 64 * 1024
 
 
 class IndexDirectory:
@@ -55,16 +61,24 @@ class IndexDirectory:
     Attributes:
         path: The directory, absolute.
         manifest: What it holds.
+        published_to: URL of the memory nodes that have the tier sections of a stripped index, or None.
+        remote_sections: Names of the tier sections that are not here.
     """
 
     def __init__(self, path: Path, manifest: Manifest) -> None:
         self.path = path
         self.manifest = manifest
+        self.published_to: str | None = None
+        self.remote_sections: frozenset[str] = frozenset()
         self._by_name = {section.name: section for section in manifest.sections}
 
     @classmethod
-    def open(cls, path: str | os.PathLike[str]) -> IndexDirectory:
+    def open(cls, path: str | os.PathLike[str], *, remote_tier: bool = False) -> IndexDirectory:
         """Reads and checks the manifest, and that every section is a plain file of the right size.
+
+        Args:
+            path: The directory.
+            remote_tier: The tier sections will be read elsewhere: their files may be absent.
 
         Raises:
             NotFoundError: There is no such directory, or it holds no index.
@@ -74,10 +88,36 @@ class IndexDirectory:
         """
         directory = _existing_directory(path)
         index = cls(directory, parse_manifest(_read_manifest(directory), str(directory / MANIFEST_NAME)))
+        index.published_to = _published_to(directory)
+        may_be_absent = remote_tier or index.published_to is not None
+        absent = set()
         for section in index.manifest.sections:
+            if may_be_absent and section.placement == "tier" and not os.path.lexists(directory / section.file):
+                absent.add(section.name)
+                continue
             with index._open_section(section):
                 pass
+        index.remote_sections = frozenset(absent)
         return index
+
+    def strip_tier(self, url: str) -> int:
+        """Removes the files of the tier sections, which `url` has; returns the bytes that are free again.
+
+        Raises:
+            InvalidArgumentError: The directory may not be written.
+        """
+        text = json.dumps({"url": url}).encode() + b"\n"
+        with replacing_file(self.path / _PUBLISHED_NAME, len(text)) as file:
+            file.write(text)
+        freed = 0
+        with storage_errors(f"stripping {self.path}", self.path):
+            for section in self.manifest.sections:
+                if section.placement == "tier" and section.name not in self.remote_sections:
+                    (self.path / section.file).unlink()
+                    freed += section.bytes
+        self.published_to = url
+        self.remote_sections = frozenset(s.name for s in self.manifest.sections if s.placement == "tier")
+        return freed
 
     def section(self, name: str) -> Section:
         """Returns the entry of the section `name`.
@@ -153,24 +193,25 @@ class IndexDirectory:
         self._check(section, np.empty(min(section.bytes, _BLOCK_BYTES), np.uint8), None)
 
     def verify(self, progress: Callable[[int, int], None] | None = None) -> list[Section]:
-        """Reads every file and compares its checksum.
+        """Reads every file and compares its checksum; what is remote is left out.
 
         Args:
             progress: Called with (bytes verified, bytes in all).
 
         Returns:
-            The sections, all of them correct.
+            The sections that are here, all of them correct.
 
         Raises:
             DataLossError: It names the first file that is not what was written.
         """
-        total, done = sum(section.bytes for section in self.manifest.sections), 0
-        for section in self.manifest.sections:
+        here = [section for section in self.manifest.sections if section.name not in self.remote_sections]
+        total, done = sum(section.bytes for section in here), 0
+        for section in here:
             buffer = np.empty(min(section.bytes, _BLOCK_BYTES), np.uint8)
             report = None if progress is None else (progress, done, total)
             self._check(section, buffer, report)
             done += section.bytes
-        return list(self.manifest.sections)
+        return here
 
     def rewrite_manifest(self, **changes: Any) -> Manifest:
         """Stores a new calibration or new details, atomically: a failure leaves the manifest as it was.
@@ -257,6 +298,21 @@ def _read_manifest(directory: Path) -> bytes:
     if len(text) > MAX_MANIFEST_BYTES:
         raise DataLossError(f"{directory / MANIFEST_NAME} is damaged: it has more than {MAX_MANIFEST_BYTES:,} bytes")
     return text
+
+
+def _published_to(directory: Path) -> str | None:
+    path = directory / _PUBLISHED_NAME
+    if not os.path.lexists(path):
+        return None
+    with _open_plain(path) as file, storage_errors(f"reading {path}", directory):
+        text = file.read(_LONGEST_PUBLISHED)
+    try:
+        url = json.loads(text)["url"]
+    except (ValueError, RecursionError, TypeError, KeyError):
+        url = None
+    if not isinstance(url, str):
+        raise DataLossError(f"{path} is damaged: it must hold the URL that the tier sections were published to")
+    return url
 
 
 def _open_plain(path: Path) -> BinaryIO:

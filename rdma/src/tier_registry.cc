@@ -7,6 +7,7 @@
 #include <tiervec/rdma/emulated_tier.h>
 #include <tiervec/rdma/mmap_tier.h>
 #include <tiervec/rdma/numa_tier.h>
+#include <tiervec/rdma/rdma_tier.h>
 #include <tiervec/rdma/remote_url.h>
 
 namespace tiervec::rdma {
@@ -14,7 +15,7 @@ namespace tiervec::rdma {
 namespace {
 
 constexpr std::array kSchemes = {
-    kDramScheme, kMmapScheme, kNumaScheme, kDaxScheme, kEmulatedScheme, kTcpScheme,
+    kDramScheme, kMmapScheme, kNumaScheme, kDaxScheme, kEmulatedScheme, kTcpScheme, kRdmaScheme,
 };
 
 std::string known_forms() {

@@ -2,12 +2,13 @@
 
 // The tiers every test of this folder runs on. A new tier adds a line; one that needs a server starts it in `open`.
 //
-// TIERVEC_TEST_NUMA_NODE and TIERVEC_TEST_DAX name a NUMA node and a DAX device of this machine to run on as well. What
-// is on the device is lost, and the tests that use it must not run at the same time: run this program itself, not
-// ctest.
+// TIERVEC_TEST_NUMA_NODE, TIERVEC_TEST_DAX and TIERVEC_TEST_RDMA name a NUMA node, a DAX device and the address of an
+// RDMA device of this machine to run on as well (`make guest` has all of them). What is on the DAX device is lost, and
+// the tests that use it must not run at the same time: run this program itself, not ctest.
 
 #include <algorithm>
 #include <atomic>
+#include <chrono>
 #include <cstdlib>
 #include <cstring>
 #include <functional>
@@ -19,11 +20,13 @@
 #include <tiervec/rdma/dram_tier.h>
 #include <tiervec/rdma/memory_region.h>
 #include <tiervec/rdma/numa_nodes.h>
+#include <tiervec/rdma/rdma_tier.h>
 #include <tiervec/rdma/region_server.h>
 #include <tiervec/rdma/replicated_tier.h>
 #include <tiervec/rdma/striped_tier.h>
 #include <tiervec/rdma/tcp_tier.h>
 #include <tiervec/rdma/tier.h>
+#include <tiervec/rdma/verbs_server.h>
 
 namespace tiervec::rdma::conformance {
 
@@ -112,6 +115,28 @@ inline std::shared_ptr<Tier> open_replicated(const std::string& region_path) {
   return std::make_shared<ReplicatedTier>("dram:", std::move(replicas));
 }
 
+/// The address of an RDMA device, null where there is none to test with: tests/guest sets it.
+inline const char* rdma_address() {
+  return std::getenv("TIERVEC_TEST_RDMA");  // NOLINT(concurrency-mt-unsafe): nobody sets it
+}
+
+/// Serves the bytes of the file from this process. Server and regions outlive the tests: so may a tier.
+inline std::shared_ptr<Tier> open_rdma(const std::string& region_path) {
+  static VerbsServer server(rdma_address(), 0);
+  static std::vector<MemoryRegion> regions;
+  const MemoryRegion& region = regions.emplace_back(MemoryRegion::load(region_path));
+  const Attachment attachment{.transport = "rdma",
+                              .host = rdma_address(),
+                              .port = server.port(),
+                              .region_id = regions.size(),
+                              .size_bytes = region.size_bytes(),
+                              .token = {std::byte{42}}};
+  server.serve(attachment.region_id, attachment.token, region.data(), region.size_bytes());
+  // Time enough for an emulated machine that makes many queues at once.
+  return open_rdma_tier("rdma://" + attachment.host + ":" + std::to_string(server.port()) + "/region", attachment,
+                        {.timeout = std::chrono::seconds(10)});
+}
+
 /// And those that the environment names.
 inline std::vector<TierCase> with_given(std::vector<TierCase> cases) {
   if (const char* node = std::getenv("TIERVEC_TEST_NUMA_NODE")) {
@@ -119,6 +144,9 @@ inline std::vector<TierCase> with_given(std::vector<TierCase> cases) {
   }
   if (const char* device = std::getenv("TIERVEC_TEST_DAX")) {
     cases.push_back(by_url("dax_given", std::string("dax:") + device + "?overwrite"));
+  }
+  if (rdma_address() != nullptr) {
+    cases.push_back({"rdma", open_rdma});
   }
   return cases;
 }

@@ -19,6 +19,7 @@ CODES = [
     ("cancelled", errors.CancelledError, errors.TiervecError),
     ("resource_exhausted", errors.ResourceExhaustedError, MemoryError),
     ("unsupported", errors.UnsupportedError, errors.TiervecError),
+    ("permission_denied", errors.PermissionDeniedError, PermissionError),
     ("internal", errors.TiervecError, Exception),
 ]
 MESSAGE = "index directory 'a': no manifest.json"

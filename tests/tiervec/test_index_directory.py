@@ -205,3 +205,34 @@ def test_a_full_disk_during_a_rewrite_leaves_the_old_manifest(path: Path, monkey
     assert (path / "manifest.json").read_bytes() == before
     assert index.manifest == manifest
     assert sorted(file.name for file in path.iterdir()) == ["codes.bin", "manifest.json", "records.bin"]
+
+
+def test_tier_sections_may_be_absent_where_they_are_read_elsewhere(path: Path) -> None:
+    (path / "records.bin").unlink()
+    with pytest.raises(DataLossError, match=r"records\.bin is missing"):
+        IndexDirectory.open(path)
+    index = IndexDirectory.open(path, remote_tier=True)
+    assert index.remote_sections == {"records"}
+    assert [section.name for section in index.verify()] == ["codes"]
+    (path / "codes.bin").unlink()
+    with pytest.raises(DataLossError, match=r"codes\.bin is missing"):
+        IndexDirectory.open(path, remote_tier=True)
+
+
+def test_a_stripped_index(path: Path) -> None:
+    index = IndexDirectory.open(path)
+    assert (index.published_to, index.remote_sections) == (None, frozenset())
+    assert index.strip_tier("tcp://node:1/index") == len(RECORDS)
+    again = IndexDirectory.open(path)
+    assert (again.published_to, again.remote_sections) == ("tcp://node:1/index", {"records"})
+    assert not (path / "records.bin").exists()
+    assert [section.name for section in again.verify()] == ["codes"]
+    assert again.strip_tier("tcp://other:1/index") == 0
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b"[]", b'{"url": 5}', b"{}", b"\xff"])
+def test_a_damaged_note_of_where_it_went(path: Path, content: bytes) -> None:
+    IndexDirectory.open(path).strip_tier("tcp://node:1/index")
+    (path / "published.json").write_bytes(content)
+    with pytest.raises(DataLossError, match=r"published\.json is damaged"):
+        IndexDirectory.open(path)

@@ -13,6 +13,7 @@
 #include <tiervec/rdma/emulated_tier.h>
 #include <tiervec/rdma/measure.h>
 #include <tiervec/rdma/numa_nodes.h>
+#include <tiervec/rdma/read_bytes.h>
 #include <tiervec/rdma/tier.h>
 #include <tiervec/rdma/tier_registry.h>
 
@@ -100,6 +101,15 @@ double measure_reads_per_s(Tier& tier, std::uint32_t read_bytes, std::uint32_t t
                                           .seed = seed});
 }
 
+nb::bytes read_bytes(Tier& tier, std::uint64_t offset, std::uint64_t length) {
+  std::vector<std::byte> bytes;
+  {
+    const nb::gil_scoped_release released;
+    bytes = rdma::read_bytes(tier, offset, length);
+  }
+  return nb::bytes(bytes.data(), bytes.size());
+}
+
 std::shared_ptr<Tier> open_tier(const std::string& url, const std::string& path) {
   const nb::gil_scoped_release released;
   return rdma::open_tier(url, path);
@@ -121,6 +131,18 @@ void register_tier_class(nb::module_& module) {
           "source (nominal, published, given, measured), note (a sentence or empty), service (list of (bytes, ns a "
           "read "
           "occupies it)).")
+      .def_prop_ro(
+          "counters",
+          [](const Tier& tier) {
+            nb::dict counters;
+            for (const rdma::TierCounter& counter : tier.counters()) {
+              counters[nb::str(counter.name.c_str())] = counter.value;
+            }
+            return counters;
+          },
+          nb::sig("def counters(self) -> dict[str, int]"),
+          "What its queues did since it was opened, for example reads and doorbells; empty for a tier that does not "
+          "count.")
       .def(
           "device_bound_qps",
           [](const Tier& tier, double reads_per_query, double bytes_per_query) {
@@ -148,7 +170,8 @@ void register_tier_class(nb::module_& module) {
            "Times of single reads in nanoseconds, ascending.")
       .def("measure_reads_per_s", &measure_reads_per_s, nb::arg("read_bytes"), nb::arg("threads"),
            nb::arg("reads_in_flight"), nb::arg("seconds"), nb::arg("seed"),
-           "Reads/s of all threads together, `reads_in_flight` for each thread.");
+           "Reads/s of all threads together, `reads_in_flight` for each thread.")
+      .def("read", &read_bytes, nb::arg("offset"), nb::arg("length"), "A copy of bytes of the region, for checks.");
 }
 
 using rdma::DaxTier;

@@ -20,11 +20,11 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from types import FrameType
 
-from tiervec.cli import build, doctor, info, profile, search, serve, verify
+from tiervec.cli import build, doctor, info, memory_node, profile, publish, regions, search, serve, verify
 
 __all__ = ["main"]
 
-_COMMANDS = (build, info, verify, search, serve, profile, doctor)
+_COMMANDS = (build, info, verify, search, serve, publish, memory_node, regions, profile, doctor)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 from tiervec.cli.options import add_threads, add_tier, index_directory
 
 if TYPE_CHECKING:
-    from tiervec.service.configuration import ServeConfig
+    from tiervec.api import Index
+    from tiervec.service.configuration import IndexEntry, ServeConfig
 
 __all__ = ["add_parser"]
 
@@ -60,23 +61,44 @@ def _run(arguments: argparse.Namespace) -> int:
 def _serve(config: ServeConfig) -> None:
     import logging
 
-    import tiervec
     from tiervec.service.catalogue import IndexCatalogue
     from tiervec.service.server import Server
 
     logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
     with contextlib.ExitStack() as opened:
-        indexes = {
-            entry.name: opened.enter_context(
-                tiervec.open(
-                    entry.path, tier=entry.tier or config.tier, fast_memory=entry.fast_memory, threads=config.threads
-                )
-            )
-            for entry in config.indexes
-        }
+        indexes = {entry.name: opened.enter_context(_open(entry, config)) for entry in config.indexes}
         server = Server(IndexCatalogue(indexes), config)
         opened.pop_all()  # the server closes them
     server.run_until_signalled(lambda: print(f"listening on {server.address}", file=sys.stderr, flush=True))
+
+
+def _open(entry: IndexEntry, config: ServeConfig) -> Index:
+    import logging
+    import time
+
+    import numpy as np
+
+    import tiervec
+    from tiervec.rdma.remote_url import is_remote
+
+    began, tier = time.perf_counter(), entry.tier or config.tier
+    index = tiervec.open(entry.path, tier=tier, fast_memory=entry.fast_memory, threads=config.threads)
+    if is_remote(tier):
+        opened_s = time.perf_counter() - began
+        query = np.ones((1, index.info.dim), dtype=index.info.dtype)
+        try:
+            index.search(query, 1)
+        except BaseException:
+            index.close()
+            raise
+        logging.getLogger(__name__).info(
+            "%s: attached to %s and loaded the codes in %.3f s; first query answered after %.3f s",
+            entry.name,
+            index.tier,
+            opened_s,
+            time.perf_counter() - began,
+        )
+    return index
 
 
 def _config(arguments: argparse.Namespace) -> ServeConfig:

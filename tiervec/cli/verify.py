@@ -43,7 +43,10 @@ def _run(arguments: argparse.Namespace) -> int:
         verified = [
             {"name": section.name, "bytes": section.bytes, "checksum": section.checksum} for section in sections
         ]
-        print_json({"path": str(directory.path), "ok": True, "bytes": total_bytes, "sections": verified})
+        document = {"path": str(directory.path), "ok": True, "bytes": total_bytes, "sections": verified}
+        print_json({**document, "remote": sorted(directory.remote_sections)})
     else:
         print(f"{directory.path}: {len(sections)} sections, {total_bytes:,} bytes, all as written")
+        for name in sorted(directory.remote_sections):
+            print(f"  {name} is remote, at {directory.published_to}, and was not read")
     return 0

@@ -1,5 +1,5 @@
 """The gRPC service of TierVec: the protocol, its handlers and the server.
 
 ``handlers`` answer plain Python objects and know nothing of gRPC; ``grpc_services`` is a thin adapter around them;
-``status_codes`` is the only place where our errors meet gRPC's.
+`tiervec.rpc` is where our errors meet gRPC's.
 """

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from tiervec.errors import InvalidArgumentError, NotFoundError
+from tiervec.rpc.listening import TlsFiles, check_listen
 from tiervec.sizes import parse_size
 
 if sys.version_info >= (3, 11):
@@ -50,14 +51,6 @@ class Limits:
     def concurrent_searches(self) -> int:
         """``max_concurrent_searches`` with 0 resolved to the number of CPUs this process may use."""
         return self.max_concurrent_searches or len(os.sched_getaffinity(0))
-
-
-@dataclass(frozen=True, kw_only=True)
-class TlsFiles:
-    """PEM files of the server's certificate chain and its private key."""
-
-    cert: Path
-    key: Path
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -111,13 +104,6 @@ class ServeConfig:
                 raise InvalidArgumentError("an index has an empty name; give it one")
             if names.count(name) > 1:
                 raise InvalidArgumentError(f"two indexes are called {name!r}; names must be unique")
-
-
-def check_listen(listen: str) -> None:
-    """Refuses what is not ``HOST:PORT`` (``[::1]:7700`` for IPv6)."""
-    host, colon, port = listen.rpartition(":")
-    if not (colon and host and port.isascii() and port.isdigit() and int(port) <= 65535):
-        raise InvalidArgumentError(f"listen address {listen!r} must be HOST:PORT, for example 127.0.0.1:7700")
 
 
 def load_config(path: Path) -> ServeConfig:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import signal
-import ssl
 import threading
 from collections.abc import Callable
 from concurrent import futures
@@ -15,11 +14,11 @@ import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
-from tiervec.errors import InvalidArgumentError, NotFoundError, UnavailableError
+from tiervec.rpc.listening import bind
 from tiervec.service._generated import index_pb2, index_pb2_grpc, search_pb2, search_pb2_grpc
 from tiervec.service.admission import Admission
 from tiervec.service.catalogue import IndexCatalogue
-from tiervec.service.configuration import Limits, ServeConfig, TlsFiles
+from tiervec.service.configuration import Limits, ServeConfig
 from tiervec.service.grpc_services import IndexService, SearchService
 from tiervec.service.handlers import IndexHandler, SearchHandler
 from tiervec.service.health import HealthReport
@@ -58,7 +57,7 @@ class Server:
         )
         admission = Admission(limits.concurrent_searches, limits.max_waiting_searches)
         self._add_services(SearchHandler(catalogue, limits, admission), IndexHandler(catalogue))
-        self._port = _bind(self._server, config.listen, config.tls)
+        self._port = bind(self._server, config.listen, config.tls)
         self._host = config.listen.rpartition(":")[0]
 
     @property
@@ -141,28 +140,3 @@ def _options(limits: Limits) -> list[tuple[str, int]]:
         # Otherwise two servers on one port share it silently.
         ("grpc.so_reuseport", 0),
     ]
-
-
-def _bind(server: Any, listen: str, tls: TlsFiles | None) -> int:
-    try:
-        port = server.add_secure_port(listen, _credentials(tls)) if tls else server.add_insecure_port(listen)
-    except RuntimeError:  # what grpc raises; its text repeats the address and adds nothing
-        port = 0
-    if port == 0:
-        raise UnavailableError(f"cannot listen on {listen}: the port is taken or this machine lacks the address")
-    return int(port)
-
-
-def _credentials(tls: TlsFiles) -> Any:
-    try:
-        # gRPC would report a bad file as a failure to bind.
-        ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(tls.cert, tls.key)
-        return grpc.ssl_server_credentials([(tls.key.read_bytes(), tls.cert.read_bytes())])
-    except FileNotFoundError:
-        missing = tls.key if tls.cert.exists() else tls.cert
-        raise NotFoundError(f"TLS file {missing} does not exist") from None
-    except ssl.SSLError as error:
-        raise InvalidArgumentError(
-            f"TLS files {tls.cert} and {tls.key} must be a PEM certificate and its private key "
-            f"({error.reason or error})"
-        ) from None

@@ -7,6 +7,7 @@
 #include <tiervec/rdma/remote_url.h>
 #include <tiervec/rdma/replicated_tier.h>
 #include <tiervec/rdma/striped_tier.h>
+#include <tiervec/rdma/rdma_tier.h>
 #include <tiervec/rdma/tcp_tier.h>
 
 namespace tiervec::rdma {
@@ -26,6 +27,9 @@ std::shared_ptr<Tier> open_node(const std::string& url, const Attachment& attach
                                 bool check_at_open) {
   if (attachment.transport == "tcp") {
     return open_tcp_tier(url, attachment, {.timeout = timeout, .check_at_open = check_at_open});
+  }
+  if (attachment.transport == "rdma") {
+    return open_rdma_tier(url, attachment, {.timeout = timeout, .check_at_open = check_at_open});
   }
   throw Error(ErrorCode::kInvalidArgument,
               "tier " + url + " has the unknown transport '" + attachment.transport + "'; known are tcp, rdma");

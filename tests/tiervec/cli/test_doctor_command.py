@@ -1,11 +1,12 @@
 from __future__ import annotations
 
+import resource
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tiervec import doctor
+from tiervec import _core, doctor
 
 
 def test_json(command: Any) -> None:
@@ -14,22 +15,19 @@ def test_json(command: Any) -> None:
     findings = {finding["name"]: finding for finding in document["findings"]}
     assert {"extension", "SIMD", "huge pages", "locked memory", "libibverbs", "librdmacm"} <= set(findings)
     assert {"liburing", "faiss", "h5py", "pyarrow"} <= set(findings)
-    for name in ("libibverbs", "librdmacm", "liburing"):
-        assert "this version does not have yet" in findings[name]["gives"]
+    known = [scheme["name"] for scheme in _core.tier_schemes()]
+    for name, scheme in (("libibverbs", "rdma"), ("librdmacm", "rdma"), ("liburing", "ssd")):
+        assert ("this version does not have yet" in findings[name]["gives"]) == (scheme not in known)
 
 
 def test_tiers(command: Any) -> None:
     findings = {finding["name"]: finding for finding in command("doctor", "--json").document["findings"]}
     assert findings["dram:"]["state"] == findings["mmap:"]["state"] == "ok"
     assert "68 M reads/s" in findings["emulated:rdma-200g"]["found"]
-    assert findings["rdma:"] == {
-        "topic": "tier",
-        "name": "rdma:",
-        "state": "absent",
-        "found": "not part of this version",
-        "gives": "",
-        "advice": "",
-    }
+    assert findings["ssd:"]["found"] == "not part of this version"
+    rdma, status = findings["rdma://HOST:PORT/REGION"], _core.verbs_status()
+    assert rdma["state"] == ("ok" if status["available"] else "absent")
+    assert (status["devices"][0] if status["available"] else status["reason"]) in rdma["found"]  # type: ignore[index]
 
 
 def test_numa_nodes(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -83,6 +81,30 @@ def test_what_is_absent_says_why_and_what_to_do(monkeypatch: pytest.MonkeyPatch)
     assert findings["libnone"].advice == "nothing now; when it is needed: apt-get install libnone9"
     assert findings["no_such_module"].found == "No module named 'no_such_module'"
     assert findings["no_such_module"].advice == "pip install 'tiervec[extra]'"
+
+
+@pytest.mark.parametrize(("limit", "state"), [(8 << 20, "slow"), (resource.RLIM_INFINITY, "ok")])
+def test_locked_memory(monkeypatch: pytest.MonkeyPatch, limit: int, state: str) -> None:
+    monkeypatch.setattr(resource, "getrlimit", lambda which: (limit, limit))
+    finding = doctor._locked_memory()
+    assert finding.state == state
+    assert ("ulimit -l unlimited" in finding.advice) == (state == "slow")
+
+
+def test_an_rdma_device(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(doctor, "_INFINIBAND", tmp_path / "infiniband")
+    finding = doctor._rdma_device()
+    assert finding.state == "absent"
+    assert "rdma_rxe" in finding.advice
+    port = tmp_path / "infiniband" / "mlx5_0" / "ports" / "1"
+    port.mkdir(parents=True)
+    for name, text in (("state", "4: ACTIVE"), ("link_layer", "Ethernet"), ("rate", "200 Gb/sec (4X HDR)")):
+        (port / name).write_text(text + "\n")
+    finding = doctor._rdma_device()
+    assert finding.state == "ok"
+    assert finding.found == "mlx5_0/1 Ethernet 4: ACTIVE 200 Gb/sec (4X HDR)"
+    (port / "state").write_text("1: DOWN\n")
+    assert doctor._rdma_device().state == "slow"
 
 
 @pytest.mark.parametrize(

@@ -24,6 +24,8 @@ const char* error_code_name(ErrorCode code) noexcept {
       return "resource_exhausted";
     case ErrorCode::kUnsupported:
       return "unsupported";
+    case ErrorCode::kPermissionDenied:
+      return "permission_denied";
     case ErrorCode::kInternal:
       return "internal";
   }

@@ -1,1 +1,1 @@
-"""Modules that ``python -m tiervec.service.generate`` wrote; do not edit."""
+"""Modules that ``python -m tiervec.rpc.generate`` wrote; do not edit."""

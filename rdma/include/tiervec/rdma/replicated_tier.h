@@ -37,6 +37,7 @@ class ReplicatedTier final : public Tier {
   /// Of one replica: what is left when the others are gone.
   [[nodiscard]] DeviceProfile profile() const override { return replicas_.front()->profile(); }
   [[nodiscard]] bool verified_at_open() const noexcept override;
+  [[nodiscard]] std::vector<TierCounter> counters() const override { return sum_of_counters(replicas_); }
   [[nodiscard]] std::uint32_t replicas() const noexcept override {
     return static_cast<std::uint32_t>(replicas_.size());
   }

@@ -34,6 +34,7 @@ class StripedTier final : public Tier {
   /// Of all stripes together.
   [[nodiscard]] DeviceProfile profile() const override;
   [[nodiscard]] bool verified_at_open() const noexcept override;
+  [[nodiscard]] std::vector<TierCounter> counters() const override { return sum_of_counters(stripes_); }
 
  private:
   /// Throws Error(kInvalidArgument) for reads longer than an extent.

@@ -25,6 +25,7 @@
 #include <memory>
 #include <span>
 #include <string>
+#include <vector>
 
 #include <tiervec/core/status.h>
 #include <tiervec/rdma/device_profile.h>
@@ -94,6 +95,17 @@ struct QueueLimits {
   std::uint32_t max_read_bytes = 64 * 1024;  // a longer read fails with kInvalidArgument, on every tier
 };
 
+/// Something a tier counts, for example doorbells, since it was opened.
+struct TierCounter {
+  std::string name;
+  std::uint64_t value = 0;
+};
+
+class Tier;
+
+/// What several tiers count together; null ones count nothing.
+std::vector<TierCounter> sum_of_counters(std::span<const std::shared_ptr<Tier>> tiers);
+
 class Tier : public std::enable_shared_from_this<Tier> {
  public:
   Tier() = default;
@@ -109,6 +121,8 @@ class Tier : public std::enable_shared_from_this<Tier> {
   [[nodiscard]] virtual bool verified_at_open() const noexcept { return true; }
   /// Copies of the region that ReadBatch::attempt chooses from.
   [[nodiscard]] virtual std::uint32_t replicas() const noexcept { return 1; }
+  /// What its queues did so far; nothing for a tier that does not count.
+  [[nodiscard]] virtual std::vector<TierCounter> counters() const { return {}; }
   /// A queue for one thread; it keeps the tier alive. Throws kInvalidArgument for a limit of 0, kResourceExhausted.
   [[nodiscard]] std::unique_ptr<TierQueue> open_queue(QueueLimits limits);
   [[nodiscard]] std::unique_ptr<TierQueue> open_queue(std::uint32_t max_reads) {

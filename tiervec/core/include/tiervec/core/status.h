@@ -19,6 +19,7 @@ enum class ErrorCode : std::uint8_t {
   kCancelled,
   kResourceExhausted,  // memory, disk, buffers
   kUnsupported,        // a newer format, or a capability this build or machine lacks
+  kPermissionDenied,   // a token is missing, wrong, or grants less
   kInternal,
 };
 

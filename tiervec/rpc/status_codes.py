@@ -11,6 +11,7 @@ from tiervec.errors import (
     DeadlineExceededError,
     InvalidArgumentError,
     NotFoundError,
+    PermissionDeniedError,
     ResourceExhaustedError,
     TiervecError,
     UnavailableError,
@@ -30,6 +31,7 @@ STATUS_CODES: dict[type[TiervecError], grpc.StatusCode] = {
     CancelledError: grpc.StatusCode.CANCELLED,
     ResourceExhaustedError: grpc.StatusCode.RESOURCE_EXHAUSTED,
     UnsupportedError: grpc.StatusCode.UNIMPLEMENTED,
+    PermissionDeniedError: grpc.StatusCode.PERMISSION_DENIED,
     TiervecError: grpc.StatusCode.INTERNAL,  # raised itself only for a bug of ours
 }
 

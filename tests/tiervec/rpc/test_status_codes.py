@@ -6,7 +6,7 @@ import grpc
 import pytest
 
 from tiervec import errors
-from tiervec.service.status_codes import STATUS_CODES, error_class, status_code
+from tiervec.rpc.status_codes import STATUS_CODES, error_class, status_code
 
 
 def all_errors(base: type[errors.TiervecError] = errors.TiervecError) -> Iterator[type[errors.TiervecError]]:

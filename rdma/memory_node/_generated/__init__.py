@@ -1,0 +1,1 @@
+"""Modules that ``python -m tiervec.rpc.generate`` wrote; do not edit."""

@@ -1,0 +1,115 @@
+"""What ``tiervec memory-node`` is told, checked."""
+
+from __future__ import annotations
+
+import ipaddress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from tiervec.errors import InvalidArgumentError
+from tiervec.rdma.memory_node.names import TRANSPORTS
+from tiervec.rdma.memory_node.tokens import Tokens
+from tiervec.rpc.listening import TlsFiles, check_listen
+
+__all__ = ["LOCK_MODES", "MemoryNodeConfig"]
+
+LOCK_MODES: Final = ("try", "require", "no")
+
+
+@dataclass(frozen=True, kw_only=True)
+class MemoryNodeConfig:
+    """Everything a memory node needs to know.
+
+    Attributes:
+        listen: ``HOST:PORT`` of the control plane; port 0 picks a free one.
+        capacity_bytes: Memory that regions may take.
+        data_dir: Where sealed regions are kept over a restart, or None.
+        transports: Of ``tcp`` and ``rdma``.
+        device: RDMA device; None: the one that has `data_host`.
+        data_host: Address of the data planes; None: that of `listen`.
+        data_port: Port of the data planes; 0: the one they had before the restart, or a free one.
+        data_threads: Threads that answer reads over tcp.
+        tls: Certificate and key of the control plane, or None for plain text.
+        client_ca: Authorities whose clients may connect (mutual TLS); needs `tls`.
+        tokens: Who may write and who may read; None: everybody who can connect.
+        allow_anonymous: Serve without tokens on an address that other machines reach.
+        lock_memory: ``try``, ``require`` or ``no``.
+        scrub_bytes_per_s: Rate of the verification in the background; 0: none.
+        drain_s: Seconds that running calls get when the node stops.
+    """
+
+    listen: str
+    capacity_bytes: int
+    data_dir: Path | None = None
+    transports: tuple[str, ...] = ("tcp",)
+    device: str | None = None
+    data_host: str | None = None
+    data_port: int = 0
+    data_threads: int = 1
+    tls: TlsFiles | None = None
+    client_ca: Path | None = None
+    tokens: Tokens | None = None
+    allow_anonymous: bool = False
+    lock_memory: str = "try"
+    scrub_bytes_per_s: int = 16 << 20
+    drain_s: float = 10.0
+
+    def __post_init__(self) -> None:
+        check_listen(self.listen)
+        if self.capacity_bytes < 1:
+            raise InvalidArgumentError(f"capacity is {self.capacity_bytes}; it must be at least 1 byte")
+        for transport in self.transports:
+            if transport not in TRANSPORTS:
+                raise InvalidArgumentError(f"transport {transport!r} is unknown; known are {', '.join(TRANSPORTS)}")
+        if not self.transports or len(set(self.transports)) != len(self.transports):
+            raise InvalidArgumentError(f"transports is {','.join(self.transports)!r}; name one or both, each once")
+        if not 0 <= self.data_port <= 65535:
+            raise InvalidArgumentError(f"data port is {self.data_port}; it must be 0 to 65535")
+        if not 1 <= self.data_threads <= 256:
+            raise InvalidArgumentError(f"data threads is {self.data_threads}; it must be 1 to 256")
+        if self.lock_memory not in LOCK_MODES:
+            raise InvalidArgumentError(f"lock is {self.lock_memory!r}; it must be one of {', '.join(LOCK_MODES)}")
+        if self.client_ca is not None and self.tls is None:
+            raise InvalidArgumentError("a client CA needs a certificate and a key of the node (--tls-cert, --tls-key)")
+        if self.scrub_bytes_per_s < 0 or self.drain_s < 0:
+            raise InvalidArgumentError("the scrub rate and the drain time must be 0 or more")
+        if self.tokens is None and not self.allow_anonymous and not self.is_loopback:
+            raise InvalidArgumentError(
+                f"{self.listen} can be reached from other machines and there is no token file: give --token-file, or "
+                f"--allow-anonymous when everybody on that network may read and replace the regions"
+            )
+
+    @property
+    def host(self) -> str:
+        """Host of the control plane, as gRPC takes it."""
+        return self.listen.rpartition(":")[0]
+
+    @property
+    def bare_data_host(self) -> str:
+        """Where the data planes listen, IPv6 without brackets."""
+        return (self.data_host or self.host).strip("[]")
+
+    @property
+    def advertised_host(self) -> str:
+        """What readers are told; empty: the host they reached the control plane at."""
+        return "" if self.data_host is None or _is_unspecified(self.bare_data_host) else self.bare_data_host
+
+    @property
+    def is_loopback(self) -> bool:
+        """True when only processes of this machine can connect."""
+        return all(_is_loopback(host.strip("[]")) for host in (self.host, self.data_host or self.host))
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def _is_unspecified(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_unspecified
+    except ValueError:
+        return host == ""

@@ -1,0 +1,124 @@
+"""The ways in which readers read: sockets always, RDMA where there is a device."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from typing import Protocol
+
+from tiervec import _core
+from tiervec.errors import AlreadyExistsError, TiervecError, UnavailableError, UnsupportedError
+from tiervec.rdma.memory_node.region import Region, RemoteKey
+
+__all__ = ["DataPlane", "RdmaDataPlane", "TcpDataPlane", "open_data_plane"]
+
+_log = logging.getLogger(__name__)
+
+
+class DataPlane(Protocol):
+    """Makes regions readable by those who show the attach token, and by nobody else."""
+
+    transport: str
+    port: int
+
+    def serve(self, region: Region) -> RemoteKey:
+        """Begins to answer reads of a region."""
+
+    def withdraw(self, region_id: int) -> None:
+        """No byte of the region is looked at after this has returned."""
+
+    def stats(self) -> Mapping[str, float]:
+        """What the data plane counts."""
+
+    def close(self) -> None:
+        """Stops; the regions' memory is not needed any more."""
+
+
+class TcpDataPlane:
+    """Threads of the extension answer batches of reads on sockets, straight from the regions' memory."""
+
+    transport = "tcp"
+
+    def __init__(self, host: str, port: int, threads: int) -> None:
+        self._server = _core.RegionServer(host, port, threads)
+        self.port = int(self._server.port)
+
+    def serve(self, region: Region) -> RemoteKey:
+        """Begins to answer reads of a region."""
+        self._server.serve(region.region_id, region.token, region.memory, 0, region.size_bytes)
+        return RemoteKey()
+
+    def withdraw(self, region_id: int) -> None:
+        """Closes the connections of the region's readers."""
+        self._server.withdraw(region_id)
+
+    def stats(self) -> Mapping[str, float]:
+        """connections, reads, bytes, refused, cpu_seconds."""
+        return {key: float(value) for key, value in self._server.stats().items()}
+
+    def close(self) -> None:
+        """Sends the replies to what has arrived and closes."""
+        self._server.stop()
+
+
+class RdmaDataPlane:
+    """Registers regions with an RDMA device for one-sided reads: the device answers, this machine's CPU does not."""
+
+    transport = "rdma"
+
+    def __init__(self, host: str, port: int, device: str | None) -> None:
+        try:
+            from tiervec.rdma.memory_node.verbs import VerbsDataPlane
+        except ImportError as error:
+            raise UnsupportedError(f"the rdma transport cannot be used: {error}") from error
+        self._plane = VerbsDataPlane(host, port, device)
+        self.port = int(self._plane.port)
+
+    def serve(self, region: Region) -> RemoteKey:
+        """Registers a region for remote reads."""
+        address, key = self._plane.serve(region.region_id, region.token, region.memory.address, region.size_bytes)
+        return RemoteKey(remote_address=address, remote_key=key)
+
+    def withdraw(self, region_id: int) -> None:
+        """Takes the registration back."""
+        self._plane.withdraw(region_id)
+
+    def stats(self) -> Mapping[str, float]:
+        """Of connections; one-sided reads are not seen by this machine's CPU."""
+        return {key: float(value) for key, value in self._plane.stats().items()}
+
+    def close(self) -> None:
+        """Ends the connections and registrations."""
+        self._plane.close()
+
+
+def open_data_plane(
+    transport: str, host: str, port: int, *, threads: int, device: str | None, preferred_port: int | None
+) -> DataPlane:
+    """Opens a data plane on `port`; for port 0 on `preferred_port`, if it is free.
+
+    Raises:
+        UnavailableError: The port is taken.
+        UnsupportedError: rdma without a device; the sentence says what is missing.
+    """
+
+    def opened(at: int) -> DataPlane:
+        return TcpDataPlane(host, at, threads) if transport == "tcp" else RdmaDataPlane(host, at, device)
+
+    if port == 0 and preferred_port:
+        try:
+            return opened(preferred_port)
+        except UnsupportedError:
+            raise
+        except TiervecError as error:
+            _log.warning(
+                "the %s data plane had port %d before, which is not free now (%s); it takes another one, and readers "
+                "that attached before must open their index again",
+                transport,
+                preferred_port,
+                error,
+            )
+    try:
+        return opened(port)
+    except AlreadyExistsError as error:
+        raise UnavailableError(f"the {transport} data plane cannot listen on {host}:{port}: {error}") from error

@@ -1,0 +1,36 @@
+"""Names that travel in URLs and messages: regions, versions, and the constants that both sides must agree on."""
+
+from __future__ import annotations
+
+import re
+from typing import Final
+
+from tiervec.errors import InvalidArgumentError
+
+__all__ = ["EXTENT_BYTES", "PROTOCOL_VERSION", "TRANSPORTS", "check_name", "extents_of"]
+
+#: Of the control plane; goes up when an old client or node would misunderstand a new one.
+PROTOCOL_VERSION: Final = 1
+#: What is uploaded, verified and striped as one piece.
+EXTENT_BYTES: Final = 1 << 20
+TRANSPORTS: Final = ("tcp", "rdma")
+
+_NAME: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,127}", re.ASCII)
+
+
+def check_name(name: str, what: str = "region name") -> str:
+    """Returns `name` when it may name a region or a version.
+
+    Raises:
+        InvalidArgumentError: It has other characters, begins with ``.`` or ``-``, or is longer than 128.
+    """
+    if not isinstance(name, str) or _NAME.fullmatch(name) is None:
+        raise InvalidArgumentError(
+            f"{what} is {name!r}; use 1 to 128 letters, digits, '.', '_' and '-', beginning with a letter, digit or '_'"
+        )
+    return name
+
+
+def extents_of(size_bytes: int) -> int:
+    """How many extents a region of this size has."""
+    return -(-size_bytes // EXTENT_BYTES)

@@ -1,0 +1,566 @@
+"""What a memory node does, without a transport: plain values in, plain values or our errors out.
+
+    create -> write extents -> seal -> switch        a publisher
+    attach                                           a reader; it reads on a data plane
+    load_stored                                      after a start with a data directory
+
+Safe to call from many threads. One lock guards the tables; the bytes of a region are guarded by its own lock, and never
+both are taken in the other order.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import threading
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+from tiervec import _core
+from tiervec.errors import (
+    DataLossError,
+    InvalidArgumentError,
+    NotFoundError,
+    ResourceExhaustedError,
+    TiervecError,
+    UnavailableError,
+    UnsupportedError,
+)
+from tiervec.rdma.memory_node.data_planes import DataPlane
+from tiervec.rdma.memory_node.names import EXTENT_BYTES, TRANSPORTS, check_name
+from tiervec.rdma.memory_node.region import Region, RegionState, RemoteKey
+from tiervec.rdma.memory_node.storage import RegionStorage, StoredRegion
+from tiervec.sizes import format_size
+
+__all__ = ["Attached", "Counters", "MemoryNode"]
+
+_log = logging.getLogger(__name__)
+_MOST_REGIONS: Final = 4096
+_PAGE_BYTES: Final = 4096
+_LOCK_ADVICE: Final = (
+    "raise the limit of locked memory: `ulimit -l unlimited` in the shell that starts the node, LimitMEMLOCK=infinity "
+    "in its systemd unit, or --ulimit memlock=-1 for its container"
+)
+
+
+@dataclass(kw_only=True)
+class Counters:
+    """What has happened since the start."""
+
+    uploaded_extents: int = 0
+    refused_extents: int = 0
+    attaches: int = 0
+    refused_calls: int = 0
+    extents_verified: int = 0
+    scrub_passes: int = 0
+    extents_damaged: int = 0
+    extents_repaired: int = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Attached:
+    """What a reader needs to read a region."""
+
+    region: Region
+    transport: str
+    port: int
+    key: RemoteKey
+
+
+class MemoryNode:
+    """Regions in this process's memory, within a capacity.
+
+    Args:
+        capacity_bytes: Of all regions together.
+        planes: Where readers read; closed by `close`.
+        storage: Where sealed regions are kept, or None; closed by `close`.
+        lock_memory: ``try`` locks regions into memory where the system allows it, ``require`` refuses a region that
+            cannot be locked, ``no`` does not ask.
+        abandoned_after_s: An upload untouched for so long makes room for another one.
+    """
+
+    def __init__(
+        self,
+        capacity_bytes: int,
+        planes: Sequence[DataPlane],
+        storage: RegionStorage | None = None,
+        *,
+        lock_memory: str = "try",
+        abandoned_after_s: float = 3600.0,
+    ) -> None:
+        self.capacity_bytes = capacity_bytes
+        self.counters = Counters()
+        self.on_health: Callable[[str, bool], None] = lambda _name, _serving: None
+        self._planes = {plane.transport: plane for plane in planes}
+        self._storage = storage
+        self._lock_memory = lock_memory
+        self._abandoned_after_s = abandoned_after_s
+        self._warned_of_lock = False
+        self._lock = threading.RLock()
+        self._regions: dict[tuple[str, str], Region] = {}
+        self._current: dict[str, str] = {}
+        self._stopping = threading.Event()
+        self._to_load: list[tuple[Region, StoredRegion]] = []
+        if storage is not None:
+            self._find_stored(storage)
+
+    @property
+    def persistent(self) -> bool:
+        """True when regions survive a restart."""
+        return self._storage is not None
+
+    @property
+    def planes(self) -> Sequence[DataPlane]:
+        """The data planes."""
+        return tuple(self._planes.values())
+
+    @property
+    def used_bytes(self) -> int:
+        """Memory that regions take."""
+        with self._lock:
+            return sum(_memory_bytes(region.size_bytes) for region in self._regions.values())
+
+    def create(self, name: str, version: str, size_bytes: int) -> Region:
+        """Reserves memory for a version; one that exists is returned with what it has.
+
+        Raises:
+            InvalidArgumentError: A bad name, or the version exists with another size.
+            ResourceExhaustedError: It does not fit.
+        """
+        check_name(name)
+        check_name(version, "region version")
+        if not 0 < size_bytes < 2**62:
+            raise InvalidArgumentError(f"size of region {name} is {size_bytes:,}; it must be at least 1 byte")
+        with self._lock:
+            self._refuse_when_stopping()
+            found = self._regions.get((name, version))
+            if found is not None:
+                if found.size_bytes != size_bytes:
+                    raise InvalidArgumentError(
+                        f"{found.label} exists with {found.size_bytes:,} bytes; asked for were {size_bytes:,}"
+                    )
+                found.touched_at = time.monotonic()
+                return found
+            self._make_room(name, size_bytes)
+            region = Region(name=name, version=version, size_bytes=size_bytes, memory=self._allocate(name, size_bytes))
+            self._regions[name, version] = region
+        _log.info("%s of %s was created", region.label, format_size(size_bytes))
+        return region
+
+    def write_extent(self, region: Region, index: int, checksum: int, data: bytes) -> None:
+        """Takes one extent of a region that is being uploaded; see `Region.write`."""
+        self._refuse_when_stopping()
+        try:
+            region.write(index, data, checksum)
+        except TiervecError:
+            self.counters.refused_extents += 1
+            raise
+        self.counters.uploaded_extents += 1
+        if region.state is RegionState.DAMAGED:
+            if self._storage is not None:
+                self._storage.write_extent(region.region_id, index, data)
+            self.counters.extents_repaired += 1
+            self._mark(region, index, damaged=False)
+
+    def load(self, name: str, version: str, path: str, checksum: str) -> Region:
+        """Fills a region from a file below the data directory; it is not sealed yet.
+
+        Raises:
+            UnsupportedError: The node has no data directory.
+            DataLossError: The file does not have this checksum (XXH3, 64 bits, hexadecimal; empty: any).
+        """
+        import xxhash
+
+        if self._storage is None:
+            raise UnsupportedError("this memory node has no data directory (--data-dir), so it cannot load a file")
+        with self._storage.open_import(path) as file:
+            region = self.create(name, version, os.fstat(file.fileno()).st_size)
+            if region.state is not RegionState.RECEIVING:
+                return region
+            whole = xxhash.xxh3_64()
+            for index in range(region.extents):
+                data = _read_fully(file, min(EXTENT_BYTES, region.size_bytes - index * EXTENT_BYTES))
+                whole.update(data)
+                self.write_extent(region, index, xxhash.xxh3_64_intdigest(data), data)
+        if checksum and whole.hexdigest() != checksum.lower():
+            self.delete(name, version)
+            raise DataLossError(
+                f"file {path!r} of the node's data directory has checksum {whole.hexdigest()}; expected was {checksum}"
+            )
+        return region
+
+    def seal(self, name: str, version: str) -> Region:
+        """Verifies all extents in memory, stores the region, and lets readers in. Sealing again verifies again.
+
+        Raises:
+            InvalidArgumentError: Extents are missing.
+            DataLossError: Memory is not what was sent.
+        """
+        region = self._find(name, version)
+        with region.lock:
+            if region.state is RegionState.LOADING or region.is_sealing:
+                raise UnavailableError(f"{region.label} is busy; try again in a moment")
+            missing = int((~region.present).sum())
+            if missing and region.state is RegionState.RECEIVING:
+                raise InvalidArgumentError(
+                    f"{region.label} cannot be sealed: {missing:,} of {region.extents:,} extents are missing"
+                )
+            region.is_sealing = True
+        try:
+            self._check_memory(region)
+            if region.state is RegionState.RECEIVING:
+                self._let_readers_in(region)
+        finally:
+            region.is_sealing = False
+        return region
+
+    def switch(self, name: str, version: str) -> Region:
+        """Makes a sealed version the current one, in one step.
+
+        Raises:
+            NotFoundError: There is no such version.
+            UnavailableError: It is not ready.
+        """
+        region = self._find(name, version)
+        with self._lock:
+            if region.state is not RegionState.READY:
+                raise UnavailableError(
+                    f"{region.label} is {region.state.name.lower()}; only a ready one can be current"
+                )
+            changed = {**self._current, name: version}
+            if self._storage is not None:
+                self._storage.save_current(changed)
+            self._current = changed
+        self._report_health(name)
+        _log.info("%s is current", region.label)
+        return region
+
+    def get(self, name: str, version: str = "") -> Region:
+        """One version, or the current one.
+
+        Raises:
+            NotFoundError: The sentence says what there is.
+        """
+        return self._find(name, version)
+
+    def list(self, name: str = "") -> Sequence[Region]:
+        """All versions, of one name or of all, by name and then by age."""
+        with self._lock:
+            found = [region for region in self._regions.values() if name in ("", region.name)]
+        return sorted(found, key=lambda region: (region.name, region.sealed_at_s or float("inf"), region.version))
+
+    def is_current(self, region: Region) -> bool:
+        """Whether it is what its name stands for."""
+        return self._current.get(region.name) == region.version
+
+    def delete(self, name: str, version: str) -> int:
+        """Removes a version; returns the bytes that are free again.
+
+        Raises:
+            NotFoundError: There is no such version.
+            UnavailableError: It is being sealed or loaded.
+        """
+        if not version:
+            raise InvalidArgumentError(f"deleting a version of region {name} needs the version")
+        region = self._find(name, version)
+        with self._lock, region.lock:
+            if region.is_sealing or region.state is RegionState.LOADING:
+                raise UnavailableError(f"{region.label} is busy; try again in a moment")
+            self._regions.pop((name, version), None)
+            if self._storage is not None and self.is_current(region):
+                self._current.pop(name, None)
+                self._storage.save_current(self._current)
+            elif self.is_current(region):
+                self._current.pop(name, None)
+            for transport in region.keys:
+                self._planes[transport].withdraw(region.region_id)
+            region.keys.clear()
+            region.state = RegionState.DELETED
+            if self._storage is not None:
+                self._storage.remove(region.region_id)
+        self._report_health(name)
+        _log.info("%s was deleted", region.label)
+        return _memory_bytes(region.size_bytes)
+
+    def attach(self, name: str, version: str, transport: str) -> Attached:
+        """What a reader needs to read a version, or the current one.
+
+        Raises:
+            NotFoundError: No such region or version.
+            UnavailableError: It is not there yet.
+            DataLossError: It is damaged.
+            UnsupportedError: The node does not offer this transport.
+        """
+        if transport not in TRANSPORTS:
+            raise InvalidArgumentError(f"transport is {transport!r}; it must be one of {', '.join(TRANSPORTS)}")
+        plane = self._planes.get(transport)
+        if plane is None:
+            raise UnsupportedError(
+                f"this memory node offers {', '.join(self._planes)} and not {transport} (its option --transports)"
+            )
+        region = self._find(name, version)
+        if region.state is RegionState.RECEIVING:
+            raise UnavailableError(
+                f"{region.label} is not sealed: {int(region.present.sum()):,} of {region.extents:,} extents are there"
+            )
+        if region.state is RegionState.LOADING:
+            raise UnavailableError(f"{region.label} is being loaded from the node's disk; try again in a moment")
+        if region.state is RegionState.DAMAGED:
+            raise DataLossError(
+                f"{region.label} is damaged in {len(region.damaged):,} of {region.extents:,} extents; publish it again"
+            )
+        self.counters.attaches += 1
+        return Attached(region=region, transport=transport, port=plane.port, key=region.keys[transport])
+
+    def load_stored(self) -> None:
+        """Loads what the data directory holds, verifies every extent, and lets readers in; may take its time."""
+        while self._to_load and not self._stopping.is_set():
+            region, stored = self._to_load.pop(0)
+            try:
+                self._load_one(region, stored)
+            except TiervecError as error:
+                _log.error("%s is not served: %s", region.label, error)
+                with self._lock:
+                    self._regions.pop((region.name, region.version), None)
+                self._report_health(region.name)
+
+    def ready_regions(self) -> Sequence[Region]:
+        """Those whose memory is to be verified: sealed ones, damaged ones among them."""
+        with self._lock:
+            return [r for r in self._regions.values() if r.state in (RegionState.READY, RegionState.DAMAGED)]
+
+    def verify_extent(self, region: Region, index: int) -> bool:
+        """Compares one extent in memory with its checksum; repairs it from the disk when it is wrong, if it can."""
+        self.counters.extents_verified += 1
+        if region.is_right(index):
+            self._mark(region, index, damaged=False)
+            return True
+        with region.lock:
+            if region.state not in (RegionState.READY, RegionState.DAMAGED) or region.is_right(index):
+                return True  # deleted or repaired meanwhile
+            if index not in region.damaged:
+                self.counters.extents_damaged += 1
+            repaired = self._repair(region, index)
+            if repaired:
+                self.counters.extents_repaired += 1
+        (_log.warning if repaired else _log.error)(
+            "extent %d of %s is not what was written; %s",
+            index,
+            region.label,
+            "it was repaired from the disk" if repaired else "readers that attach are refused from now on",
+        )
+        self._mark(region, index, damaged=not repaired)
+        return repaired
+
+    def begin_stop(self) -> None:
+        """New uploads and regions are refused, loading ends."""
+        self._stopping.set()
+
+    def close(self) -> None:
+        """Closes the data planes and lets go of the memory and the data directory."""
+        self.begin_stop()
+        for plane in self._planes.values():
+            plane.close()
+        with self._lock:
+            self._regions.clear()
+        if self._storage is not None:
+            self._storage.close()
+
+    def _find_stored(self, storage: RegionStorage) -> None:
+        for stored in storage.stored():
+            need = self.used_bytes + _memory_bytes(stored.size_bytes)
+            if need > self.capacity_bytes:
+                raise ResourceExhaustedError(
+                    f"the regions in {storage.folder} take more than the capacity of "
+                    f"{format_size(self.capacity_bytes)}; give at least {format_size(need)}, or remove regions"
+                )
+            region = Region(
+                name=stored.name,
+                version=stored.version,
+                size_bytes=stored.size_bytes,
+                memory=self._allocate(stored.name, stored.size_bytes),
+                region_id=stored.region_id,
+                token=stored.token,
+                state=RegionState.LOADING,
+                sealed_at_s=stored.sealed_at_s,
+            )
+            region.checksums[:] = stored.checksums
+            self._regions[stored.name, stored.version] = region
+            self._to_load.append((region, stored))
+        self._current = {
+            name: version for name, version in storage.current().items() if (name, version) in self._regions
+        }
+
+    def _load_one(self, region: Region, stored: StoredRegion) -> None:
+        assert self._storage is not None
+        with self._storage.open_extents(stored.region_id) as file:
+            for index in range(region.extents):
+                if self._stopping.is_set():
+                    return
+                into = region.extent(index)
+                into[:] = _read_fully(file, len(into))
+                if region.is_right(index):
+                    region.present[index] = True
+                else:
+                    region.damaged.add(index)
+        if region.damaged:
+            # It stays to be seen and deleted; nobody may attach.
+            self.counters.extents_damaged += len(region.damaged)
+            region.state = RegionState.DAMAGED
+            _log.error(
+                "%s is damaged on the disk in %d of %d extents; it is not served",
+                region.label,
+                len(region.damaged),
+                region.extents,
+            )
+        else:
+            self._serve(region)
+            region.state = RegionState.READY
+            _log.info("%s of %s is served again", region.label, format_size(region.size_bytes))
+        self._report_health(region.name)
+
+    def _let_readers_in(self, region: Region) -> None:
+        region.sealed_at_s = time.time()
+        stored = False
+        try:
+            if self._storage is not None:
+                self._storage.save(region)
+                stored = True
+            self._serve(region)
+        except BaseException:
+            if stored and self._storage is not None:
+                self._storage.remove(region.region_id)
+            region.sealed_at_s = 0.0
+            raise
+        region.state = RegionState.READY
+        self._report_health(region.name)
+        _log.info("%s is sealed and served", region.label)
+
+    def _serve(self, region: Region) -> None:
+        try:
+            for transport, plane in self._planes.items():
+                region.keys[transport] = plane.serve(region)
+        except BaseException:
+            for transport in region.keys:
+                self._planes[transport].withdraw(region.region_id)
+            region.keys.clear()
+            raise
+
+    def _check_memory(self, region: Region) -> None:
+        wrong = region.wrong_extents()
+        if region.state is RegionState.RECEIVING:
+            region.present[wrong] = False  # they can be sent again
+        else:
+            # Those that were damaged and are right now are marked as repaired.
+            wrong = [at for at in {*wrong, *region.damaged} if not self.verify_extent(region, at)]
+        if not wrong:
+            return
+        raise DataLossError(
+            f"{region.label} is not in memory as it was sent: {len(wrong):,} of {region.extents:,} extents are wrong, "
+            f"the first is {wrong[0]:,}"
+        )
+
+    def _repair(self, region: Region, index: int) -> bool:
+        if self._storage is None:
+            return False
+        into = region.extent(index)
+        try:
+            data = self._storage.read_extent(region.region_id, index, len(into))
+        except DataLossError as error:
+            _log.error("%s cannot be repaired: %s", region.label, error)
+            return False
+        if len(data) == len(into):
+            into[:] = data
+        return region.is_right(index)
+
+    def _mark(self, region: Region, index: int, *, damaged: bool) -> None:
+        with region.lock:
+            before = region.state
+            (region.damaged.add if damaged else region.damaged.discard)(index)
+            if region.damaged and before is RegionState.READY:
+                region.state = RegionState.DAMAGED
+            elif not region.damaged and before is RegionState.DAMAGED:
+                if not region.keys:  # it was damaged on the disk when the node started
+                    self._serve(region)
+                region.state = RegionState.READY
+            changed = region.state is not before
+        if changed:
+            self._report_health(region.name)
+
+    def _find(self, name: str, version: str) -> Region:
+        check_name(name)
+        if version:
+            check_name(version, "region version")
+        with self._lock:
+            wanted = version or self._current.get(name, "")
+            found = self._regions.get((name, wanted))
+            if found is not None:
+                return found
+            versions = [region.version for region in self._regions.values() if region.name == name]
+        if not versions:
+            raise NotFoundError(f"this memory node has no region {name!r}")
+        held = ", ".join(versions[:5]) + (", ..." if len(versions) > 5 else "")
+        if version:
+            raise NotFoundError(f"this memory node has region {name} in version {held}, but not in version {version}")
+        raise NotFoundError(f"region {name} has no current version; there is {held}")
+
+    def _make_room(self, name: str, size_bytes: int) -> None:
+        needed = _memory_bytes(size_bytes)
+        if self.used_bytes + needed > self.capacity_bytes:
+            self._drop_abandoned()
+        free = self.capacity_bytes - self.used_bytes
+        if needed > free:
+            raise ResourceExhaustedError(
+                f"region {name} takes {format_size(needed)}; the memory node has {format_size(max(0, free))} free of "
+                f"{format_size(self.capacity_bytes)}: delete old versions, or give the node more --capacity"
+            )
+        if len(self._regions) >= _MOST_REGIONS:
+            raise ResourceExhaustedError(f"the memory node has {_MOST_REGIONS:,} regions, the most it takes")
+
+    def _drop_abandoned(self) -> None:
+        now = time.monotonic()
+        for region in self.list():
+            idle_s = now - region.touched_at
+            if region.state is RegionState.RECEIVING and not region.is_sealing and idle_s > self._abandoned_after_s:
+                _log.warning("%s was not touched for %.0f s and is dropped to make room", region.label, idle_s)
+                self.delete(region.name, region.version)
+
+    def _allocate(self, name: str, size_bytes: int) -> Any:
+        memory = _core.NodeMemory(size_bytes, self._lock_memory != "no")
+        if self._lock_memory == "no" or memory.locked:
+            return memory
+        if self._lock_memory == "require":
+            raise ResourceExhaustedError(
+                f"region {name} of {format_size(size_bytes)} cannot be locked into memory; {_LOCK_ADVICE}"
+            )
+        if not self._warned_of_lock:
+            self._warned_of_lock = True
+            _log.warning("regions are not locked into memory and may be swapped out; %s", _LOCK_ADVICE)
+        return memory
+
+    def _refuse_when_stopping(self) -> None:
+        if self._stopping.is_set():
+            raise UnavailableError("the memory node is stopping")
+
+    def _report_health(self, name: str) -> None:
+        with self._lock:
+            current = self._regions.get((name, self._current.get(name, "")))
+            self.on_health(name, current is not None and current.state is RegionState.READY)
+
+
+def _memory_bytes(size_bytes: int) -> int:
+    """What a region takes of the capacity: whole pages."""
+    return -(-size_bytes // _PAGE_BYTES) * _PAGE_BYTES
+
+
+def _read_fully(file: Any, size: int) -> bytes:
+    """`size` bytes, or fewer at the end of the file."""
+    parts, missing = [], size
+    while missing and (part := file.read(missing)):
+        parts.append(part)
+        missing -= len(part)
+    if missing:
+        raise DataLossError(f"{file.name} became shorter while it was read; {missing:,} bytes are missing")
+    return b"".join(parts)

@@ -1,0 +1,65 @@
+"""Builds the indexes that the tests in the guest search, where building is fast: outside of it.
+
+Usage: make_indexes.py FOLDER. Makes FOLDER/sample, of the package's own sample, and FOLDER/sift, of the first 100,000
+vectors of sift1m where they are (TIERVEC_DATA, ../shared/data by default), each with queries.npy and exact.npy beside
+its index.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import zstandard
+
+import tiervec
+from tiervec.sample import load_sample
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+DATA = Path(os.environ.get("TIERVEC_DATA", REPOSITORY.parent / "shared" / "data"))
+SIFT_VECTORS = 100_000
+QUERIES = 200
+K = 10
+
+Array = np.ndarray[Any, Any]
+
+
+def exact_ids(vectors: Array, queries: Array) -> Array:
+    """The K nearest by squared l2 distance, computed in float64."""
+    x, q = vectors.astype(np.float64), queries.astype(np.float64)
+    distances = (x**2).sum(axis=1) - 2 * q @ x.T
+    return np.argsort(distances, axis=1, kind="stable")[:, :K]
+
+
+def make(folder: Path, vectors: Array, queries: Array) -> None:
+    folder.mkdir()
+    np.save(folder / "queries.npy", queries)
+    np.save(folder / "exact.npy", exact_ids(vectors, queries))
+    info = tiervec.build(vectors, folder / "index", kind="graph", metric="l2")
+    print(f"guest: built {folder.name}, {info.vectors:,} vectors")
+
+
+def sift() -> tuple[Array, Array]:
+    with zstandard.open(DATA / "sift1m" / "base.u8bin.zst") as stream:
+        _, dim = np.frombuffer(stream.read(8), np.uint32)
+        vectors = np.frombuffer(stream.read(SIFT_VECTORS * int(dim)), np.uint8).reshape(-1, int(dim))
+    content = io.BytesIO((DATA / "sift1m" / "query.u8bin").read_bytes())
+    content.seek(8)
+    return vectors, np.frombuffer(content.read(QUERIES * int(dim)), np.uint8).reshape(-1, int(dim))
+
+
+def main(folder: Path) -> None:
+    sample = load_sample()
+    make(folder / "sample", sample.vectors.astype(np.float32), sample.query_vectors[:QUERIES].astype(np.float32))
+    if (DATA / "sift1m").is_dir():
+        make(folder / "sift", *sift())
+    else:
+        print(f"guest: no sift1m at {DATA}; set TIERVEC_DATA")
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))

@@ -1,0 +1,65 @@
+"""A client's side of gRPC: channels with or without TLS, and gRPC's failures as our errors."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import grpc
+
+from tiervec.errors import InvalidArgumentError, NotFoundError, TiervecError, UnavailableError
+from tiervec.rpc.status_codes import error_class
+
+__all__ = ["ClientTls", "open_channel", "translated"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClientTls:
+    """PEM files of a client.
+
+    Attributes:
+        ca: Authorities to trust.
+        cert: The client's own certificate chain, where the server wants one; with `key`.
+        key: Its private key.
+    """
+
+    ca: str | os.PathLike[str]
+    cert: str | os.PathLike[str] | None = None
+    key: str | os.PathLike[str] | None = None
+
+
+def open_channel(address: str, tls: ClientTls | None, options: list[tuple[str, Any]]) -> Any:
+    """A channel that connects on its first call.
+
+    Raises:
+        NotFoundError: A TLS file does not exist.
+        InvalidArgumentError: A certificate without its key.
+    """
+    if tls is None:
+        return grpc.insecure_channel(address, options)
+    if (tls.cert is None) != (tls.key is None):
+        raise InvalidArgumentError("the client's TLS certificate and its key need each other; give both or none")
+    credentials = grpc.ssl_channel_credentials(
+        root_certificates=_read(tls.ca),
+        private_key=None if tls.key is None else _read(tls.key),
+        certificate_chain=None if tls.cert is None else _read(tls.cert),
+    )
+    return grpc.secure_channel(address, credentials, options)
+
+
+def translated(error: Any, address: str) -> TiervecError:
+    """The error of ours that a failed call stands for; the sentence begins with the address."""
+    code, details = error.code(), error.details() or error.code().name.lower()
+    if code is grpc.StatusCode.CANCELLED and details == "CANCELLED":
+        # Our clients never cancel: gRPC gives the bare word to a call that meets a stopping server.
+        return UnavailableError(f"{address}: the server is stopping")
+    return error_class(code)(f"{address}: {details}")
+
+
+def _read(path: str | os.PathLike[str]) -> bytes:
+    try:
+        return Path(path).read_bytes()
+    except FileNotFoundError:
+        raise NotFoundError(f"TLS file {os.fspath(path)} does not exist") from None
