@@ -77,3 +77,15 @@ def test_measuring(region: str) -> None:
     assert 0 < tier.measure_reads_per_s(64, 1, 64, 0.01, 1) < 1.5e6
     with pytest.raises(InvalidArgumentError, match="a measurement with reads of 0 bytes"):
         tier.measure_latency_ns(0, 10, 1)
+
+
+def test_bytes_of_a_region_can_be_copied(tmp_path: Path) -> None:
+    content = bytes(range(256)) * 300
+    (tmp_path / "region").write_bytes(content)
+    for url in ("dram:", "mmap:", "emulated:cxl-x8"):
+        tier = _core.open_tier(url, str(tmp_path / "region"))
+        assert tier.read(0, len(content)) == content
+        assert tier.read(65000, 1000) == content[65000:66000]
+        assert tier.read(5, 0) == b""
+        with pytest.raises(InvalidArgumentError, match=r"has 76800"):
+            tier.read(76800, 1)

@@ -152,6 +152,30 @@ def test_capacity(node: MemoryNode) -> None:
         node.create("d", "v1", 0)
 
 
+def test_memory_that_is_being_allocated_counts(plane: FakePlane, monkeypatch: pytest.MonkeyPatch) -> None:
+    from tiervec import _core
+
+    node = MemoryNode(8 << 20, [plane], lock_memory="no")
+    real, seen = _core.NodeMemory, []
+
+    def slow(size: int, lock: bool) -> Any:
+        seen.append(node.used_bytes)
+        return real(size, lock)
+
+    monkeypatch.setattr(_core, "NodeMemory", slow)
+    node.create("a", "v1", 5 << 20)
+    assert seen == [5 << 20]
+    assert node.used_bytes == 5 << 20
+
+    def none_left(size: int, lock: bool) -> Any:
+        raise ResourceExhaustedError("this machine has not as much memory")
+
+    monkeypatch.setattr(_core, "NodeMemory", none_left)
+    with pytest.raises(ResourceExhaustedError, match="has not as much memory"):
+        node.create("b", "v1", 2 << 20)
+    assert node.used_bytes == 5 << 20
+
+
 def test_an_abandoned_upload_makes_room(plane: FakePlane) -> None:
     node = MemoryNode(8 << 20, [plane], lock_memory="no", abandoned_after_s=-1)
     node.create("old", "v1", 6 << 20)
