@@ -110,6 +110,9 @@ TEST_F(ReplicatedTierTest, WhatADeadReplicaHadIsReadFromAnother) {
     queue->release(batch);
   }
   EXPECT_EQ(nodes_[1]->answered, batches.size());
+  ASSERT_EQ(tier_->counters().size(), 1U);
+  EXPECT_EQ(tier_->counters()[0].name, "passed_on");
+  EXPECT_EQ(tier_->counters()[0].value, batches.size());
   const std::uint64_t sent_to_the_dead = nodes_[0]->batches;
   for (int i = 0; i < 20; ++i) {
     set_reads(batch_, {{1, 1}});

@@ -4,10 +4,10 @@
 #include <exception>
 #include <utility>
 
+#include <tiervec/rdma/rdma_tier.h>
 #include <tiervec/rdma/remote_url.h>
 #include <tiervec/rdma/replicated_tier.h>
 #include <tiervec/rdma/striped_tier.h>
-#include <tiervec/rdma/rdma_tier.h>
 #include <tiervec/rdma/tcp_tier.h>
 
 namespace tiervec::rdma {

@@ -22,9 +22,11 @@ Ticks ticks(std::chrono::nanoseconds time) {
 
 }  // namespace
 
-ReplicatedQueue::ReplicatedQueue(std::shared_ptr<const Tier> tier, std::vector<std::unique_ptr<TierQueue>> queues,
-                                 std::uint32_t home, std::uint32_t max_reads)
+ReplicatedQueue::ReplicatedQueue(std::shared_ptr<const Tier> tier, std::atomic<std::uint64_t>& passed_on,
+                                 std::vector<std::unique_ptr<TierQueue>> queues, std::uint32_t home,
+                                 std::uint32_t max_reads)
     : tier_(std::move(tier)),
+      passed_on_(passed_on),
       replicas_(queues.size()),
       home_(home),
       max_reads_(max_reads),
@@ -129,6 +131,7 @@ bool ReplicatedQueue::ends_here(ReadBatch& batch, Replica& from) noexcept {
   }
   distrust(from);
   if (++batch.failures < replicas_.size()) {
+    passed_on_.fetch_add(1, std::memory_order_relaxed);
     send(batch, next(batch.replica));
     return false;
   }

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <atomic>
 #include <cstdint>
 #include <memory>
 #include <vector>
@@ -14,8 +15,9 @@ namespace tiervec::rdma {
 /// done_. ReadBatch::replica of the latter two is none.
 class ReplicatedQueue final : public TierQueue {
  public:
-  ReplicatedQueue(std::shared_ptr<const Tier> tier, std::vector<std::unique_ptr<TierQueue>> queues, std::uint32_t home,
-                  std::uint32_t max_reads);
+  /// `passed_on` is part of `tier`.
+  ReplicatedQueue(std::shared_ptr<const Tier> tier, std::atomic<std::uint64_t>& passed_on,
+                  std::vector<std::unique_ptr<TierQueue>> queues, std::uint32_t home, std::uint32_t max_reads);
 
   [[nodiscard]] bool can_submit(std::uint32_t reads) const noexcept override { return reads <= max_reads_ - reads_; }
   void submit(ReadBatch& batch) noexcept override;
@@ -49,6 +51,7 @@ class ReplicatedQueue final : public TierQueue {
   }
 
   std::shared_ptr<const Tier> tier_;
+  std::atomic<std::uint64_t>& passed_on_;
   std::vector<Replica> replicas_;
   const std::uint32_t home_;
   const std::uint32_t max_reads_;

@@ -27,6 +27,12 @@ bool ReplicatedTier::verified_at_open() const noexcept {
                      [](const auto& replica) { return replica->verified_at_open(); });
 }
 
+std::vector<TierCounter> ReplicatedTier::counters() const {
+  std::vector<TierCounter> all = sum_of_counters(replicas_);
+  all.push_back({"passed_on", passed_on_.load(std::memory_order_relaxed)});
+  return all;
+}
+
 std::unique_ptr<TierQueue> ReplicatedTier::make_queue(const QueueLimits& limits) {
   std::vector<std::unique_ptr<TierQueue>> queues;
   queues.reserve(replicas_.size());
@@ -34,7 +40,7 @@ std::unique_ptr<TierQueue> ReplicatedTier::make_queue(const QueueLimits& limits)
     queues.push_back(replica->open_queue(limits));
   }
   const std::uint32_t home = queues_.fetch_add(1, std::memory_order_relaxed) % replicas();
-  return std::make_unique<ReplicatedQueue>(shared_from_this(), std::move(queues), home, limits.max_reads);
+  return std::make_unique<ReplicatedQueue>(shared_from_this(), passed_on_, std::move(queues), home, limits.max_reads);
 }
 
 }  // namespace tiervec::rdma

@@ -16,12 +16,11 @@
 //   soon as every replica has failed it. A deadline or a cancel ends it earlier.
 // - What is wrong with a batch (kInvalidArgument) is not tried twice.
 
+#include <atomic>
 #include <cstdint>
 #include <memory>
 #include <string>
 #include <vector>
-
-#include <atomic>
 
 #include <tiervec/rdma/tier.h>
 
@@ -37,7 +36,8 @@ class ReplicatedTier final : public Tier {
   /// Of one replica: what is left when the others are gone.
   [[nodiscard]] DeviceProfile profile() const override { return replicas_.front()->profile(); }
   [[nodiscard]] bool verified_at_open() const noexcept override;
-  [[nodiscard]] std::vector<TierCounter> counters() const override { return sum_of_counters(replicas_); }
+  /// The replicas' together, and `passed_on`: how often a batch went on to another replica.
+  [[nodiscard]] std::vector<TierCounter> counters() const override;
   [[nodiscard]] std::uint32_t replicas() const noexcept override {
     return static_cast<std::uint32_t>(replicas_.size());
   }
@@ -47,7 +47,8 @@ class ReplicatedTier final : public Tier {
 
   std::string url_;
   std::vector<std::shared_ptr<Tier>> replicas_;
-  std::atomic<std::uint32_t> queues_{0};  // made so far
+  std::atomic<std::uint32_t> queues_{0};     // made so far
+  std::atomic<std::uint64_t> passed_on_{0};  // batches, by all queues
 };
 
 }  // namespace tiervec::rdma
