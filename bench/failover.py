@@ -14,6 +14,7 @@ import json
 import sys
 import tempfile
 import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -104,14 +105,17 @@ def _drive(load: _Load, seconds: float, nodes: list[NodeProcess], restart: Any) 
     load.step()
     began = time.perf_counter()
     times = {"began": began}
-    while (now := time.perf_counter()) < began + seconds:
-        if "killed" not in times and now > began + seconds / 3:
-            nodes[0].kill()
-            times["killed"] = time.perf_counter()
-        elif "restarted" not in times and now > began + 2 * seconds / 3:
-            nodes[0] = restart()
-            times["restarted"] = time.perf_counter()
-        load.step()
+    with ThreadPoolExecutor(1) as beside:  # the load goes on while the node starts
+        starting = None
+        while (now := time.perf_counter()) < began + seconds or starting is None or not starting.done():
+            if "killed" not in times and now > began + seconds / 3:
+                nodes[0].kill()
+                times["killed"] = time.perf_counter()
+            elif starting is None and now > began + 2 * seconds / 3:
+                times["restarted"] = time.perf_counter()
+                starting = beside.submit(restart)
+            load.step()
+        nodes[0] = starting.result()
     return {**times, "ended": time.perf_counter()}
 
 
