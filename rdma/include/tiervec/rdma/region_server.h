@@ -1,0 +1,72 @@
+#pragma once
+
+// The TCP data plane of a memory node: answers batches of reads straight from the memory that the node lends.
+//
+//   accepting thread --new connection--> one of `threads` loops (epoll) --sendmsg, gathered--> clients
+//                                             ^ serve, withdraw, stop: any thread
+//
+// Guarantees:
+// - A region is read only through a connection that showed its attach token, and only between its bounds.
+// - No call from a client blocks a loop, allocates per read, or makes the server hold more than a fixed number of
+//   bytes for it: who does not take its replies is not read from, and dropped after a while.
+// - After withdraw(id) returns, no byte of the region is looked at any more: its memory may be reused or freed.
+// - Who speaks anything but the protocol (src/tcp/wire.h) is closed and counted as refused.
+
+#include <chrono>
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <string>
+
+#include <tiervec/rdma/attachment.h>
+#include <tiervec/rdma/node_memory.h>
+
+namespace tiervec::rdma {
+
+/// What a server does with clients that do not play along.
+struct RegionServerLimits {
+  std::uint32_t max_connections = 4096;
+  std::chrono::milliseconds handshake_timeout{5000};  // from accept until the handshake is there
+  std::chrono::milliseconds stall_timeout{10'000};    // a client that takes nothing of its reply for as long is dropped
+  std::chrono::milliseconds stop_timeout{1000};       // for replies under way when the server stops
+};
+
+class RegionServer {
+ public:
+  struct Stats {
+    std::uint64_t connections = 0;  // open now
+    std::uint64_t reads = 0;        // answered
+    std::uint64_t bytes = 0;        // of regions, sent
+    std::uint64_t refused = 0;      // handshakes refused, and connections closed for what they sent
+    std::uint64_t dropped = 0;      // connections closed because the client stalled
+    double cpu_seconds = 0;         // of the server's threads
+  };
+
+  /// Listens on `host` (a name or an address) and `port`; 0 takes a free one. Throws Error: kInvalidArgument (no such
+  /// host, 0 threads), kAlreadyExists (the port is taken), kUnavailable (anything else the system refuses).
+  RegionServer(const std::string& host, std::uint16_t port, unsigned threads = 1, RegionServerLimits limits = {});
+  RegionServer(const RegionServer&) = delete;
+  RegionServer& operator=(const RegionServer&) = delete;
+  /// Stops.
+  ~RegionServer();
+
+  [[nodiscard]] std::uint16_t port() const noexcept;
+  [[nodiscard]] Stats stats() const;
+
+  /// Makes bytes [offset, offset + size_bytes) of `memory` readable as region `region_id`. Throws Error:
+  /// kInvalidArgument for an empty range or one outside the memory, kAlreadyExists for an id that is served,
+  /// kUnavailable after stop.
+  void serve(std::uint64_t region_id, const AttachToken& token, std::shared_ptr<const NodeMemory> memory,
+             std::uint64_t offset, std::uint64_t size_bytes);
+  /// Closes the connections of the region and answers kUnknownRegion from then on. Reads under way fail at the client
+  /// with kUnavailable. Throws kNotFound for an id that is not served.
+  void withdraw(std::uint64_t region_id);
+  /// Accepts nothing more, sends the replies to what has arrived, closes. Idempotent.
+  void stop();
+
+ private:
+  class State;
+  std::unique_ptr<State> state_;
+};
+
+}  // namespace tiervec::rdma
