@@ -5,6 +5,7 @@
 #include <tiervec/rdma/dram_tier.h>
 #include <tiervec/rdma/emulated_tier.h>
 #include <tiervec/rdma/mmap_tier.h>
+#include <tiervec/rdma/remote_url.h>
 
 namespace tiervec::rdma {
 
@@ -14,6 +15,7 @@ constexpr std::array kSchemes = {
     kDramScheme,
     kMmapScheme,
     kEmulatedScheme,
+    kTcpScheme,
 };
 
 std::string known_forms() {

@@ -25,7 +25,7 @@ TEST(TierRegistry, ListsItsSchemes) {
     EXPECT_EQ(scheme.form.substr(0, scheme.name.size()), scheme.name);
     EXPECT_FALSE(scheme.summary.empty());
   }
-  EXPECT_EQ(names, (std::vector<std::string>{"dram", "mmap", "emulated"}));
+  EXPECT_EQ(names, (std::vector<std::string>{"dram", "mmap", "emulated", "tcp"}));
 }
 
 TEST(TierRegistry, SplitsUrls) {
@@ -37,7 +37,7 @@ TEST(TierRegistry, SplitsUrls) {
 }
 
 TEST(TierRegistry, NamesTheUrlAndTheKnownSchemes) {
-  const std::string known = "known are dram:, mmap:, emulated:<profile>";
+  const std::string known = "known are dram:, mmap:, emulated:<profile>, tcp://HOST:PORT/REGION";
   EXPECT_EQ(refusal_of("dram"), "tier URL 'dram' has no ':' after its scheme; " + known);
   EXPECT_EQ(refusal_of(""), "tier URL '' has no ':' after its scheme; " + known);
   EXPECT_EQ(refusal_of("nvme://host/region"), "tier URL 'nvme://host/region' has the unknown scheme 'nvme'; " + known);

@@ -3,6 +3,8 @@
 #include <cstddef>
 #include <cstdint>
 
+#include <tiervec/core/huge_buffer.h>
+
 namespace tiervec::rdma {
 
 /// Memory that a memory node lends: zeroed, anonymous, aligned to huge pages and backed by them where the system allows.
@@ -14,10 +16,9 @@ class NodeMemory {
   NodeMemory(std::uint64_t size_bytes, bool lock);
   NodeMemory(const NodeMemory&) = delete;
   NodeMemory& operator=(const NodeMemory&) = delete;
-  ~NodeMemory();
 
-  [[nodiscard]] std::byte* data() noexcept { return data_; }
-  [[nodiscard]] const std::byte* data() const noexcept { return data_; }
+  [[nodiscard]] std::byte* data() noexcept { return buffer_.as<std::byte>(); }
+  [[nodiscard]] const std::byte* data() const noexcept { return buffer_.as<std::byte>(); }
   [[nodiscard]] std::uint64_t size_bytes() const noexcept { return size_bytes_; }
   /// True when the pages cannot be swapped out. False when that was not asked for, or was refused: RLIMIT_MEMLOCK
   /// (`ulimit -l`) is too low.
@@ -26,9 +27,8 @@ class NodeMemory {
   [[nodiscard]] bool huge_pages() const noexcept { return huge_pages_; }
 
  private:
-  std::byte* data_ = nullptr;
-  std::uint64_t size_bytes_ = 0;
-  std::uint64_t mapped_bytes_ = 0;
+  std::uint64_t size_bytes_;
+  HugeBuffer buffer_;
   bool locked_ = false;
   bool huge_pages_ = false;
 };

@@ -1,0 +1,205 @@
+#include "client_connection.h"
+
+#include <sys/socket.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <cstring>
+#include <span>
+#include <utility>
+
+namespace tiervec::rdma {
+
+namespace {
+
+constexpr int kReceivesInARow = 8;  // then the other connections of the loop have their turn
+constexpr std::uint32_t kLineBytes = 64;
+constexpr std::uint32_t kPrefetchedLines = 16;
+
+// The reads of a reply are all over the region: their lines are asked for together, before the kernel copies them one
+// after the other. Always inlined: g++ drops calls to a function that only prefetches.
+[[gnu::always_inline]] inline void prefetch(const std::byte* data, std::uint32_t bytes) noexcept {
+  const std::uint32_t lines = std::min((bytes + kLineBytes - 1) / kLineBytes, kPrefetchedLines);
+  for (std::uint32_t i = 0; i < lines; ++i) {
+    __builtin_prefetch(data + i * kLineBytes);
+  }
+}
+
+}  // namespace
+
+ClientConnection::ClientConnection(Descriptor socket, const RegionTable& regions, ServerCounters& counters, Time now)
+    : socket_(std::move(socket)),
+      regions_(regions),
+      counters_(counters),
+      waiting_since_(now),
+      input_(std::make_unique_for_overwrite<std::byte[]>(kInputBytes)) {
+  set_socket_options(socket_);
+}
+
+bool ClientConnection::advance(Time now) noexcept {
+  drained_ = false;
+  for (int receives = 0;;) {
+    if (!send(now)) {
+      return false;
+    }
+    if (sending()) {
+      return true;
+    }
+    if (!refused_ && answer()) {
+      continue;
+    }
+    if (refused_ || finishing_) {
+      return false;
+    }
+    if (drained_ || receives++ == kReceivesInARow) {
+      return true;
+    }
+    if (!receive()) {
+      return false;
+    }
+  }
+}
+
+bool ClientConnection::send(Time now) noexcept {
+  while (sending()) {
+    msghdr message{};
+    message.msg_iov = &pieces_[first_piece_];
+    message.msg_iovlen = piece_count_ - first_piece_;
+    const ssize_t got = ::sendmsg(socket_.number(), &message, MSG_NOSIGNAL | MSG_DONTWAIT);
+    if (got < 0) {
+      if (errno == EINTR) {
+        continue;
+      }
+      return errno == EAGAIN || errno == EWOULDBLOCK;
+    }
+    waiting_since_ = now;
+    auto sent = static_cast<std::size_t>(got);
+    unsent_bytes_ -= sent;
+    if (unsent_bytes_ == 0) {
+      break;
+    }
+    while (sent >= pieces_[first_piece_].iov_len) {
+      sent -= pieces_[first_piece_++].iov_len;
+    }
+    pieces_[first_piece_].iov_base = static_cast<std::byte*>(pieces_[first_piece_].iov_base) + sent;
+    pieces_[first_piece_].iov_len -= sent;
+  }
+  first_piece_ = piece_count_ = reply_count_ = 0;
+  return true;
+}
+
+bool ClientConnection::receive() noexcept {
+  if (input_begin_ > 0) {  // less than one message is left
+    std::memmove(&input_[0], &input_[input_begin_], input_end_ - input_begin_);
+    input_end_ -= std::exchange(input_begin_, 0);
+  }
+  const std::size_t room = kInputBytes - input_end_;
+  ssize_t got = 0;
+  do {
+    got = ::recv(socket_.number(), &input_[input_end_], room, MSG_DONTWAIT);
+  } while (got < 0 && errno == EINTR);
+  if (got < 0) {
+    drained_ = errno == EAGAIN || errno == EWOULDBLOCK;
+    return drained_;
+  }
+  input_end_ += static_cast<std::size_t>(got);
+  drained_ = static_cast<std::size_t>(got) < room;
+  return got > 0;
+}
+
+bool ClientConnection::answer() noexcept {
+  return region_ == nullptr ? answer_hello() : answer_requests();
+}
+
+bool ClientConnection::answer_hello() noexcept {
+  wire::Hello hello;
+  const wire::Parsed parsed = wire::parse(std::span(&input_[input_begin_], input_end_ - input_begin_), hello);
+  if (parsed != wire::Parsed::kWhole) {
+    if (parsed == wire::Parsed::kGarbage) {
+      refuse();
+    }
+    return false;
+  }
+  wire::Welcome welcome;
+  std::shared_ptr<const ServedRegion> region;
+  if (hello.version != wire::kVersion) {
+    welcome.answer = wire::Answer::kWrongVersion;
+  } else if (region = regions_.find(hello.region_id); region == nullptr) {
+    welcome.answer = wire::Answer::kUnknownRegion;
+  } else if (!wire::same_token(region->token, hello.token)) {
+    welcome.answer = wire::Answer::kWrongToken;
+  }
+  if (welcome.answer == wire::Answer::kAccepted) {
+    welcome.region_bytes = region->size_bytes;
+    region_ = std::move(region);
+    input_begin_ += wire::kHelloBytes;
+  } else {
+    counters_.refused.fetch_add(1, std::memory_order_relaxed);
+    finishing_ = true;
+    input_begin_ = input_end_;
+  }
+  welcome_ = wire::encode(welcome);
+  add_piece(welcome_.data(), welcome_.size());
+  return true;
+}
+
+bool ClientConnection::answer_requests() noexcept {
+  std::uint64_t reads = 0;
+  std::uint64_t bytes = 0;
+  wire::Parsed parsed = wire::Parsed::kWhole;
+  while (piece_count_ + 1 + wire::kMostReads <= kMostPieces && reply_count_ < kMostReplies) {
+    wire::Request request;
+    parsed = wire::parse(std::span(&input_[input_begin_], input_end_ - input_begin_), request);
+    if (parsed != wire::Parsed::kWhole) {
+      break;
+    }
+    const std::size_t before = unsent_bytes_;
+    gather(request);
+    input_begin_ += request.message_bytes();
+    reads += request.count;
+    bytes += unsent_bytes_ - before - wire::kReplyHeaderBytes;
+  }
+  if (parsed == wire::Parsed::kGarbage && piece_count_ == 0) {
+    refuse();
+  }
+  if (reads > 0) {
+    counters_.reads.fetch_add(reads, std::memory_order_relaxed);
+    counters_.bytes.fetch_add(bytes, std::memory_order_relaxed);
+  }
+  return piece_count_ > 0;
+}
+
+void ClientConnection::gather(const wire::Request& request) noexcept {
+  std::byte* const header = headers_[reply_count_++];
+  const std::uint32_t first = piece_count_;
+  const std::size_t before = unsent_bytes_;
+  wire::ReplyHeader reply{wire::Outcome::kOk, request.batch_id, request.reply_bytes};
+  add_piece(header, wire::kReplyHeaderBytes);
+  const std::byte* const data = region_->data;
+  const std::uint64_t size = region_->size_bytes;
+  for (std::uint32_t i = 0; i < request.count; ++i) {
+    const Read read = request.read(i);
+    // Written so that no sum can overflow.
+    if (read.length == 0 || read.length > size || read.offset > size - read.length) [[unlikely]] {
+      reply = {wire::Outcome::kOutsideRegion, request.batch_id, 0};
+      piece_count_ = first + 1;
+      unsent_bytes_ = before + wire::kReplyHeaderBytes;
+      break;
+    }
+    prefetch(data + read.offset, read.length);
+    add_piece(data + read.offset, read.length);
+  }
+  wire::encode_header(header, reply);
+}
+
+void ClientConnection::refuse() noexcept {
+  refused_ = true;
+  counters_.refused.fetch_add(1, std::memory_order_relaxed);
+}
+
+void ClientConnection::add_piece(const std::byte* data, std::size_t bytes) noexcept {
+  pieces_[piece_count_++] = {const_cast<std::byte*>(data), bytes};  // sendmsg only reads
+  unsent_bytes_ += bytes;
+}
+
+}  // namespace tiervec::rdma

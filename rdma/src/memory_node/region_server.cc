@@ -1,0 +1,148 @@
+#include <tiervec/rdma/region_server.h>
+
+#include <sys/socket.h>
+
+#include <algorithm>
+#include <mutex>
+#include <utility>
+#include <vector>
+
+#include <tiervec/core/status.h>
+
+#include "../tcp/socket.h"
+#include "../tcp/wire.h"
+#include "region_table.h"
+#include "server_loop.h"
+
+namespace tiervec::rdma {
+
+class RegionServer::State {
+ public:
+  State(const std::string& host, std::uint16_t port, unsigned threads, RegionServerLimits limits)
+      : limits_(limits), listening_(listen_at(host, port)), port_(bound_port(listening_)) {
+    if (threads == 0) {
+      throw Error(ErrorCode::kInvalidArgument, "a region server needs at least 1 thread, got 0");
+    }
+    for (unsigned i = 0; i < threads; ++i) {
+      loops_.push_back(std::make_unique<ServerLoop>(regions_, limits_));
+    }
+    for (unsigned i = 1; i < threads; ++i) {
+      loops_[i]->start(nullptr, nullptr);
+    }
+    loops_[0]->start(&listening_, [this](Descriptor socket) { accept(std::move(socket)); });
+  }
+
+  [[nodiscard]] std::uint16_t port() const noexcept { return port_; }
+
+  [[nodiscard]] Stats stats() const {
+    Stats stats;
+    stats.refused = turned_away_.load(std::memory_order_relaxed);
+    for (const auto& loop : loops_) {
+      const ServerCounters& counters = loop->counters();
+      stats.connections += loop->connections();
+      stats.reads += counters.reads.load(std::memory_order_relaxed);
+      stats.bytes += counters.bytes.load(std::memory_order_relaxed);
+      stats.refused += counters.refused.load(std::memory_order_relaxed);
+      stats.dropped += counters.dropped.load(std::memory_order_relaxed);
+      stats.cpu_seconds += loop->cpu_seconds();
+    }
+    return stats;
+  }
+
+  void serve(ServedRegion region) {
+    const std::lock_guard lock(control_);
+    if (stopped_) {
+      throw Error(ErrorCode::kUnavailable, "region " + std::to_string(region.id) + " comes after the server's stop");
+    }
+    const std::uint64_t id = region.id;
+    if (!regions_.add(std::move(region))) {
+      throw Error(ErrorCode::kAlreadyExists, "region " + std::to_string(id) + " is served already");
+    }
+  }
+
+  void withdraw(std::uint64_t id) {
+    const std::lock_guard lock(control_);
+    if (!regions_.remove(id)) {
+      throw Error(ErrorCode::kNotFound, "region " + std::to_string(id) + " is not served here");
+    }
+    if (!stopped_) {
+      // No connection finds the region any more; these are the ones that have.
+      for (const auto& loop : loops_) {
+        loop->close_region(id);
+      }
+    }
+  }
+
+  void stop() {
+    const std::lock_guard lock(control_);
+    stopped_ = true;
+    for (const auto& loop : loops_) {  // the first one accepts: nothing comes to the others after it
+      loop->stop();
+    }
+    listening_.reset();
+  }
+
+ private:
+  // On the thread of the first loop, which lives as long as the others are needed.
+  void accept(Descriptor socket) {
+    std::uint64_t open = 0;
+    for (const auto& loop : loops_) {
+      open += loop->connections();
+    }
+    if (open >= limits_.max_connections) {
+      turned_away_.fetch_add(1, std::memory_order_relaxed);
+      const auto welcome = wire::encode(wire::Welcome{.answer = wire::Answer::kFull});
+      (void)!::send(socket.number(), welcome.data(), welcome.size(), MSG_NOSIGNAL | MSG_DONTWAIT);
+      return;
+    }
+    loops_[next_++ % loops_.size()]->adopt(std::move(socket));
+  }
+
+  const RegionServerLimits limits_;
+  RegionTable regions_;
+  Descriptor listening_;
+  std::uint16_t port_;
+  std::atomic<std::uint64_t> turned_away_{0};
+  std::size_t next_ = 0;
+  std::mutex control_;  // serve, withdraw, stop: one at a time
+  bool stopped_ = false;
+  std::vector<std::unique_ptr<ServerLoop>> loops_;
+};
+
+RegionServer::RegionServer(const std::string& host, std::uint16_t port, unsigned threads, RegionServerLimits limits)
+    : state_(std::make_unique<State>(host, port, threads, limits)) {}
+
+RegionServer::~RegionServer() {
+  stop();
+}
+
+std::uint16_t RegionServer::port() const noexcept {
+  return state_->port();
+}
+
+RegionServer::Stats RegionServer::stats() const {
+  return state_->stats();
+}
+
+void RegionServer::serve(std::uint64_t region_id, const AttachToken& token, std::shared_ptr<const NodeMemory> memory,
+                         std::uint64_t offset, std::uint64_t size_bytes) {
+  if (memory == nullptr || size_bytes == 0 || offset > memory->size_bytes() ||
+      size_bytes > memory->size_bytes() - offset) {
+    throw Error(ErrorCode::kInvalidArgument,
+                "region " + std::to_string(region_id) + " of " + std::to_string(size_bytes) + " bytes at " +
+                    std::to_string(offset) + " does not lie in a memory of " +
+                    std::to_string(memory == nullptr ? 0 : memory->size_bytes()) + " bytes");
+  }
+  const std::byte* const data = memory->data() + offset;
+  state_->serve({region_id, token, std::move(memory), data, size_bytes});
+}
+
+void RegionServer::withdraw(std::uint64_t region_id) {
+  state_->withdraw(region_id);
+}
+
+void RegionServer::stop() {
+  state_->stop();
+}
+
+}  // namespace tiervec::rdma
