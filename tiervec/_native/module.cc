@@ -8,6 +8,7 @@ NB_MODULE(_core, module) {
   register_errors(module);  // first: the others may throw tiervec::Error
   register_build_info(module);
   register_tiers(module);
+  register_memory_node(module);
   register_codes(module);
   register_graph_index(module);
 }

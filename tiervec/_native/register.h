@@ -10,6 +10,7 @@ namespace tiervec::native {
 void register_errors(nanobind::module_& module);
 void register_build_info(nanobind::module_& module);
 void register_tiers(nanobind::module_& module);
+void register_memory_node(nanobind::module_& module);
 void register_codes(nanobind::module_& module);
 void register_graph_index(nanobind::module_& module);
 
