@@ -17,11 +17,12 @@ constexpr std::uint32_t kLineBytes = 64;
 constexpr std::uint32_t kPrefetchedLines = 16;
 
 // The reads of a reply are all over the region: their lines are asked for together, before the kernel copies them one
-// after the other. Always inlined: g++ drops calls to a function that only prefetches.
+// after the other. Into the second cache: a reply is larger than the first. Always inlined: g++ drops calls to a function
+// that only prefetches.
 [[gnu::always_inline]] inline void prefetch(const std::byte* data, std::uint32_t bytes) noexcept {
   const std::uint32_t lines = std::min((bytes + kLineBytes - 1) / kLineBytes, kPrefetchedLines);
   for (std::uint32_t i = 0; i < lines; ++i) {
-    __builtin_prefetch(data + i * kLineBytes);
+    __builtin_prefetch(data + i * kLineBytes, 0, 2);
   }
 }
 

@@ -48,7 +48,8 @@ class ClientConnection {
 
  private:
   static constexpr std::size_t kInputBytes = 64 * 1024;
-  static constexpr std::uint32_t kMostPieces = 1024;  // what sendmsg takes at once (IOV_MAX)
+  // Four of the largest requests. More would still fit sendmsg, but no longer the cache that they are prefetched into.
+  static constexpr std::uint32_t kMostPieces = 4 * (1 + wire::kMostReads);
   static constexpr std::uint32_t kMostReplies = kMostPieces / 2;
 
   [[nodiscard]] bool send(Time now) noexcept;
