@@ -89,6 +89,86 @@ def emulated_profiles() -> list[dict[str, object]]:
     The published devices that emulated: knows: name, summary and the keys of Tier.profile.
     """
 
+class NodeMemory:
+    """
+    Zeroed, page-aligned memory that a memory node lends; a writable buffer.
+    """
+
+    def __init__(self, size_bytes: int, lock: bool) -> None: ...
+
+    @property
+    def size_bytes(self) -> int:
+        """Bytes lent."""
+
+    @property
+    def locked(self) -> bool:
+        """
+        True when the pages cannot be swapped out: it was asked for, and RLIMIT_MEMLOCK allowed it.
+        """
+
+    @property
+    def huge_pages(self) -> bool:
+        """True when the kernel may back it with huge pages."""
+
+    @property
+    def address(self) -> int:
+        """Where it begins, for a network card."""
+
+class RegionServer:
+    """The TCP data plane of a memory node."""
+
+    def __init__(self, host: str, port: int = 0, threads: int = 1) -> None: ...
+
+    @property
+    def port(self) -> int:
+        """Where it listens."""
+
+    def stats(self) -> dict[str, int | float]:
+        """
+        connections (open now), reads, bytes, refused, dropped (clients that took no reply), cpu_seconds.
+        """
+
+    def serve(self, region_id: int, token: bytes, memory: NodeMemory, offset: int, size_bytes: int) -> None:
+        """
+        Makes a part of the memory readable, for who shows the token of 16 bytes.
+        """
+
+    def withdraw(self, region_id: int) -> None:
+        """
+        Ends a region: when this returns, its memory is not looked at any more.
+        """
+
+    def stop(self) -> None:
+        """Answers what has arrived, closes every connection, ends the threads."""
+
+class Attachment:
+    """What a memory node said about a region: how to read it."""
+
+    def __init__(self, *, transport: str, host: str, port: int, region_id: int, size_bytes: int, token: bytes, remote_address: int = 0, remote_key: int = 0) -> None: ...
+
+    @property
+    def transport(self) -> str:
+        """"tcp" or "rdma"."""
+
+    @property
+    def host(self) -> str:
+        """Of the data plane."""
+
+    @property
+    def port(self) -> int:
+        """Of the data plane."""
+
+    @property
+    def region_id(self) -> int:
+        """Unique on its node."""
+
+    @property
+    def size_bytes(self) -> int:
+        """Bytes of the region, or of its stripe on this node."""
+
+def open_tcp_tier(url: str, attachment: Attachment, timeout_ms: int = 500, check_at_open: bool = True) -> Tier:
+    """Opens a region of one memory node for reading through TCP."""
+
 class WorkMonitor:
     """Watches and cancels native work from another thread."""
 

@@ -29,7 +29,8 @@ inline TierCase by_url(const std::string& name, const std::string& url) {
   return {name, [url](const std::string& region_path) { return open_tier(url, region_path); }};
 }
 
-/// Serves the bytes of the file from this process. The server outlives the tests: a tier may outlive its test's fixture.
+/// Serves the bytes of the file from this process. The server outlives the tests: a tier may outlive its test's
+/// fixture.
 inline std::shared_ptr<Tier> open_tcp(const std::string& region_path) {
   static RegionServer server("127.0.0.1", 0);
   static std::uint64_t last_region_id = 0;

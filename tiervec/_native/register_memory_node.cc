@@ -93,8 +93,8 @@ void register_region_server(nb::module_& module) {
            "connections (open now), reads, bytes, refused, dropped (clients that took no reply), cpu_seconds.")
       .def(
           "serve",
-          [](RegionServer& server, std::uint64_t region_id, const nb::bytes& token,
-             std::shared_ptr<NodeMemory> memory, std::uint64_t offset, std::uint64_t size_bytes) {
+          [](RegionServer& server, std::uint64_t region_id, const nb::bytes& token, std::shared_ptr<NodeMemory> memory,
+             std::uint64_t offset, std::uint64_t size_bytes) {
             server.serve(region_id, token_of(token), std::move(memory), offset, size_bytes);
           },
           nb::arg("region_id"), nb::arg("token"), nb::arg("memory"), nb::arg("offset"), nb::arg("size_bytes"),
@@ -111,9 +111,8 @@ void register_attachment(nb::module_& module) {
           "__init__",
           [](Attachment* self, std::string transport, std::string host, std::uint16_t port, std::uint64_t region_id,
              std::uint64_t size_bytes, const nb::bytes& token, std::uint64_t remote_address, std::uint32_t remote_key) {
-            new (self) Attachment{std::move(transport), std::move(host),  port,
-                                  region_id,            size_bytes,       token_of(token),
-                                  remote_address,       remote_key};
+            new (self) Attachment{std::move(transport), std::move(host), port,           region_id,
+                                  size_bytes,           token_of(token), remote_address, remote_key};
           },
           nb::kw_only(), nb::arg("transport"), nb::arg("host"), nb::arg("port"), nb::arg("region_id"),
           nb::arg("size_bytes"), nb::arg("token"), nb::arg("remote_address") = 0, nb::arg("remote_key") = 0)
@@ -134,8 +133,8 @@ void register_memory_node(nb::module_& module) {
       "open_tcp_tier",
       [](const std::string& url, const Attachment& attachment, std::uint32_t timeout_ms, bool check_at_open) {
         const nb::gil_scoped_release released;
-        return rdma::open_tcp_tier(
-            url, attachment, {.timeout = std::chrono::milliseconds(timeout_ms), .check_at_open = check_at_open});
+        return rdma::open_tcp_tier(url, attachment,
+                                   {.timeout = std::chrono::milliseconds(timeout_ms), .check_at_open = check_at_open});
       },
       nb::arg("url"), nb::arg("attachment"), nb::arg("timeout_ms") = 500, nb::arg("check_at_open") = true,
       "Opens a region of one memory node for reading through TCP.");

@@ -24,8 +24,8 @@ struct ServerCounters {
 
 /// The memory node's end of a connection: a hello, then requests, each answered in turn.
 ///
-/// Holds at most kInputBytes of requests and one gathered reply, which points into the region. While the client does not
-/// take the reply, nothing more is read from it.
+/// Holds at most kInputBytes of requests and one gathered reply, which points into the region. While the client does
+/// not take the reply, nothing more is read from it.
 class ClientConnection {
  public:
   using Time = std::chrono::steady_clock::time_point;

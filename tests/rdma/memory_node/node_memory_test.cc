@@ -19,7 +19,8 @@ TEST(NodeMemoryTest, IsZeroedAlignedAndWritable) {
   NodeMemory memory(3 * kOneMiB + 5, false);
   EXPECT_EQ(memory.size_bytes(), 3 * kOneMiB + 5);
   EXPECT_EQ(reinterpret_cast<std::uintptr_t>(memory.data()) % (2 * kOneMiB), 0U);
-  EXPECT_TRUE(std::all_of(memory.data(), memory.data() + memory.size_bytes(), [](std::byte b) { return b == std::byte{0}; }));
+  EXPECT_TRUE(
+      std::all_of(memory.data(), memory.data() + memory.size_bytes(), [](std::byte b) { return b == std::byte{0}; }));
   memory.data()[memory.size_bytes() - 1] = std::byte{1};
   EXPECT_FALSE(memory.locked()) << "nobody asked for it";
 }

@@ -36,7 +36,8 @@ constexpr std::uint64_t kRegion = 70;
 class RegionServerTest : public ::testing::Test {
  protected:
   explicit RegionServerTest(RegionServerLimits limits = {}, unsigned threads = 2)
-      : memory_(testing::patterned_memory(kRegionStart + kRegionBytes + 100)), server_("127.0.0.1", 0, threads, limits) {
+      : memory_(testing::patterned_memory(kRegionStart + kRegionBytes + 100)),
+        server_("127.0.0.1", 0, threads, limits) {
     server_.serve(kRegion, testing::kToken, memory_, kRegionStart, kRegionBytes);
   }
 
@@ -132,8 +133,8 @@ TEST_F(RegionServerTest, ReadsOutsideTheRegionAreAnErrorOfTheirBatch) {
   constexpr std::uint64_t kMost = ~std::uint64_t{0};
   RawSocket socket = attached();
   std::uint32_t id = 0;
-  for (const Read bad : {Read{kRegionBytes, 1}, Read{kRegionBytes - 1, 2}, Read{0, 0}, Read{kMost, 1}, Read{kMost - 63, 64},
-                         Read{std::uint64_t{1} << 63U, 64}, Read{0, kRegionBytes + 1}}) {
+  for (const Read bad : {Read{kRegionBytes, 1}, Read{kRegionBytes - 1, 2}, Read{0, 0}, Read{kMost, 1},
+                         Read{kMost - 63, 64}, Read{std::uint64_t{1} << 63U, 64}, Read{0, kRegionBytes + 1}}) {
     ASSERT_TRUE(socket.send(joined({request(++id, {{0, 64}, bad, {64, 64}}), request(++id, {{5, 64}})})));
     const wire::ReplyHeader header = header_from(socket);
     EXPECT_EQ(header.outcome, wire::Outcome::kOutsideRegion) << bad.length << " bytes at " << bad.offset;
@@ -218,7 +219,8 @@ TEST_F(RegionServerTest, StandsAnyBytesAfterTheHello) {
 class ImpatientServerTest : public RegionServerTest {
  protected:
   ImpatientServerTest()
-      : RegionServerTest({.max_connections = 3, .handshake_timeout = 40ms, .stall_timeout = 60ms, .stop_timeout = 50ms}) {}
+      : RegionServerTest(
+            {.max_connections = 3, .handshake_timeout = 40ms, .stall_timeout = 60ms, .stop_timeout = 50ms}) {}
 };
 
 TEST_F(ImpatientServerTest, DropsWhoSaysNothing) {

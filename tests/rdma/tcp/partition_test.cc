@@ -1,5 +1,5 @@
-// A network that goes down and comes back between a compute node and a memory node: two network namespaces joined by a pair
-// of virtual interfaces. Sockets belong to the namespace of the thread that made them, so one process suffices.
+// A network that goes down and comes back between a compute node and a memory node: two network namespaces joined by a
+// pair of virtual interfaces. Sockets belong to the namespace of the thread that made them, so one process suffices.
 
 #include <fcntl.h>
 #include <sched.h>
@@ -120,7 +120,8 @@ TEST(Partition, TheLinkGoesDownAndUp) {
       return;
     }
     cut_and_join(node_side);
-  }).join();
+  })
+      .join();
   if (!missing.empty()) {
     GTEST_SKIP() << missing;
   }

@@ -118,7 +118,9 @@ class RawSocket {
 class ScriptedNode {
  public:
   explicit ScriptedNode(std::function<void(RawSocket&)> script)
-      : listening_(listen_at("127.0.0.1", 0)), port_(bound_port(listening_)), thread_([this, script = std::move(script)] {
+      : listening_(listen_at("127.0.0.1", 0)),
+        port_(bound_port(listening_)),
+        thread_([this, script = std::move(script)] {
           while (accepts()) {
             Descriptor client(::accept4(listening_.number(), nullptr, nullptr, SOCK_CLOEXEC | SOCK_NONBLOCK));
             if (client) {

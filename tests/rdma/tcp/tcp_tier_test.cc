@@ -1,11 +1,11 @@
-// The tcp tier when the node misbehaves: gone, silent, restarted, or talking nonsense. How it reads is in the conformance
-// suite.
+// The tcp tier when the node misbehaves: gone, silent, restarted, or talking nonsense. How it reads is in the
+// conformance suite.
 
 #include <tiervec/rdma/tcp_tier.h>
 
-#include <chrono>
 #include <algorithm>
 #include <atomic>
+#include <chrono>
 #include <functional>
 #include <memory>
 #include <optional>
@@ -99,7 +99,8 @@ Error failure_of(const std::function<void()>& act) {
   return {ErrorCode::kOk, "nothing failed"};
 }
 
-// ---- opening ------------------------------------------------------------------------------------------------------------
+// ---- opening
+// ------------------------------------------------------------------------------------------------------------
 
 TEST(TcpTier, SaysWhyItCannotBeOpened) {
   const auto server = start_server();
@@ -113,17 +114,18 @@ TEST(TcpTier, SaysWhyItCannotBeOpened) {
     EXPECT_NE(std::string(error.what()).find(what), std::string::npos) << error.what();
   };
   expect(opening([](Attachment&) {}), ErrorCode::kOk, "");
-  expect(opening([](Attachment& a) { a.region_id = 8; }), ErrorCode::kNotFound, "does not serve the region of tcp://node:1");
-  expect(opening([](Attachment& a) { a.token[3] = std::byte{1}; }), ErrorCode::kInvalidArgument, "refuses the attach token");
+  expect(opening([](Attachment& a) { a.region_id = 8; }), ErrorCode::kNotFound,
+         "does not serve the region of tcp://node:1");
+  expect(opening([](Attachment& a) { a.token[3] = std::byte{1}; }), ErrorCode::kInvalidArgument,
+         "refuses the attach token");
   expect(opening([](Attachment& a) { a.size_bytes = 5; }), ErrorCode::kInvalidArgument, "serves 1048576 bytes");
   expect(opening([](Attachment& a) { a.size_bytes = 0; }), ErrorCode::kInvalidArgument, "has 0 bytes");
   expect(opening([](Attachment& a) { a.transport = "rdma"; }), ErrorCode::kInvalidArgument, "attached for 'rdma'");
-  expect(opening([](Attachment& a) { a.host = "no.such.host.invalid"; }), ErrorCode::kInvalidArgument, "has no address");
+  expect(opening([](Attachment& a) { a.host = "no.such.host.invalid"; }), ErrorCode::kInvalidArgument,
+         "has no address");
   server->stop();
   expect(opening([](Attachment&) {}), ErrorCode::kUnavailable, "does not answer: Connection refused");
-  expect(failure_of([&] {
-           (void)open_tcp_tier(std::string(kUrl), attachment_at(1, kRegion, 1), {.timeout = 0ms});
-         }),
+  expect(failure_of([&] { (void)open_tcp_tier(std::string(kUrl), attachment_at(1, kRegion, 1), {.timeout = 0ms}); }),
          ErrorCode::kInvalidArgument, "time-out");
 }
 
@@ -178,7 +180,8 @@ TEST(TcpTier, TriesEveryAddressOfItsHost) {
   EXPECT_EQ(read_now(*queue), ErrorCode::kOk);
 }
 
-// ---- a node that goes, and comes back -----------------------------------------------------------------------------------
+// ---- a node that goes, and comes back
+// -----------------------------------------------------------------------------------
 
 void greet(RawSocket& socket) {
   (void)socket.receive(wire::kHelloBytes);
@@ -208,15 +211,16 @@ Bytes reply_to(std::uint32_t batch_id, const std::vector<Read>& reads) {
       reply.push_back(testing::pattern(read.offset + i));
     }
   }
-  wire::encode_header(reply.data(),
-                      {wire::Outcome::kOk, batch_id, static_cast<std::uint32_t>(reply.size() - wire::kReplyHeaderBytes)});
+  wire::encode_header(
+      reply.data(), {wire::Outcome::kOk, batch_id, static_cast<std::uint32_t>(reply.size() - wire::kReplyHeaderBytes)});
   return reply;
 }
 
 void serve_well(RawSocket& socket) {
   greet(socket);
   std::uint32_t batch_id = 0;
-  for (std::vector<Read> reads = next_request(socket, batch_id); !reads.empty(); reads = next_request(socket, batch_id)) {
+  for (std::vector<Read> reads = next_request(socket, batch_id); !reads.empty();
+       reads = next_request(socket, batch_id)) {
     if (!socket.send(reply_to(batch_id, reads))) return;
   }
 }
@@ -319,7 +323,8 @@ TEST(TcpTier, NonsenseEndsTheConnectionAndNothingElse) {
   const auto unavailable = ErrorCode::kUnavailable;
   EXPECT_EQ(answered_by([](std::uint32_t id, const Reads& r) { return reply_to(id + 1, r); }), unavailable);
   EXPECT_EQ(answered_by([](std::uint32_t id, const Reads&) { return reply_to(id, {{0, 1}}); }), unavailable);
-  EXPECT_EQ(answered_by([](std::uint32_t, const Reads&) { return testing::bytes_of("HTTP/1.1 200 OK\r\n"); }), unavailable);
+  EXPECT_EQ(answered_by([](std::uint32_t, const Reads&) { return testing::bytes_of("HTTP/1.1 200 OK\r\n"); }),
+            unavailable);
   EXPECT_EQ(answered_by([](std::uint32_t id, const Reads& r) {
               Bytes reply = reply_to(id, r);
               reply[2] = std::byte{7};  // an outcome that is none
@@ -402,7 +407,8 @@ TEST(TcpTier, RefusesBatchesThatNoReplyHolds) {
   EXPECT_EQ(read_now(*queue, std::vector<Read>(32, Read{0, kRegionBytes})), ErrorCode::kOk);
 }
 
-// ---- under a worker -----------------------------------------------------------------------------------------------------
+// ---- under a worker
+// -----------------------------------------------------------------------------------------------------
 
 struct Outcome {
   int ok = 0;
@@ -420,7 +426,8 @@ Task<void> reader(Worker& worker, std::uint64_t seed, Outcome& outcome) {
     outcome.ok += error == ErrorCode::kOk;
     outcome.unavailable += error == ErrorCode::kUnavailable;
     outcome.late += error == ErrorCode::kDeadlineExceeded;
-    outcome.other += error != ErrorCode::kOk && error != ErrorCode::kUnavailable && error != ErrorCode::kDeadlineExceeded;
+    outcome.other +=
+        error != ErrorCode::kOk && error != ErrorCode::kUnavailable && error != ErrorCode::kDeadlineExceeded;
     if (error == ErrorCode::kOk) {
       for (std::uint32_t read = 0; read < batch.count; ++read) {
         outcome.wrong += !testing::has_pattern({batch.views[read], batch.reads[read].length}, batch.reads[read].offset);
@@ -467,9 +474,8 @@ TEST(TcpTier, DeadlinesDoNotWaitForASilentNode) {
   Worker worker(*queue, 8);
   Outcome outcome;
   int left = 8;
-  worker.run([&]() -> Query {
-    return left-- > 0 ? Query{reader(worker, 1, outcome), TickClock::after(20ms)} : Query{};
-  });
+  worker.run(
+      [&]() -> Query { return left-- > 0 ? Query{reader(worker, 1, outcome), TickClock::after(20ms)} : Query{}; });
   EXPECT_EQ(outcome.late, 8);
   done = true;
 }

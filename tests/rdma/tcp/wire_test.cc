@@ -65,7 +65,8 @@ TEST(Wire, OtherVersionsAreKnownByTenBytes) {
 TEST(Wire, OtherProtocolsAreGarbageFromTheFirstByte) {
   Hello hello;
   Welcome welcome;
-  for (const std::string_view text : {"G", "GET / HTTP/1.1\r\n", "\x16\x03\x01", "SSH-2.0-x", "\x89PNG\r\n\x1a\n", "\n"}) {
+  for (const std::string_view text :
+       {"G", "GET / HTTP/1.1\r\n", "\x16\x03\x01", "SSH-2.0-x", "\x89PNG\r\n\x1a\n", "\n"}) {
     EXPECT_EQ(parse(testing::bytes_of(text), hello), Parsed::kGarbage) << text;
     EXPECT_EQ(parse(testing::bytes_of(text), welcome), Parsed::kGarbage) << text;
   }
@@ -136,8 +137,8 @@ TEST(Wire, TokensDifferInEveryByte) {
   }
 }
 
-// Whatever arrives, the parsers look at no byte outside it (AddressSanitizer sees to that: the bytes are exactly their own
-// allocation) and let nothing through that is beyond the limits.
+// Whatever arrives, the parsers look at no byte outside it (AddressSanitizer sees to that: the bytes are exactly their
+// own allocation) and let nothing through that is beyond the limits.
 TEST(Wire, ParsersStandAnyBytes) {
   std::mt19937_64 random(7);
   const std::vector<Bytes> seeds = {testing::hello(1), testing::welcome(Answer::kAccepted, 4096),
