@@ -265,7 +265,12 @@ TEST_F(ImpatientServerTest, AStopDoesNotWaitForever) {
   EXPECT_EQ(server_.stats().connections, 0U);
 }
 
-TEST_F(RegionServerTest, AStopAnswersWhatHasArrived) {
+class PatientServerTest : public RegionServerTest {
+ protected:
+  PatientServerTest() : RegionServerTest({.stop_timeout = 30s}) {}
+};
+
+TEST_F(PatientServerTest, AStopAnswersWhatHasArrived) {
   RawSocket socket = attached();
   const std::vector<Read> all(4, Read{0, kRegionBytes - 1});  // 16 MiB: under way when the stop comes
   ASSERT_TRUE(socket.send(request(1, all)));

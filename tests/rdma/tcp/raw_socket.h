@@ -5,10 +5,10 @@
 #include <poll.h>
 #include <sys/socket.h>
 
-#include <algorithm>
 #include <atomic>
 #include <cstddef>
 #include <cstdint>
+#include <cstring>
 #include <functional>
 #include <initializer_list>
 #include <memory>
@@ -154,20 +154,33 @@ class ScriptedNode {
   std::thread thread_;
 };
 
-inline std::byte pattern(std::uint64_t offset) {
-  return static_cast<std::byte>((offset * 0x9e3779b97f4a7c15ULL) >> 56U);
+inline constexpr std::uint64_t kPatternBytes = 5U << 20U;
+
+/// What regions of these tests hold. Made word by word and compared by memcmp: it is a lot under a sanitizer.
+inline const std::vector<std::uint64_t>& pattern_words() {
+  static const std::vector<std::uint64_t> words = [] {
+    std::vector<std::uint64_t> made(kPatternBytes / sizeof(std::uint64_t));
+    std::uint64_t state = 1;
+    for (std::uint64_t& word : made) {
+      word = state = state * 6364136223846793005ULL + 1442695040888963407ULL;
+    }
+    return made;
+  }();
+  return words;
+}
+
+inline const std::byte* pattern_at(std::uint64_t offset) {
+  return reinterpret_cast<const std::byte*>(pattern_words().data()) + offset;
 }
 
 inline std::shared_ptr<NodeMemory> patterned_memory(std::uint64_t size_bytes) {
   auto memory = std::make_shared<NodeMemory>(size_bytes, false);
-  for (std::uint64_t i = 0; i < size_bytes; ++i) {
-    memory->data()[i] = pattern(i);
-  }
+  std::memcpy(memory->data(), pattern_at(0), size_bytes);
   return memory;
 }
 
 inline bool has_pattern(std::span<const std::byte> bytes, std::uint64_t offset) {
-  return std::all_of(bytes.begin(), bytes.end(), [&](std::byte byte) { return byte == pattern(offset++); });
+  return std::memcmp(bytes.data(), pattern_at(offset), bytes.size()) == 0;
 }
 
 inline Attachment attachment_at(std::uint16_t port, std::uint64_t region_id, std::uint64_t size_bytes) {

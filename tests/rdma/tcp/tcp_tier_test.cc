@@ -207,9 +207,7 @@ std::vector<Read> next_request(RawSocket& socket, std::uint32_t& batch_id) {
 Bytes reply_to(std::uint32_t batch_id, const std::vector<Read>& reads) {
   Bytes reply(wire::kReplyHeaderBytes);
   for (const Read read : reads) {
-    for (std::uint32_t i = 0; i < read.length; ++i) {
-      reply.push_back(testing::pattern(read.offset + i));
-    }
+    reply.insert(reply.end(), testing::pattern_at(read.offset), testing::pattern_at(read.offset + read.length));
   }
   wire::encode_header(
       reply.data(), {wire::Outcome::kOk, batch_id, static_cast<std::uint32_t>(reply.size() - wire::kReplyHeaderBytes)});
