@@ -104,7 +104,7 @@ void NodeConnection::read_welcome(Ticks now) noexcept {
   }
   state_ = State::kUp;
   failures_ = 0;
-  backoff_ms_ = kFirstBackoffMs;
+  worked_ = false;
 }
 
 void NodeConnection::attempt_failed(int number, Ticks now) noexcept {
@@ -117,6 +117,10 @@ void NodeConnection::attempt_failed(int number, Ticks now) noexcept {
     return;
   }
   hopeful_ = false;
+  retry_later(now);
+}
+
+void NodeConnection::retry_later(Ticks now) noexcept {
   // Half of the time is drawn by lot: the queues of many clients do not come back all at once.
   random_ = random_ * 6364136223846793005ULL + 1442695040888963407ULL;
   const double share = 0.5 + 0.5 * static_cast<double>(random_ >> 32U) / 4294967296.0;
@@ -127,10 +131,11 @@ void NodeConnection::attempt_failed(int number, Ticks now) noexcept {
 void NodeConnection::drop(Loss loss, Ticks now) noexcept {
   socket_.reset();
   state_ = State::kDown;
-  retry_at_ = now;
-  hopeful_ = loss == Loss::kClosedByNode;
+  hopeful_ = worked_ && loss == Loss::kClosedByNode;
   if (hopeful_) {
     begin_attempt(now);
+  } else {
+    retry_later(now);
   }
 }
 
@@ -163,6 +168,10 @@ std::ptrdiff_t NodeConnection::receive(std::span<std::byte> room) noexcept {
   for (;;) {
     const ssize_t got = ::recv(socket_.number(), room.data(), room.size(), MSG_DONTWAIT);
     if (got > 0) {
+      if (!worked_ && up()) {
+        worked_ = true;
+        backoff_ms_ = kFirstBackoffMs;
+      }
       return got;
     }
     if (got == 0) {

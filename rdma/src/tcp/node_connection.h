@@ -52,7 +52,7 @@ class NodeConnection {
   void advance(Ticks now) noexcept;
   /// Waits until the connection is up or one attempt per address has failed. Control path.
   void wait_until_settled();
-  /// Gives the connection up. When the node closed it, the attempt to renew it begins here.
+  /// Gives the connection up. When it had worked and the node closed it, the attempt to renew it begins here.
   void drop(Loss loss, Ticks now) noexcept;
 
   // While up. Both return the bytes moved; 0: the socket has no room or nothing there; -1: the connection is broken.
@@ -65,6 +65,7 @@ class NodeConnection {
   void greet(Ticks now) noexcept;
   void read_welcome(Ticks now) noexcept;
   void attempt_failed(int number, Ticks now) noexcept;
+  void retry_later(Ticks now) noexcept;
 
   const NodeAddress& node_;
   State state_ = State::kDown;
@@ -75,6 +76,7 @@ class NodeConnection {
   Ticks give_up_at_ = 0;        // of an attempt
   double backoff_ms_;           // before the next attempt but one
   bool hopeful_ = false;        // the attempt is the first after the node closed a connection that worked
+  bool worked_ = false;         // something was received since the welcome
   std::uint32_t failures_ = 0;  // in a row
   std::uint64_t random_;
   int errno_ = 0;

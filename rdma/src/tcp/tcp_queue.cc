@@ -128,10 +128,11 @@ std::size_t TcpQueue::poll(std::span<ReadBatch*> done) noexcept {
   }
   std::size_t count = take_early(done);
   if (count < done.size() && connection_.up()) {
-    count += take_arrived(done.subspan(count));
-    if (count == 0 && receive()) {
-      count += take_arrived(done);
+    std::size_t arrived = take_arrived(done.subspan(count));
+    if (arrived == 0 && receive()) {
+      arrived = take_arrived(done.subspan(count));
     }
+    count += arrived;
     if (count < done.size()) {
       count += take_early(done.subspan(count));  // when the connection was lost just now
     }
@@ -210,6 +211,7 @@ std::size_t TcpQueue::take_arrived(std::span<ReadBatch*> done) noexcept {
         complete(*next.batch, arrived.data() + wire::kReplyHeaderBytes);
       } else {
         next.batch->error = ErrorCode::kInvalidArgument;
+        next.batch->queue_word = 0;
         reads_ -= next.reads;
       }
       done[count++] = next.batch;
