@@ -1,5 +1,6 @@
 """Native part of TierVec; use the tiervec package instead."""
 
+from collections.abc import Sequence
 from typing import Annotated, Any
 
 import numpy
@@ -36,7 +37,13 @@ class Tier:
     @property
     def profile(self) -> dict[str, object]:
         """
-        What the device can do: latency_us, reads_per_s, bytes_per_s, block_bytes, knee_bytes, emulated, source (nominal, published, given, measured), service (list of (bytes, ns a read occupies it)).
+        What the device can do: latency_us, reads_per_s, bytes_per_s, block_bytes, knee_bytes, emulated, source (nominal, published, given, measured), note (a sentence or empty), service (list of (bytes, ns a read occupies it)).
+        """
+
+    @property
+    def counters(self) -> dict[str, int]:
+        """
+        What its queues did since it was opened, for example reads and doorbells; empty for a tier that does not count.
         """
 
     def device_bound_qps(self, reads_per_query: float, bytes_per_query: float) -> float:
@@ -62,6 +69,41 @@ class Tier:
     def measure_reads_per_s(self, read_bytes: int, threads: int, reads_in_flight: int, seconds: float, seed: int) -> float:
         """Reads/s of all threads together, `reads_in_flight` for each thread."""
 
+    def read(self, offset: int, length: int) -> bytes:
+        """A copy of bytes of the region, for checks."""
+
+class DaxTier(Tier):
+    """A region of a dax: place; made by attach_dax and load_dax."""
+
+    @property
+    def bytes(self) -> numpy.typing.NDArray[numpy.uint8]:
+        """The region itself, read-only."""
+
+    def complete(self, checksum: int, name: str) -> None:
+        """
+        Marks a loaded region complete, so that attach_dax finds it. `name` is for people.
+        """
+
+def attach_dax(url: str, size_bytes: int, checksum: int) -> DaxTier | None:
+    """
+    The complete region of that size and XXH3 at a dax: place, without reading it; None when the place is free.
+    """
+
+def load_dax(url: str, path: str) -> DaxTier:
+    """
+    Copies the file `path` to a free dax: place. Not complete before DaxTier.complete.
+    """
+
+def numa_nodes() -> list[dict[str, Any]]:
+    """
+    NUMA nodes of this machine: id, cpus, total_bytes, available_bytes, distances (to each node of the list); empty without NUMA support.
+    """
+
+def dax_devices() -> list[dict[str, Any]]:
+    """
+    DAX devices of this machine: name, size_bytes, align_bytes, node (-1: none).
+    """
+
 def open_tier(url: str, path: str) -> Tier:
     """Opens the bytes of the file `path` on a tier."""
 
@@ -81,6 +123,127 @@ def available_memory_bytes() -> int:
 def emulated_profiles() -> list[dict[str, object]]:
     """
     The published devices that emulated: knows: name, summary and the keys of Tier.profile.
+    """
+
+class NodeMemory:
+    """
+    Zeroed, page-aligned memory that a memory node lends; a writable buffer.
+    """
+
+    def __init__(self, size_bytes: int, lock: bool) -> None: ...
+
+    @property
+    def size_bytes(self) -> int:
+        """Bytes lent."""
+
+    @property
+    def locked(self) -> bool:
+        """
+        True when the pages cannot be swapped out: it was asked for, and RLIMIT_MEMLOCK allowed it.
+        """
+
+    @property
+    def huge_pages(self) -> bool:
+        """True when the kernel may back it with huge pages."""
+
+    @property
+    def address(self) -> int:
+        """Where it begins, for a network card."""
+
+class RegionServer:
+    """The TCP data plane of a memory node."""
+
+    def __init__(self, host: str, port: int = 0, threads: int = 1) -> None: ...
+
+    @property
+    def port(self) -> int:
+        """Where it listens."""
+
+    def stats(self) -> dict[str, int | float]:
+        """
+        connections (open now), reads, bytes, refused, dropped (clients that took no reply), cpu_seconds.
+        """
+
+    def serve(self, region_id: int, token: bytes, memory: NodeMemory, offset: int, size_bytes: int) -> None:
+        """
+        Makes a part of the memory readable, for who shows the token of 16 bytes.
+        """
+
+    def withdraw(self, region_id: int) -> None:
+        """
+        Ends a region: when this returns, its memory is not looked at any more.
+        """
+
+    def stop(self) -> None:
+        """Answers what has arrived, closes every connection, ends the threads."""
+
+def open_tcp_tier(url: str, attachment: Attachment, timeout_ms: int = 500, check_at_open: bool = True) -> Tier:
+    """Opens a region of one memory node for reading through TCP."""
+
+class Attachment:
+    """
+    What one memory node said about one region, or about its stripe of one; holds a secret.
+    """
+
+    def __init__(self, *, transport: str, host: str, port: int, region_id: int, size_bytes: int, token: bytes, remote_address: int = 0, remote_key: int = 0) -> None: ...
+
+    @property
+    def transport(self) -> str:
+        """"tcp" or "rdma"."""
+
+    @property
+    def host(self) -> str:
+        """Of the data plane."""
+
+    @property
+    def port(self) -> int: ...
+
+    @property
+    def region_id(self) -> int: ...
+
+    @property
+    def size_bytes(self) -> int: ...
+
+    def __repr__(self) -> str: ...
+
+def open_remote_tier(url: str, replicas: Sequence[Sequence[Attachment]]) -> Tier:
+    """
+    Opens a region of memory nodes: a list of replicas, each a list of stripes. Replicas that cannot be reached now are taken in later; one must be there.
+    """
+
+class VerbsServer:
+    """The RDMA data plane of a memory node."""
+
+    def __init__(self, host: str, port: int = 0, device: str = '', max_connections: int = 4096) -> None:
+        """Listens on an address of an RDMA device; port 0 takes a free one."""
+
+    @property
+    def port(self) -> int:
+        """The port it listens on."""
+
+    @property
+    def device(self) -> str:
+        """The RDMA device its regions are registered with."""
+
+    def stats(self) -> dict[str, float]:
+        """
+        connections (open now), accepted, refused, cpu_seconds (of its thread).
+        """
+
+    def serve(self, region_id: int, token: bytes, address: int, size_bytes: int) -> tuple[int, int]:
+        """
+        Registers memory, which the caller keeps until it is withdrawn, for remote reading; returns (remote address, key).
+        """
+
+    def withdraw(self, region_id: int) -> None:
+        """Ends the region's connections; its memory is free when this returns."""
+
+    def stop(self) -> None:
+        """Withdraws everything and accepts nothing more."""
+
+def verbs_status() -> dict[str, object]:
+    """
+    What this process can do with RDMA: available, reason (why not), devices.
     """
 
 class WorkMonitor:
