@@ -34,8 +34,8 @@ def run(arguments: argparse.Namespace) -> dict[str, Any]:
     """All figures."""
     path = Path(arguments.index)
     file = open_vectors(arguments.queries)
-    queries = file.rows(0, file.shape[0])
-    truth = read_ground_truth(arguments.ground_truth).ids
+    queries = file.rows(0, min(file.shape[0], arguments.queries_used))
+    truth = read_ground_truth(arguments.ground_truth).ids[: len(queries)]
     section = next(s for s in IndexDirectory.open(path).manifest.sections if s.placement == "tier")
     result: dict[str, Any] = {"environment": environment(), "threads": arguments.threads}
     with tempfile.TemporaryDirectory() as folder, NodeProcess(Path(folder), capacity_bytes=2 * section.bytes) as node:
@@ -100,6 +100,7 @@ def main() -> int:
         parser.add_argument(f"--{name}", required=True)
     parser.add_argument("--recall", type=float, default=0.95)
     parser.add_argument("--threads", type=int, default=1, help="compute threads; the node has one of its own")
+    parser.add_argument("--queries-used", type=int, default=10_000)
     parser.add_argument("--repeats", type=int, default=7)
     parser.add_argument("--json", action="store_true")
     arguments = parser.parse_args()

@@ -116,13 +116,14 @@ def search_graph(
     threads: int,
     exclude: NDArray[np.int64] | None = None,
     timeout_s: float | None = None,
+    cancel: _core.CancelToken | None = None,
     latency_us: float = 0.0,
 ) -> NativeResult:
     """Answers queries (nq, dim) of the index's query dtype on a device with this latency of a read.
 
     Ctrl-C stops a long search within a moment.
     """
-    token = _core.CancelToken()
+    token = _core.CancelToken() if cancel is None else cancel
 
     def call() -> dict[str, Any]:
         return searcher.search(

@@ -122,7 +122,7 @@ def publish(
         UnavailableError: A node does not answer. What it has stays, and a later call goes on there.
         DataLossError: The file is not what the manifest says, or a node does not have what was sent.
     """
-    from tiervec.rdma.upload import Part, Upload  # gRPC is only imported where it is needed
+    from tiervec.rdma.upload import Part, Upload, greet  # gRPC is only imported where it is needed
 
     began = time.perf_counter()
     url = _one_url([to] if isinstance(to, str) else list(to), Path(os.path.abspath(path)).name)
@@ -138,6 +138,12 @@ def publish(
             f"{directory.section_path(section.name)} has {extents_of(section.bytes)} extents of 1 MiB; "
             f"it cannot be striped over {stripes} nodes"
         )
+    parts = [
+        Part(node=node, replica=replica, stripe=at, stripes=len(nodes))
+        for replica, nodes in enumerate(url.replicas)
+        for at, node in enumerate(nodes)
+    ]
+    greet(parts)  # before the file is read, which may take a while
     upload = Upload(
         path=directory.section_path(section.name),
         section=section,
@@ -145,11 +151,6 @@ def publish(
         url=url,
         node_path=node_path,
     )
-    parts = [
-        Part(node=node, replica=replica, stripe=at, stripes=len(nodes))
-        for replica, nodes in enumerate(url.replicas)
-        for at, node in enumerate(nodes)
-    ]
     receipts = upload.run(parts, progress)
     removed = upload.switch(parts, keep)
     return PublishReceipt(

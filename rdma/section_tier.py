@@ -42,7 +42,7 @@ def open_section(directory: IndexDirectory, name: str, url: str) -> _core.Tier:
         )
     tier = _core.open_tier(url, str(directory.section_path(name)))
     if tier.verified_at_open:
-        directory.verify_section(name)
+        directory.verify_bytes(name, tier.loaded_bytes)
     return tier
 
 

@@ -28,7 +28,7 @@ from tiervec.rdma.memory_node.names import EXTENT_BYTES
 from tiervec.rdma.publish import NodeReceipt
 from tiervec.rdma.remote_url import RemoteUrl, stripe_extents, stripe_size, stripe_version
 
-__all__ = ["Part", "Upload"]
+__all__ = ["Part", "Upload", "greet"]
 
 _ATTEMPTS: Final = 4  # uploads broken by the network are taken up again
 _RETRY_S: Final = 0.2
@@ -45,6 +45,13 @@ class Part:
     replica: int
     stripe: int
     stripes: int
+
+
+def greet(parts: Sequence[Part]) -> None:
+    """Makes sure that every node is there, speaks this protocol and takes the environment's token."""
+    for part in parts:
+        with MemoryNodeClient(part.node) as client:
+            client.describe()
 
 
 @dataclass(kw_only=True)

@@ -287,6 +287,7 @@ class Index:
         params: Mapping[str, Any] | GraphSearchParams | None = None,
         filter: Any = None,
         timeout_s: float | None = None,
+        cancel: _core.CancelToken | None = None,
     ) -> SearchResult:
         """Finds the nearest neighbours of each query.
 
@@ -298,6 +299,7 @@ class Index:
             params: A mapping of search keys, or `GraphSearchParams`; with target_recall only beam_width and pipeline.
             filter: Not part of this version.
             timeout_s: Seconds after which the search fails.
+            cancel: A `tiervec.CancelToken`; once another thread cancels it, the search ends.
 
         Returns:
             ids, distances and the receipt; see `SearchResult`.
@@ -306,6 +308,7 @@ class Index:
             InvalidArgumentError: Wrong dim, dtype, NaN, k or parameters.
             UnavailableError: The index is closed, or its tier cannot answer.
             DeadlineExceededError: timeout_s is over.
+            CancelledError: `cancel` was cancelled.
             DataLossError: A record is not what was written.
         """
         if filter is not None:
@@ -321,7 +324,14 @@ class Index:
             began = time.perf_counter()
             threads = min(self._threads, len(matrix)) if used.pipeline else 1
             found = search_graph(
-                searcher, matrix, k, used, threads=threads, timeout_s=timeout_s, latency_us=self._device["latency_us"]
+                searcher,
+                matrix,
+                k,
+                used,
+                threads=threads,
+                timeout_s=timeout_s,
+                cancel=cancel,
+                latency_us=self._device["latency_us"],
             )
             wall_us = (time.perf_counter() - began) * 1e6
         finally:
@@ -382,8 +392,8 @@ class Index:
             yield note
         if rereads:
             yield (
-                f"{rereads} of the reads repeated others on another replica, because a record was not what was written: "
-                "a replica is damaged"
+                f"{rereads} of the reads repeated others on another replica, because a record was not what was "
+                "written: a replica is damaged"
             )
 
     def _search_params(

@@ -1,11 +1,17 @@
 // Reads of a `tcp://` tier against a raw loopback socket that moves the same bytes in the same frames.
 //
-//   tier   random reads, one worker, from a RegionServer: a process of its own, on the other core
-//   raw    the same requests and replies, but the node sends one and the same buffer and nobody looks into it
+//   tier   random reads, one worker, from a RegionServer: a process of its own, on the other core; a byte of each read
+//          is compared
+//   raw    requests and replies of the same sizes; the node sends its memory from the front to the back, whatever was
+//          asked for, and nobody looks at what arrives
+//   hot    the same, but the node sends one buffer again and again, which stays in its cache
 //
-// Both keep the same number of requests on the way. The two run in turn; figures are medians and spreads of the repeats.
+// All keep the same number of requests on the way. They run in turn; figures are medians and spreads of the repeats.
 // CPU time is of both sides, for each read.
 //
+//   cmake --preset release && cmake --build --preset release --target tiervec_rdma
+//   g++ -std=c++20 -O3 -Itiervec/core/include -Irdma/include bench/native/tcp_reads.cc
+//     build/release/libtiervec_rdma.a build/release/libtiervec_base.a -pthread -o tcp_reads    (one line)
 //   tcp_reads [--read-bytes 256] [--batch 64] [--in-flight 16] [--seconds 0.5] [--repeats 7] [--region-mib 256]
 
 #include <fcntl.h>
@@ -97,7 +103,8 @@ void write_all(int descriptor, const void* data, std::size_t bytes) {
   }
 }
 
-// ---- the node: a child that serves until its standard input ends, and then says what CPU time it took ------------------
+// ---- the node: a child that serves until its standard input ends, and then says what CPU time it took
+// ------------------
 
 struct Node {
   pid_t pid = -1;
@@ -145,7 +152,7 @@ void answer_control(int control, const std::function<double()>& cpu_s) {
   }
 }
 
-Node start_tier_node(const Settings& settings, const Attachment& attachment) {
+Node start_tier_node(const Attachment& attachment) {
   return fork_node([&](int control) {
     auto memory = std::make_shared<NodeMemory>(attachment.size_bytes, false);
     for (std::uint64_t i = 0; i < attachment.size_bytes; ++i) {
@@ -157,7 +164,6 @@ Node start_tier_node(const Settings& settings, const Attachment& attachment) {
     write_all(control, &port, sizeof port);
     answer_control(control, [&] { return server.stats().cpu_seconds; });
   });
-  (void)settings;
 }
 
 double process_cpu_s() {
@@ -166,10 +172,12 @@ double process_cpu_s() {
   return static_cast<double>(now.tv_sec) + static_cast<double>(now.tv_nsec) * 1e-9;
 }
 
-/// Answers every request_bytes received with reply_bytes; blocking, as simple as it gets.
-void serve_raw(const Descriptor& listening, std::size_t request_bytes, std::size_t reply_bytes) {
+/// Answers every request_bytes received with reply_bytes of `memory`; blocking, as simple as it gets.
+void serve_raw(const Descriptor& listening, std::size_t request_bytes, std::size_t reply_bytes,
+               const NodeMemory& memory) {
+  constexpr std::size_t kAtOnce = 256 * 1024;
   std::vector<char> input(64 * 1024);
-  std::vector<char> output(std::max<std::size_t>(reply_bytes, (256 * 1024 / reply_bytes) * reply_bytes), 'x');
+  std::size_t at = 0;
   for (;;) {
     const int client = ::accept(listening.number(), nullptr, nullptr);
     if (client < 0) continue;
@@ -181,11 +189,13 @@ void serve_raw(const Descriptor& listening, std::size_t request_bytes, std::size
       if (got <= 0) break;
       owed += static_cast<std::size_t>(got);
       while (owed >= request_bytes) {
-        const std::size_t replies = std::min(owed / request_bytes, output.size() / reply_bytes);
+        const std::size_t replies = std::clamp<std::size_t>(kAtOnce / reply_bytes, 1, owed / request_bytes);
         std::size_t left = replies * reply_bytes;
         while (left > 0) {
-          const ssize_t sent = ::send(client, output.data(), left, MSG_NOSIGNAL);
+          at = memory.size_bytes() - at < left ? 0 : at;
+          const ssize_t sent = ::send(client, memory.data() + at, left, MSG_NOSIGNAL);
           if (sent <= 0) break;
+          at += static_cast<std::size_t>(sent);
           left -= static_cast<std::size_t>(sent);
         }
         if (left > 0) break;
@@ -195,19 +205,22 @@ void serve_raw(const Descriptor& listening, std::size_t request_bytes, std::size
   }
 }
 
-Node start_raw_node(std::size_t request_bytes, std::size_t reply_bytes) {
+Node start_raw_node(std::size_t request_bytes, std::size_t reply_bytes, std::uint64_t memory_bytes) {
   return fork_node([&](int control) {
+    NodeMemory memory(memory_bytes, false);
+    std::memset(memory.data(), 1, memory_bytes);
     const Descriptor listening = listen_at("127.0.0.1", 0);
     (void)::fcntl(listening.number(), F_SETFL, 0);  // blocking
     const std::uint16_t port = bound_port(listening);
     write_all(control, &port, sizeof port);
-    std::thread serving([&] { serve_raw(listening, request_bytes, reply_bytes); });
+    std::thread serving([&] { serve_raw(listening, request_bytes, reply_bytes, memory); });
     answer_control(control, process_cpu_s);
     ::_exit(0);
   });
 }
 
-// ---- the two clients ----------------------------------------------------------------------------------------------------
+// ---- the two clients
+// ----------------------------------------------------------------------------------------------------
 
 struct Offsets {
   std::uint64_t state = 1;
@@ -220,8 +233,8 @@ struct Offsets {
 };
 
 Figures run_tier(Tier& tier, const Node& node, const Settings& settings) {
-  const auto queue = tier.open_queue({.max_reads = settings.batch * settings.in_flight,
-                                      .max_read_bytes = settings.read_bytes});
+  const auto queue =
+      tier.open_queue({.max_reads = settings.batch * settings.in_flight, .max_read_bytes = settings.read_bytes});
   std::vector<ReadBatch> batches(settings.in_flight);
   Offsets offsets{.places = tier.size_bytes() / settings.read_bytes, .read_bytes = settings.read_bytes};
   const auto submit = [&](ReadBatch& batch) {
@@ -247,10 +260,9 @@ Figures run_tier(Tier& tier, const Node& node, const Settings& settings) {
         std::fprintf(stderr, "a batch failed: %s\n", error_code_name(batch.error));
         std::exit(1);
       }
-      for (std::uint32_t read = 0; read < batch.count; ++read) {
-        for (std::uint32_t at = 0; at < settings.read_bytes; at += 64) {  // every line is looked at
-          wrong += batch.views[read][at] != pattern(batch.reads[read].offset + at);
-        }
+      for (std::uint32_t read = 0; read < batch.count; ++read) {  // one byte of each, another one every time
+        const std::uint32_t at = (static_cast<std::uint32_t>(reads) + read * 37) % settings.read_bytes;
+        wrong += batch.views[read][at] != pattern(batch.reads[read].offset + at);
       }
       reads += batch.count;
       queue->release(batch);
@@ -298,7 +310,8 @@ Figures run_raw(const Node& node, const Settings& settings, std::size_t request_
   return {total / elapsed, (thread_cpu_s() - client_cpu) / total * 1e6, (node.cpu_s() - node_cpu) / total * 1e6};
 }
 
-// ---- the report ---------------------------------------------------------------------------------------------------------
+// ---- the report
+// ---------------------------------------------------------------------------------------------------------
 
 struct Spread {
   double median, low, high;
@@ -318,9 +331,17 @@ void print(const char* name, const std::vector<Figures>& runs) {
   const Spread rate = column(&Figures::reads_per_s);
   const Spread client = column(&Figures::client_cpu_us);
   const Spread server = column(&Figures::node_cpu_us);
-  std::printf("%-5s %6.2f (%.2f to %.2f) M reads/s   CPU a read: client %.0f (%.0f to %.0f) ns, node %.0f (%.0f to %.0f) ns\n",
-              name, rate.median * 1e-6, rate.low * 1e-6, rate.high * 1e-6, client.median * 1e3, client.low * 1e3,
-              client.high * 1e3, server.median * 1e3, server.low * 1e3, server.high * 1e3);
+  std::printf(
+      "%-5s %6.2f (%.2f to %.2f) M reads/s   CPU a read: client %.0f (%.0f to %.0f) ns, node %.0f (%.0f to %.0f) ns\n",
+      name, rate.median * 1e-6, rate.low * 1e-6, rate.high * 1e-6, client.median * 1e3, client.low * 1e3,
+      client.high * 1e3, server.median * 1e3, server.low * 1e3, server.high * 1e3);
+}
+
+void print_ratio(const char* under, const std::vector<Figures>& tier, const std::vector<Figures>& raw) {
+  std::vector<double> ratios;
+  for (std::size_t i = 0; i < tier.size(); ++i) ratios.push_back(tier[i].reads_per_s / raw[i].reads_per_s);
+  const Spread ratio = spread_of(ratios);
+  std::printf("tier / %s: %.2f (%.2f to %.2f)\n", under, ratio.median, ratio.low, ratio.high);
 }
 
 Settings parse(int argc, char** argv) {
@@ -328,12 +349,18 @@ Settings parse(int argc, char** argv) {
   for (int i = 1; i + 1 < argc; i += 2) {
     const std::string_view key = argv[i];
     const double value = std::atof(argv[i + 1]);
-    if (key == "--read-bytes") settings.read_bytes = static_cast<std::uint32_t>(value);
-    else if (key == "--batch") settings.batch = static_cast<std::uint32_t>(value);
-    else if (key == "--in-flight") settings.in_flight = static_cast<std::uint32_t>(value);
-    else if (key == "--seconds") settings.seconds = value;
-    else if (key == "--repeats") settings.repeats = std::max(1, static_cast<int>(value));
-    else if (key == "--region-mib") settings.region_mib = static_cast<std::uint64_t>(value);
+    if (key == "--read-bytes")
+      settings.read_bytes = static_cast<std::uint32_t>(value);
+    else if (key == "--batch")
+      settings.batch = static_cast<std::uint32_t>(value);
+    else if (key == "--in-flight")
+      settings.in_flight = static_cast<std::uint32_t>(value);
+    else if (key == "--seconds")
+      settings.seconds = value;
+    else if (key == "--repeats")
+      settings.repeats = std::max(1, static_cast<int>(value));
+    else if (key == "--region-mib")
+      settings.region_mib = static_cast<std::uint64_t>(value);
     else {
       std::fprintf(stderr, "unknown option %s\n", argv[i]);
       std::exit(2);
@@ -357,22 +384,24 @@ int main(int argc, char** argv) {
                         .token = {std::byte{1}, std::byte{2}}};
   const std::size_t request_bytes = wire::kRequestHeaderBytes + settings.batch * wire::kReadBytes;
   const std::size_t reply_bytes = wire::kReplyHeaderBytes + std::size_t{settings.batch} * settings.read_bytes;
-  const Node tier_node = start_tier_node(settings, attachment);
-  const Node raw_node = start_raw_node(request_bytes, reply_bytes);
+  const Node tier_node = start_tier_node(attachment);
+  const Node raw_node = start_raw_node(request_bytes, reply_bytes, attachment.size_bytes);
+  const Node hot_node = start_raw_node(request_bytes, reply_bytes, std::max<std::size_t>(reply_bytes, 256 * 1024));
   pin(true);
   attachment.port = tier_node.port;
   try {
     const std::shared_ptr<Tier> tier = open_tcp_tier("tcp://127.0.0.1:1/bench", attachment);
     std::vector<Figures> tier_runs;
     std::vector<Figures> raw_runs;
-    std::vector<double> ratios;
+    std::vector<Figures> hot_runs;
     for (int repeat = -1; repeat < settings.repeats; ++repeat) {
       const Figures raw = run_raw(raw_node, settings, request_bytes, reply_bytes);
       const Figures measured = run_tier(*tier, tier_node, settings);
+      const Figures hot = run_raw(hot_node, settings, request_bytes, reply_bytes);
       if (repeat >= 0) {  // the first one warms up
         raw_runs.push_back(raw);
         tier_runs.push_back(measured);
-        ratios.push_back(measured.reads_per_s / raw.reads_per_s);
+        hot_runs.push_back(hot);
       }
     }
     std::printf("%u B reads, %u a batch, %u batches in flight, one worker, region of %llu MiB, %d repeats of %.2g s\n",
@@ -380,13 +409,15 @@ int main(int argc, char** argv) {
                 static_cast<unsigned long long>(settings.region_mib), settings.repeats, settings.seconds);
     print("tier", tier_runs);
     print("raw", raw_runs);
-    const Spread ratio = spread_of(ratios);
-    std::printf("tier / raw: %.2f (%.2f to %.2f)\n", ratio.median, ratio.low, ratio.high);
+    print("hot", hot_runs);
+    print_ratio("raw", tier_runs, raw_runs);
+    print_ratio("hot", tier_runs, hot_runs);
   } catch (const Error& error) {
     std::fprintf(stderr, "%s\n", error.what());
     return 1;
   }
   end_node(tier_node);
   end_node(raw_node);
+  end_node(hot_node);
   return 0;
 }

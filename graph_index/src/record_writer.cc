@@ -1,59 +1,12 @@
 #include <tiervec/graph_index/record_writer.h>
 
-#include <fcntl.h>
-#include <unistd.h>
-
 #include <algorithm>
-#include <cerrno>
 #include <cstring>
-#include <system_error>
+
+#include "output_file.h"
 
 namespace tiervec::graph_index {
 namespace {
-
-constexpr std::size_t kBufferBytes = std::size_t{4} << 20;
-
-/// A file that is written once from start to end.
-class OutputFile {
- public:
-  explicit OutputFile(const std::string& path)
-      : path_(path), descriptor_(open(path.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666)) {
-    if (descriptor_ < 0) fail(errno);
-    buffer_.reserve(kBufferBytes);
-  }
-  OutputFile(const OutputFile&) = delete;
-  OutputFile& operator=(const OutputFile&) = delete;
-  ~OutputFile() { ::close(descriptor_); }
-
-  /// Room for `bytes` more, to be filled before the next call.
-  std::byte* append(std::size_t bytes) {
-    if (buffer_.size() + bytes > kBufferBytes) flush();
-    buffer_.resize(buffer_.size() + bytes);
-    return buffer_.data() + buffer_.size() - bytes;
-  }
-  void flush() {
-    const std::byte* from = buffer_.data();
-    for (std::size_t left = buffer_.size(); left > 0;) {
-      const ssize_t written = ::write(descriptor_, from, left);
-      if (written < 0 && errno == EINTR) continue;
-      if (written < 0) fail(errno);
-      from += written;
-      left -= static_cast<std::size_t>(written);
-    }
-    buffer_.clear();
-  }
-
- private:
-  [[noreturn]] void fail(int error) const {
-    const bool full = error == ENOSPC || error == EDQUOT || error == EFBIG;
-    throw Error(full ? ErrorCode::kResourceExhausted : ErrorCode::kUnavailable,
-                "cannot write " + path_ + ": " + std::generic_category().message(error));
-  }
-
-  std::string path_;
-  int descriptor_;
-  std::vector<std::byte> buffer_;
-};
 
 std::uint32_t largest_degree(const Graph& graph) {
   std::uint32_t largest = 0;

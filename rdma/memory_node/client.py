@@ -18,6 +18,7 @@ from tiervec.rpc.calling import open_channel, translated
 __all__ = ["MemoryNodeClient"]
 
 _SEAL_BYTES_PER_S: Final = 50e6  # a node that verifies, and stores on a slow disk
+_LONGEST_S: Final = 86400.0  # gRPC takes a much longer deadline for one that is over
 Response = TypeVar("Response")
 _OPTIONS: Final = [
     ("grpc.max_receive_message_length", 64 << 20),
@@ -56,7 +57,10 @@ class MemoryNodeClient:
     def create(self, name: str, version: str, size_bytes: int) -> pb.Region:
         """Reserves memory, or says which extents of the version are there."""
         request = pb.CreateRegionRequest(name=name, version=version, size_bytes=size_bytes)
-        return self._call(pb.Region, self._stub.Create, request, to_write=True)
+        # Locking the memory of a large region takes a while.
+        return self._call(
+            pb.Region, self._stub.Create, request, to_write=True, timeout_s=self._seal_timeout_s(size_bytes)
+        )
 
     def upload(self, requests: Iterable[pb.UploadRequest]) -> int:
         """Sends extents; the first message names the region. Returns how many were taken."""
@@ -118,7 +122,7 @@ class MemoryNodeClient:
         self.close()
 
     def _seal_timeout_s(self, size_bytes: int) -> float:
-        return 60.0 + size_bytes / _SEAL_BYTES_PER_S
+        return min(60.0 + size_bytes / _SEAL_BYTES_PER_S, _LONGEST_S)
 
     def _call(
         self,

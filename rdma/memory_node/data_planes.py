@@ -9,6 +9,7 @@ from typing import Protocol
 from tiervec import _core
 from tiervec.errors import AlreadyExistsError, TiervecError, UnavailableError, UnsupportedError
 from tiervec.rdma.memory_node.region import Region, RemoteKey
+from tiervec.rdma.memory_node.verbs import VerbsDataPlane
 
 __all__ = ["DataPlane", "RdmaDataPlane", "TcpDataPlane", "open_data_plane"]
 
@@ -67,10 +68,6 @@ class RdmaDataPlane:
     transport = "rdma"
 
     def __init__(self, host: str, port: int, device: str | None) -> None:
-        try:
-            from tiervec.rdma.memory_node.verbs import VerbsDataPlane
-        except ImportError as error:
-            raise UnsupportedError(f"the rdma transport cannot be used: {error}") from error
         self._plane = VerbsDataPlane(host, port, device)
         self.port = int(self._plane.port)
 

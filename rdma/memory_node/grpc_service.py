@@ -11,7 +11,14 @@ from typing import Any, Final
 
 import numpy as np
 
-from tiervec.errors import InvalidArgumentError, PermissionDeniedError, ResourceExhaustedError, UnsupportedError
+from tiervec.errors import (
+    CancelledError,
+    InvalidArgumentError,
+    PermissionDeniedError,
+    ResourceExhaustedError,
+    TiervecError,
+    UnsupportedError,
+)
 from tiervec.installed_version import installed_version
 from tiervec.rdma.memory_node._generated import memory_node_pb2 as pb
 from tiervec.rdma.memory_node._generated import memory_node_pb2_grpc
@@ -75,6 +82,12 @@ class MemoryNodeService(memory_node_pb2_grpc.MemoryNodeServiceServicer):
             raise ResourceExhaustedError(f"{CONCURRENT_UPLOADS} uploads run at once, the most this node takes")
         try:
             return pb.UploadResponse(extents=self._take_extents(requests))
+        except TiervecError:
+            raise
+        except Exception:
+            if context.is_active():
+                raise
+            raise CancelledError("the client went away in the middle of an upload") from None
         finally:
             self._uploads.release()
 
@@ -145,7 +158,7 @@ class MemoryNodeService(memory_node_pb2_grpc.MemoryNodeServiceServicer):
             used_bytes=self._node.used_bytes,
             regions=len(regions),
             damaged_regions=sum(region.state is RegionState.DAMAGED for region in regions),
-            locked_bytes=sum(region.size_bytes for region in regions if region.memory.locked),
+            locked_bytes=sum(region.size_bytes for region in regions if region.is_locked),
             uptime_s=time.monotonic() - self._began_at,
             cpu_s=usage.ru_utime + usage.ru_stime,
             uploaded_extents=counters.uploaded_extents,
@@ -210,7 +223,7 @@ class MemoryNodeService(memory_node_pb2_grpc.MemoryNodeServiceServicer):
             extents=region.extents,
             checksum=region.digest() if sealed else 0,
             sealed_at_s=region.sealed_at_s,
-            locked=bool(region.memory.locked),
+            locked=region.is_locked,
         )
         if with_extents:
             message.extent_checksums.extend(np.where(whole, region.checksums, 0).tolist())

@@ -98,6 +98,7 @@ class MemoryNode:
         self._lock_memory = lock_memory
         self._abandoned_after_s = abandoned_after_s
         self._warned_of_lock = False
+        self._reserved_bytes = 0  # of regions whose memory is being allocated
         self._lock = threading.RLock()
         self._regions: dict[tuple[str, str], Region] = {}
         self._current: dict[str, str] = {}
@@ -120,7 +121,7 @@ class MemoryNode:
     def used_bytes(self) -> int:
         """Memory that regions take."""
         with self._lock:
-            return sum(_memory_bytes(region.size_bytes) for region in self._regions.values())
+            return self._reserved_bytes + sum(_memory_bytes(region.size_bytes) for region in self._regions.values())
 
     def create(self, name: str, version: str, size_bytes: int) -> Region:
         """Reserves memory for a version; one that exists is returned with what it has.
@@ -135,16 +136,21 @@ class MemoryNode:
             raise InvalidArgumentError(f"size of region {name} is {size_bytes:,}; it must be at least 1 byte")
         with self._lock:
             self._refuse_when_stopping()
-            found = self._regions.get((name, version))
+            found = self._existing(name, version, size_bytes)
             if found is not None:
-                if found.size_bytes != size_bytes:
-                    raise InvalidArgumentError(
-                        f"{found.label} exists with {found.size_bytes:,} bytes; asked for were {size_bytes:,}"
-                    )
-                found.touched_at = time.monotonic()
                 return found
             self._make_room(name, size_bytes)
-            region = Region(name=name, version=version, size_bytes=size_bytes, memory=self._allocate(name, size_bytes))
+            self._reserved_bytes += _memory_bytes(size_bytes)
+        try:
+            memory = self._allocate(name, size_bytes)  # locking pages may take long: others must not wait for it
+        finally:
+            with self._lock:
+                self._reserved_bytes -= _memory_bytes(size_bytes)
+        with self._lock:
+            found = self._existing(name, version, size_bytes)  # somebody may have been quicker
+            if found is not None:
+                return found
+            region = Region(name=name, version=version, size_bytes=size_bytes, memory=memory)
             self._regions[name, version] = region
         _log.info("%s of %s was created", region.label, format_size(size_bytes))
         return region
@@ -158,8 +164,11 @@ class MemoryNode:
             self.counters.refused_extents += 1
             raise
         self.counters.uploaded_extents += 1
-        if self._storage is not None and region.state is RegionState.DAMAGED:
-            self._storage.write_extent(region.region_id, index, data)
+        if region.state is RegionState.DAMAGED:
+            if self._storage is not None:
+                self._storage.write_extent(region.region_id, index, data)
+            self.counters.extents_repaired += 1
+            self._mark(region, index, damaged=False)
 
     def load(self, name: str, version: str, path: str, checksum: str) -> Region:
         """Fills a region from a file below the data directory; it is not sealed yet.
@@ -313,6 +322,8 @@ class MemoryNode:
 
     def load_stored(self) -> None:
         """Loads what the data directory holds, verifies every extent, and lets readers in; may take its time."""
+        for name in tuple(self._current):
+            self._report_health(name)
         while self._to_load and not self._stopping.is_set():
             region, stored = self._to_load.pop(0)
             try:
@@ -377,7 +388,7 @@ class MemoryNode:
                 name=stored.name,
                 version=stored.version,
                 size_bytes=stored.size_bytes,
-                memory=self._allocate(stored.name, stored.size_bytes),
+                memory=None,
                 region_id=stored.region_id,
                 token=stored.token,
                 state=RegionState.LOADING,
@@ -392,6 +403,7 @@ class MemoryNode:
 
     def _load_one(self, region: Region, stored: StoredRegion) -> None:
         assert self._storage is not None
+        region.memory = self._allocate(region.name, region.size_bytes)
         with self._storage.open_extents(stored.region_id) as file:
             for index in range(region.extents):
                 if self._stopping.is_set():
@@ -485,6 +497,16 @@ class MemoryNode:
             changed = region.state is not before
         if changed:
             self._report_health(region.name)
+
+    def _existing(self, name: str, version: str, size_bytes: int) -> Region | None:
+        found = self._regions.get((name, version))
+        if found is not None:
+            if found.size_bytes != size_bytes:
+                raise InvalidArgumentError(
+                    f"{found.label} exists with {found.size_bytes:,} bytes; asked for were {size_bytes:,}"
+                )
+            found.touched_at = time.monotonic()
+        return found
 
     def _find(self, name: str, version: str) -> Region:
         check_name(name)

@@ -51,7 +51,7 @@ class Region:
         name: Of the region; versions share it.
         version: Of its content.
         size_bytes: Of the content.
-        memory: The bytes; ``_core.NodeMemory``, at least `size_bytes` of it.
+        memory: The bytes; ``_core.NodeMemory``, at least `size_bytes` of it; None until a stored region is loaded.
         region_id: What the data plane calls it; no other version has it.
         token: 16 bytes that grant reads on the data plane.
         state: Changed under `lock`.
@@ -87,6 +87,11 @@ class Region:
     def extents(self) -> int:
         """Extents in all."""
         return extents_of(self.size_bytes)
+
+    @property
+    def is_locked(self) -> bool:
+        """Whether its memory is never swapped."""
+        return self.memory is not None and bool(self.memory.locked)
 
     @property
     def label(self) -> str:

@@ -1,5 +1,6 @@
 #include <tiervec/rdma/dax_tier.h>
 
+#include <cstdlib>
 #include <cstring>
 #include <filesystem>
 #include <fstream>
@@ -282,6 +283,39 @@ TEST_F(DaxTest, SaysThatAFileIsNotOnDax) {
   // Whatever file system the tests run on: without DAX it has to be said.
   EXPECT_TRUE(note.empty() ||
               note == place_.path + " is not on DAX: reads go through the page cache, as those of mmap: do");
+}
+
+// What is on the device is lost.
+TEST_F(DaxTest, OnADevice) {
+  const char* const device = std::getenv("TIERVEC_TEST_DAX");
+  if (device == nullptr) {
+    GTEST_SKIP() << "TIERVEC_TEST_DAX names no DAX device";
+  }
+  place_ = {std::string("dax:") + device, device, false};
+  overwrite_ = {place_.url + "?overwrite", device, true};
+  EXPECT_EQ(text_of(*DaxTier::load(overwrite_, region_path_)), region_);
+  EXPECT_EQ(attach(), nullptr) << "it was not completed";
+  load_completely("on a device");
+  const std::shared_ptr<DaxTier> tier = attach();
+  ASSERT_NE(tier, nullptr);
+  EXPECT_EQ(text_of(*tier), region_);
+  EXPECT_EQ(tier->profile().note, "") << "loads go to the device";
+  EXPECT_EQ(refusal_of([&] { (void)DaxTier::load(overwrite_, region_path_); }).code(), ErrorCode::kUnavailable);
+  EXPECT_EQ(refusal_of([&] { (void)DaxTier::attach(place_, 7, 7); }).code(), ErrorCode::kAlreadyExists);
+}
+
+TEST_F(DaxTest, ARegionLargerThanTheDevice) {
+  const char* const device = std::getenv("TIERVEC_TEST_DAX");
+  if (device == nullptr) {
+    GTEST_SKIP() << "TIERVEC_TEST_DAX names no DAX device";
+  }
+  const std::string huge = folder_.write("huge", "x");
+  std::filesystem::resize_file(huge, std::uintmax_t{1} << 43U);  // sparse
+  const Error error =
+      refusal_of([&] { (void)DaxTier::load({std::string("dax:") + device + "?overwrite", device, true}, huge); });
+  EXPECT_EQ(error.code(), ErrorCode::kResourceExhausted);
+  EXPECT_NE(std::string(error.what()).find("the region and its header need 8388609 MiB"), std::string::npos)
+      << error.what();
 }
 
 TEST(DaxPlace, IsAPathAndAnOption) {

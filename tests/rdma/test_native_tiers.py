@@ -26,7 +26,8 @@ def test_an_opened_tier_says_what_it_is(url: str, region: str) -> None:
     assert tier.emulated == url.startswith("emulated:")
     assert tier.profile["emulated"] == tier.emulated
     assert set(tier.profile) == {
-        "latency_us", "reads_per_s", "bytes_per_s", "block_bytes", "knee_bytes", "emulated", "source", "note", "service",
+        "latency_us", "reads_per_s", "bytes_per_s", "block_bytes", "knee_bytes", "emulated", "source", "note",
+        "service",
     }  # fmt: skip
 
 
@@ -49,7 +50,15 @@ def test_urls_are_checked_without_a_file() -> None:
 
 
 def test_lists_for_the_doctor() -> None:
-    assert [scheme["name"] for scheme in _core.tier_schemes()] == ["dram", "mmap", "numa", "dax", "emulated", "tcp", "rdma"]
+    assert [scheme["name"] for scheme in _core.tier_schemes()] == [
+        "dram",
+        "mmap",
+        "numa",
+        "dax",
+        "emulated",
+        "tcp",
+        "rdma",
+    ]
     profiles = {entry["name"]: entry for entry in _core.emulated_profiles()}
     assert list(profiles) == ["rdma-200g", "cxl-x8", "nvm-optane", "ssd-p5520"]
     assert profiles["ssd-p5520"]["latency_us"] == 75
@@ -75,3 +84,15 @@ def test_measuring(region: str) -> None:
     assert 0 < tier.measure_reads_per_s(64, 1, 64, 0.01, 1) < 1.5e6
     with pytest.raises(InvalidArgumentError, match="a measurement with reads of 0 bytes"):
         tier.measure_latency_ns(0, 10, 1)
+
+
+def test_bytes_of_a_region_can_be_copied(tmp_path: Path) -> None:
+    content = bytes(range(256)) * 300
+    (tmp_path / "region").write_bytes(content)
+    for url in ("dram:", "mmap:", "emulated:cxl-x8"):
+        tier = _core.open_tier(url, str(tmp_path / "region"))
+        assert tier.read(0, len(content)) == content
+        assert tier.read(65000, 1000) == content[65000:66000]
+        assert tier.read(5, 0) == b""
+        with pytest.raises(InvalidArgumentError, match=r"has 76800"):
+            tier.read(76800, 1)

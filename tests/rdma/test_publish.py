@@ -144,7 +144,7 @@ def test_stripes(saved: Path, node: Any, lend: Any) -> None:
         assert [(part.stripe, part.stripes, part.extents) for part in receipt.nodes] == [(0, 2, 3), (1, 2, 2)]
         assert receipt.sent_bytes == SIZE
         held = [server.node.get("sift") for server in (node, other)]
-        assert bytes(held[1].memory[:EXTENT_BYTES]) == DATA[EXTENT_BYTES : 2 * EXTENT_BYTES]
+        assert bytes(held[1].extent(0)) == DATA[EXTENT_BYTES : 2 * EXTENT_BYTES]
         assert sum(region.size_bytes for region in held) == SIZE
         assert read_all(receipt.url, saved) == DATA
         small = write_index(saved.parent / "small", b"x" * 100)

@@ -93,8 +93,8 @@ void register_region_server(nb::module_& module) {
            "connections (open now), reads, bytes, refused, dropped (clients that took no reply), cpu_seconds.")
       .def(
           "serve",
-          [](RegionServer& server, std::uint64_t region_id, const nb::bytes& token,
-             std::shared_ptr<NodeMemory> memory, std::uint64_t offset, std::uint64_t size_bytes) {
+          [](RegionServer& server, std::uint64_t region_id, const nb::bytes& token, std::shared_ptr<NodeMemory> memory,
+             std::uint64_t offset, std::uint64_t size_bytes) {
             server.serve(region_id, token_of(token), std::move(memory), offset, size_bytes);
           },
           nb::arg("region_id"), nb::arg("token"), nb::arg("memory"), nb::arg("offset"), nb::arg("size_bytes"),
@@ -114,8 +114,8 @@ void register_memory_node(nb::module_& module) {
       "open_tcp_tier",
       [](const std::string& url, const Attachment& attachment, std::uint32_t timeout_ms, bool check_at_open) {
         const nb::gil_scoped_release released;
-        return rdma::open_tcp_tier(
-            url, attachment, {.timeout = std::chrono::milliseconds(timeout_ms), .check_at_open = check_at_open});
+        return rdma::open_tcp_tier(url, attachment,
+                                   {.timeout = std::chrono::milliseconds(timeout_ms), .check_at_open = check_at_open});
       },
       nb::arg("url"), nb::arg("attachment"), nb::arg("timeout_ms") = 500, nb::arg("check_at_open") = true,
       "Opens a region of one memory node for reading through TCP.");

@@ -24,8 +24,8 @@ struct ServerCounters {
 
 /// The memory node's end of a connection: a hello, then requests, each answered in turn.
 ///
-/// Holds at most kInputBytes of requests and one gathered reply, which points into the region. While the client does not
-/// take the reply, nothing more is read from it.
+/// Holds at most kInputBytes of requests and one gathered reply, which points into the region. While the client does
+/// not take the reply, nothing more is read from it.
 class ClientConnection {
  public:
   using Time = std::chrono::steady_clock::time_point;
@@ -48,7 +48,8 @@ class ClientConnection {
 
  private:
   static constexpr std::size_t kInputBytes = 64 * 1024;
-  static constexpr std::uint32_t kMostPieces = 1024;  // what sendmsg takes at once (IOV_MAX)
+  // Four of the largest requests. More would still fit sendmsg, but no longer the cache that they are prefetched into.
+  static constexpr std::uint32_t kMostPieces = 4 * (1 + wire::kMostReads);
   static constexpr std::uint32_t kMostReplies = kMostPieces / 2;
 
   [[nodiscard]] bool send(Time now) noexcept;

@@ -62,7 +62,8 @@ void ServerLoop::start(const Descriptor* listening, std::function<void(Descripto
   thread_ = std::thread([this] { run(); });
 }
 
-// ---- from any thread ----------------------------------------------------------------------------------------------------
+// ---- from any thread
+// ----------------------------------------------------------------------------------------------------
 
 void ServerLoop::post(std::function<void()> task) {
   {
@@ -113,7 +114,8 @@ double ServerLoop::cpu_seconds() const {
   return cpu_seconds_;
 }
 
-// ---- of the thread ------------------------------------------------------------------------------------------------------
+// ---- of the thread
+// ------------------------------------------------------------------------------------------------------
 
 void ServerLoop::run() {
   std::array<epoll_event, kEventsAtOnce> events{};

@@ -71,10 +71,10 @@ class NodeConnection {
   Descriptor socket_;
   std::size_t next_address_ = 0;
   Ticks timeout_ticks_;
-  Ticks retry_at_ = 0;       // of kDown
-  Ticks give_up_at_ = 0;     // of an attempt
-  double backoff_ms_;        // before the next attempt but one
-  bool hopeful_ = false;     // the attempt is the first after the node closed a connection that worked
+  Ticks retry_at_ = 0;          // of kDown
+  Ticks give_up_at_ = 0;        // of an attempt
+  double backoff_ms_;           // before the next attempt but one
+  bool hopeful_ = false;        // the attempt is the first after the node closed a connection that worked
   std::uint32_t failures_ = 0;  // in a row
   std::uint64_t random_;
   int errno_ = 0;

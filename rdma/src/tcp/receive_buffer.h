@@ -28,12 +28,12 @@ class ReceiveBuffer {
   ReceiveBuffer(std::size_t longest_message, std::uint32_t holders)
       : chunk_bytes_((longest_message + 4 * kLeastRoom + kPageBytes - 1) / kPageBytes * kPageBytes),
         holders_(holders + std::size_t{1}) {
-    void* const memory = ::mmap(nullptr, bytes(), PROT_READ | PROT_WRITE,
-                                MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    void* const memory =
+        ::mmap(nullptr, bytes(), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     if (memory == MAP_FAILED) {
-      throw Error(ErrorCode::kResourceExhausted, "a queue for " + std::to_string(holders) + " reads needs " +
-                                                     std::to_string(bytes() >> 20U) + " MiB of address space: " +
-                                                     std::generic_category().message(errno));
+      throw Error(ErrorCode::kResourceExhausted,
+                  "a queue for " + std::to_string(holders) + " reads needs " + std::to_string(bytes() >> 20U) +
+                      " MiB of address space: " + std::generic_category().message(errno));
     }
     memory_ = static_cast<std::byte*>(memory);
     for (std::uint32_t chunk = holders; chunk > 0; --chunk) {

@@ -97,8 +97,7 @@ Descriptor start_connect(const SocketAddress& address) noexcept {
     return socket;
   }
   set_socket_options(socket);
-  const int failed =
-      ::connect(socket.number(), reinterpret_cast<const sockaddr*>(&address.storage), address.bytes);
+  const int failed = ::connect(socket.number(), reinterpret_cast<const sockaddr*>(&address.storage), address.bytes);
   if (failed != 0 && errno != EINPROGRESS && errno != EINTR) {
     const int number = errno;
     socket.reset();

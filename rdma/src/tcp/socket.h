@@ -47,8 +47,8 @@ std::string place(const std::string& host, std::uint16_t port);
 /// Every address of a host, a name or an address. `passive`: to listen at. Throws kInvalidArgument when there is none.
 std::vector<SocketAddress> resolve(const std::string& host, std::uint16_t port, bool passive);
 
-/// A non-blocking socket that listens at the first address of `host` that allows it. Throws kAlreadyExists (port taken),
-/// kUnavailable.
+/// A non-blocking socket that listens at the first address of `host` that allows it. Throws kAlreadyExists (port
+/// taken), kUnavailable.
 Descriptor listen_at(const std::string& host, std::uint16_t port);
 
 /// The port a socket is bound to.

@@ -15,6 +15,10 @@ namespace {
 // left so many unanswered is given up.
 constexpr std::uint32_t kCancelledShare = 3;
 
+// A socket that had nothing is left alone for a moment, small beside any round trip: each look costs a system call and
+// takes the lock that the arriving bytes need.
+constexpr double kLeftAloneNs = 1000;
+
 std::uint64_t most_awaited_reads(std::uint32_t max_reads) {
   return (std::uint64_t{1} + kCancelledShare) * max_reads + ReadBatch::kMaxReads;
 }
@@ -33,6 +37,7 @@ TcpQueue::TcpQueue(std::shared_ptr<const Tier> tier, const NodeAddress& node, co
       longest_read_(std::min<std::uint64_t>(limits.max_read_bytes, node.region_bytes)),
       max_reads_(limits.max_reads),
       timeout_ticks_(static_cast<Ticks>(static_cast<double>(node.timeout.count()) * 1e6 * TickClock::ticks_per_ns())),
+      left_alone_ticks_(static_cast<Ticks>(kLeftAloneNs * TickClock::ticks_per_ns())),
       connection_(node),
       ring_(std::bit_ceil(most_awaited_reads(limits.max_reads))),
       requests_(most_awaited_reads(limits.max_reads) * (wire::kRequestHeaderBytes + wire::kReadBytes)),
@@ -40,7 +45,8 @@ TcpQueue::TcpQueue(std::shared_ptr<const Tier> tier, const NodeAddress& node, co
   connection_.wait_until_settled();
 }
 
-// ---- sending ------------------------------------------------------------------------------------------------------------
+// ---- sending
+// ------------------------------------------------------------------------------------------------------------
 
 // 0 for a batch with a read that may not be.
 std::uint64_t TcpQueue::bytes_of(const ReadBatch& batch) const noexcept {
@@ -99,8 +105,7 @@ void TcpQueue::flush() noexcept {
 }
 
 void TcpQueue::send_requests() noexcept {
-  const std::ptrdiff_t sent =
-      connection_.send(std::span(&requests_[requests_begin_], requests_end_ - requests_begin_));
+  const std::ptrdiff_t sent = connection_.send(std::span(&requests_[requests_begin_], requests_end_ - requests_begin_));
   if (sent < 0) [[unlikely]] {
     lose_connection(NodeConnection::Loss::kClosedByNode);
     return;
@@ -111,7 +116,8 @@ void TcpQueue::send_requests() noexcept {
   }
 }
 
-// ---- receiving ----------------------------------------------------------------------------------------------------------
+// ---- receiving
+// ----------------------------------------------------------------------------------------------------------
 
 std::size_t TcpQueue::poll(std::span<ReadBatch*> done) noexcept {
   if (!connection_.up()) [[unlikely]] {
@@ -146,11 +152,15 @@ std::size_t TcpQueue::take_early(std::span<ReadBatch*> done) noexcept {
 
 // Also looks when nothing is awaited: a node that has gone is noticed before the next read is sent to it.
 bool TcpQueue::receive() noexcept {
+  Ticks now = TickClock::now();
+  if (now < look_again_at_) {
+    return false;
+  }
   const std::size_t message_bytes = nothing_awaited() ? 1 : wire::kReplyHeaderBytes + awaited(first_).bytes;
   const std::ptrdiff_t got = connection_.receive(received_.room(message_bytes));
   if (got > 0) [[likely]] {
     received_.add_received(static_cast<std::size_t>(got));
-    last_received_ = TickClock::now();
+    last_received_ = now;
     if (nothing_awaited()) [[unlikely]] {
       lose_connection(NodeConnection::Loss::kNoAnswer);  // whatever that was, it is no answer
     }
@@ -160,9 +170,11 @@ bool TcpQueue::receive() noexcept {
     lose_connection(NodeConnection::Loss::kClosedByNode);
     return false;
   }
+  now = TickClock::now();
+  look_again_at_ = now + left_alone_ticks_;
   if (!nothing_awaited() && awaited(first_).flushed_at != kNever) {
     const Ticks since = std::max(awaited(first_).flushed_at, last_received_);
-    if (const Ticks now = TickClock::now(); now > since && now - since > timeout_ticks_) [[unlikely]] {
+    if (now > since && now - since > timeout_ticks_) [[unlikely]] {
       lose_connection(NodeConnection::Loss::kNoAnswer);
     }
   }
@@ -233,12 +245,14 @@ void TcpQueue::cancel(ReadBatch& batch) noexcept {
   }
 }
 
-// ---- the connection -----------------------------------------------------------------------------------------------------
+// ---- the connection
+// -----------------------------------------------------------------------------------------------------
 
 void TcpQueue::reconnect() noexcept {
   connection_.advance(TickClock::now());
   if (connection_.up()) {
     last_received_ = TickClock::now();
+    look_again_at_ = 0;
   } else if (!connection_.promising()) {
     fail_awaited();
   }

@@ -65,11 +65,13 @@ class TcpQueue final : public TierQueue {
   const std::uint64_t longest_read_;
   const std::uint32_t max_reads_;
   const Ticks timeout_ticks_;
+  const Ticks left_alone_ticks_;
   std::uint32_t reads_ = 0;  // in flight, and with views not released
   std::size_t batches_ = 0;
 
   NodeConnection connection_;
   Ticks last_received_ = 0;
+  Ticks look_again_at_ = 0;  // for bytes that have arrived
 
   std::vector<Awaited> ring_;
   std::uint64_t first_ = 0;    // place of the next reply

@@ -59,8 +59,9 @@ void TcpTier::check() {
   switch (connection.last_answer()) {
     case wire::Answer::kWrongVersion:
       fail(ErrorCode::kUnsupported, node_name_,
-           "speaks version " + std::to_string(connection.node_version()) + " of the data plane and this TierVec version " +
-               std::to_string(wire::kVersion) + "; both sides need the same");
+           "speaks version " + std::to_string(connection.node_version()) +
+               " of the data plane and this TierVec version " + std::to_string(wire::kVersion) +
+               "; both sides need the same");
     case wire::Answer::kUnknownRegion:
       fail(ErrorCode::kNotFound, node_name_, "does not serve the region of " + url_ + " (any more)");
     case wire::Answer::kWrongToken:
@@ -106,9 +107,9 @@ NodeAddress address_of(const std::string& url, const Attachment& attachment, con
     throw Error(ErrorCode::kInvalidArgument, "the region of " + url + " has 0 bytes; a region has at least 1");
   }
   if (options.timeout.count() <= 0) {
-    throw Error(ErrorCode::kInvalidArgument, "the time-out of " + url + " is " +
-                                                 std::to_string(options.timeout.count()) +
-                                                 " ms; it must be at least 1 ms");
+    throw Error(
+        ErrorCode::kInvalidArgument,
+        "the time-out of " + url + " is " + std::to_string(options.timeout.count()) + " ms; it must be at least 1 ms");
   }
   return {resolve(attachment.host, attachment.port, false), attachment.region_id, attachment.size_bytes,
           attachment.token, options.timeout};
@@ -117,8 +118,8 @@ NodeAddress address_of(const std::string& url, const Attachment& attachment, con
 }  // namespace
 
 std::shared_ptr<Tier> open_tcp_tier(const std::string& url, const Attachment& attachment, TcpOptions options) {
-  auto tier = std::make_shared<TcpTier>(url, address_of(url, attachment, options),
-                                        place(attachment.host, attachment.port));
+  auto tier =
+      std::make_shared<TcpTier>(url, address_of(url, attachment, options), place(attachment.host, attachment.port));
   if (options.check_at_open) {
     tier->check();
     tier->measure();

@@ -72,7 +72,8 @@ void store(std::byte* to, T value) noexcept {
   std::memcpy(to, &value, sizeof value);
 }
 
-// ---- hello and welcome ------------------------------------------------------------------------------------------------
+// ---- hello and welcome
+// ------------------------------------------------------------------------------------------------
 
 struct Hello {
   std::uint16_t version = kVersion;
@@ -140,13 +141,14 @@ inline Parsed parse(std::span<const std::byte> bytes, Welcome& welcome) noexcept
   return Parsed::kWhole;
 }
 
-// ---- request and reply ------------------------------------------------------------------------------------------------
+// ---- request and reply
+// ------------------------------------------------------------------------------------------------
 
 struct Request {
   std::uint32_t batch_id = 0;
   std::uint32_t count = 0;
-  std::uint32_t reply_bytes = 0;           // sum of the lengths
-  const std::byte* reads = nullptr;        // count times kReadBytes, in the parsed bytes
+  std::uint32_t reply_bytes = 0;     // sum of the lengths
+  const std::byte* reads = nullptr;  // count times kReadBytes, in the parsed bytes
 
   [[nodiscard]] std::size_t message_bytes() const noexcept { return kRequestHeaderBytes + count * kReadBytes; }
   [[nodiscard]] Read read(std::uint32_t index) const noexcept {
@@ -205,7 +207,8 @@ inline Parsed parse(std::span<const std::byte> bytes, ReplyHeader& header) noexc
   const auto outcome = load<std::uint16_t>(&bytes[2]);
   header.batch_id = load<std::uint32_t>(&bytes[4]);
   header.bytes = load<std::uint32_t>(&bytes[8]);
-  if (load<std::uint16_t>(bytes.data()) != kReplyKind || outcome > static_cast<std::uint16_t>(Outcome::kOutsideRegion)) {
+  if (load<std::uint16_t>(bytes.data()) != kReplyKind ||
+      outcome > static_cast<std::uint16_t>(Outcome::kOutsideRegion)) {
     return Parsed::kGarbage;
   }
   header.outcome = static_cast<Outcome>(outcome);

@@ -81,7 +81,7 @@ def test_from_create_to_attach(node: MemoryNode, plane: FakePlane) -> None:
     send(node, region)
     assert plane.served == {}, "readers see nothing before it is sealed"
     node.seal("sift", "v1")
-    assert bytes(plane.served[region.region_id].memory[:SIZE]) == DATA
+    assert bytes(memoryview(plane.served[region.region_id].memory)[:SIZE]) == DATA
     attached = node.attach("sift", "v1", "tcp")
     assert (attached.port, attached.key.remote_key, attached.region.size_bytes) == (4711, 2, SIZE)
     assert len(attached.region.token) == 16
@@ -150,6 +150,30 @@ def test_capacity(node: MemoryNode) -> None:
     node.create("b", "v1", 4 << 20)
     with pytest.raises(InvalidArgumentError, match="must be at least 1 byte"):
         node.create("d", "v1", 0)
+
+
+def test_memory_that_is_being_allocated_counts(plane: FakePlane, monkeypatch: pytest.MonkeyPatch) -> None:
+    from tiervec import _core
+
+    node = MemoryNode(8 << 20, [plane], lock_memory="no")
+    real, seen = _core.NodeMemory, []
+
+    def slow(size: int, lock: bool) -> Any:
+        seen.append(node.used_bytes)
+        return real(size, lock)
+
+    monkeypatch.setattr(_core, "NodeMemory", slow)
+    node.create("a", "v1", 5 << 20)
+    assert seen == [5 << 20]
+    assert node.used_bytes == 5 << 20
+
+    def none_left(size: int, lock: bool) -> Any:
+        raise ResourceExhaustedError("this machine has not as much memory")
+
+    monkeypatch.setattr(_core, "NodeMemory", none_left)
+    with pytest.raises(ResourceExhaustedError, match="has not as much memory"):
+        node.create("b", "v1", 2 << 20)
+    assert node.used_bytes == 5 << 20
 
 
 def test_an_abandoned_upload_makes_room(plane: FakePlane) -> None:
@@ -286,7 +310,7 @@ def test_a_restarted_node_serves_its_regions_again(tmp_path: Path, plane: FakePl
     again.load_stored()
     found = again.attach("sift", "", "tcp").region
     assert (found.region_id, found.token) == (region.region_id, region.token), "readers come back by themselves"
-    assert bytes(found.memory[:SIZE]) == DATA
+    assert bytes(memoryview(found.memory)[:SIZE]) == DATA
     assert [region.name for region in again.list()] == ["sift"]
     again.close()
 
@@ -321,7 +345,7 @@ def test_a_region_damaged_on_the_disk_is_not_served_until_it_is_sent_again(tmp_p
         send(again, found, only=[0])  # that one is right
     send(again, found, only=[1])
     again.seal("sift", "v1")
-    assert bytes(again.attach("sift", "", "tcp").region.memory[:SIZE]) == DATA
+    assert bytes(memoryview(again.attach("sift", "", "tcp").region.memory)[:SIZE]) == DATA
     assert path.read_bytes() == DATA, "the disk is repaired too"
     again.close()
 
@@ -344,7 +368,7 @@ def test_load_from_the_nodes_own_disk(tmp_path: Path, plane: FakePlane) -> None:
     assert node.list() == []
     node.load("sift", "v1", "records.bin", xxhash.xxh3_64_hexdigest(DATA))
     region = node.seal("sift", "v1")
-    assert bytes(region.memory[:SIZE]) == DATA
+    assert bytes(memoryview(region.memory)[:SIZE]) == DATA
     node.close()
 
 
@@ -375,7 +399,7 @@ def test_a_damaged_extent_is_repaired_from_the_disk(tmp_path: Path, plane: FakeP
     region = put(node)
     region.extent(1)[7] ^= 1
     assert node.verify_extent(region, 1)
-    assert bytes(region.memory[:SIZE]) == DATA
+    assert bytes(memoryview(region.memory)[:SIZE]) == DATA
     assert (node.counters.extents_damaged, node.counters.extents_repaired) == (1, 1)
     assert node.attach("sift", "v1", "tcp")
     node.close()

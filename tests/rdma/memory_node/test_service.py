@@ -101,6 +101,34 @@ def test_an_interrupted_upload_says_what_is_there(client: MemoryNodeClient, send
         client.seal("sift", "v1", SIZE)
 
 
+def test_a_client_that_goes_away_leaves_what_it_sent(
+    lend: Any, anonymous: Credentials, sending: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    with lend() as server:
+        waiting = threading.Event()
+
+        def endless() -> Iterator[pb.UploadRequest]:
+            yield from sending.messages("sift", "v1", DATA, only=[0, 1])
+            waiting.wait(30)
+
+        client = MemoryNodeClient(server.address, anonymous)
+        client.create("sift", "v1", SIZE)
+        with ThreadPoolExecutor(1) as pool:
+            upload = pool.submit(client.upload, endless())
+            deadline = time.monotonic() + 30
+            while server.node.counters.uploaded_extents < 2:
+                assert time.monotonic() < deadline
+                time.sleep(0.01)
+            client.close()
+            waiting.set()
+            assert upload.exception(30) is not None
+        with MemoryNodeClient(server.address, anonymous) as client:
+            assert client.create("sift", "v1", SIZE).present == b"\x03"
+            client.upload(sending.messages("sift", "v1", DATA, only=[2]))
+            client.seal("sift", "v1", SIZE)
+    assert "Traceback" not in caplog.text
+
+
 def test_stats_count(client: MemoryNodeClient, sending: Any) -> None:
     sending.put(client, "sift", "v1", DATA)
     client.attach("sift", "", "tcp")

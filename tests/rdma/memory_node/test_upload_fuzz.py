@@ -31,6 +31,9 @@ class Context:
     def invocation_metadata(self) -> list[tuple[str, Any]]:
         return [("user-agent", "x"), ("binary-bin", b"\0")]
 
+    def is_active(self) -> bool:
+        return True
+
     def peer(self) -> str:
         return "test"
 

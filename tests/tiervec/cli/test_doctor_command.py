@@ -30,6 +30,40 @@ def test_tiers(command: Any) -> None:
     assert (status["devices"][0] if status["available"] else status["reason"]) in rdma["found"]  # type: ignore[index]
 
 
+def test_numa_nodes(monkeypatch: pytest.MonkeyPatch) -> None:
+    nodes = [
+        {"id": 0, "cpus": "0-3", "total_bytes": 8 << 30, "available_bytes": 3 << 30, "distances": [10, 17]},
+        {"id": 2, "cpus": "", "total_bytes": 4 << 30, "available_bytes": 4 << 30, "distances": [17, 10]},
+        {"id": 3, "cpus": "4", "total_bytes": 0, "available_bytes": 0, "distances": []},
+    ]
+    monkeypatch.setattr("tiervec._core.numa_nodes", lambda: nodes)
+    findings = {finding.name: finding for finding in doctor.diagnose()}
+    assert findings["numa:0"].found == ("3 GiB available of 8 GiB; CPUs 0-3; distance 10 to node 0, 17 to node 2")
+    assert findings["numa:2"].found == (
+        "4 GiB available of 4 GiB; no CPUs: memory that came alone, such as CXL memory; "
+        "distance 17 to node 0, 10 to node 2"
+    )
+    assert (findings["numa:3"].state, findings["numa:3"].found) == ("absent", "no memory; CPUs 4")
+    monkeypatch.setattr("tiervec._core.numa_nodes", list)
+    findings = {finding.name: finding for finding in doctor.diagnose()}
+    assert findings["numa:<node>"].found == "this kernel has no NUMA support"
+
+
+def test_dax_devices(monkeypatch: pytest.MonkeyPatch) -> None:
+    devices = [
+        {"name": "dax0.0", "size_bytes": 510 << 20, "align_bytes": 2 << 20, "node": 1},
+        {"name": "dax1.0", "size_bytes": 1 << 30, "align_bytes": 4096, "node": -1},
+    ]
+    monkeypatch.setattr("tiervec._core.dax_devices", lambda: devices)
+    findings = {finding.name: finding for finding in doctor.diagnose()}
+    assert findings["dax:/dev/dax0.0"].found == "510 MiB, mapped in pages of 2 MiB, NUMA node 1"
+    assert findings["dax:/dev/dax1.0"].found == "1 GiB, mapped in pages of 4 KiB"
+    assert "no DAX device" not in findings["dax:<path>"].found
+    monkeypatch.setattr("tiervec._core.dax_devices", list)
+    findings = {finding.name: finding for finding in doctor.diagnose()}
+    assert findings["dax:<path>"].found.endswith("; no DAX device here")
+
+
 def test_text(command: Any) -> None:
     outcome = command("doctor")
     assert (outcome.status, outcome.err) == (0, "")

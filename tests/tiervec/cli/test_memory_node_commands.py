@@ -76,7 +76,7 @@ def test_mistakes_are_one_line(command: Any, saved: Path, node: MemoryNodeServer
     ):
         outcome = command(*arguments)
         assert outcome.status == 1, outcome
-        assert outcome.err.startswith("tiervec: error: ")
+        assert outcome.err.startswith("tiervec: error: "), outcome.err
         assert outcome.err.count("\n") == 1
         assert words in outcome.err
 

@@ -109,3 +109,13 @@ def test_a_taken_port(command: Any, opened: Any, fake_index: Any) -> None:
     )
     assert fake_index.closed
     assert threading.active_count() < 20
+
+
+def test_on_remote_memory_it_says_when_the_first_query_was_answered(
+    command: Any, opened: Any, address: str, visitor: Future[list[str]], caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level("INFO"):
+        outcome = command("serve", "--index", "peps=some/dir", "--listen", address, "--tier", "tcp://node:1/peps")
+    assert visitor.result() == ["peps"]
+    assert outcome.status == 0
+    assert "first query answered after" in caplog.text

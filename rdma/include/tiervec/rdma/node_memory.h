@@ -7,8 +7,8 @@
 
 namespace tiervec::rdma {
 
-/// Memory that a memory node lends: zeroed, anonymous, aligned to huge pages and backed by them where the system allows.
-/// It stays at one address, because a network card may know it by that.
+/// Memory that a memory node lends: zeroed, anonymous, aligned to huge pages and backed by them where the system
+/// allows. It stays at one address, because a network card may know it by that.
 class NodeMemory {
  public:
   /// With `lock` its pages are brought in and kept in DRAM where the process may lock that much; locked() says whether.

@@ -2,8 +2,8 @@
 
 // tcp://h1:p1+h2:p2,h3:p3+h4:p4/REGION?timeout_ms=500
 //
-// ',' separates replicas of the region, '+' the nodes that a replica is striped over. HOST:PORT is a memory node's control
-// plane; an IPv6 address stands in brackets.
+// ',' separates replicas of the region, '+' the nodes that a replica is striped over. HOST:PORT is a memory node's
+// control plane; an IPv6 address stands in brackets.
 
 #include <chrono>
 #include <cstdint>

@@ -20,9 +20,9 @@ struct TcpOptions {
 
 /// `tcp://HOST:PORT/REGION`: a region of one memory node, read through sockets. One connection for each queue.
 ///
-/// A queue connects when it is opened, waiting for at most the time-out, and by itself ever after, in poll: at once when
-/// the node closed the connection, then 10 ms to 1 s apart. A batch that was sent when its connection went, or submitted
-/// while there is none, fails with kUnavailable. So open_queue throws nothing for a node that is down.
+/// A queue connects when it is opened, waiting for at most the time-out, and by itself ever after, in poll: at once
+/// when the node closed the connection, then 10 ms to 1 s apart. A batch that was sent when its connection went, or
+/// submitted while there is none, fails with kUnavailable. So open_queue throws nothing for a node that is down.
 ///
 /// A batch whose reads have more than 32 MiB in all fails with kInvalidArgument.
 ///

@@ -123,6 +123,8 @@ class Tier : public std::enable_shared_from_this<Tier> {
   [[nodiscard]] virtual std::uint32_t replicas() const noexcept { return 1; }
   /// What its queues did so far; nothing for a tier that does not count.
   [[nodiscard]] virtual std::vector<TierCounter> counters() const { return {}; }
+  /// The region where it was loaded to, whose checksum the opener compares; empty unless verified_at_open().
+  [[nodiscard]] virtual std::span<const std::byte> loaded_bytes() const noexcept { return {}; }
   /// A queue for one thread; it keeps the tier alive. Throws kInvalidArgument for a limit of 0, kResourceExhausted.
   [[nodiscard]] std::unique_ptr<TierQueue> open_queue(QueueLimits limits);
   [[nodiscard]] std::unique_ptr<TierQueue> open_queue(std::uint32_t max_reads) {
