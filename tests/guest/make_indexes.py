@@ -2,13 +2,14 @@
 
 Usage: make_indexes.py FOLDER. Makes FOLDER/sample, of the package's own sample, and FOLDER/sift, of the first 100,000
 vectors of sift1m where they are (TIERVEC_DATA, ../shared/data by default), each with queries.npy and exact.npy beside
-its index.
+its index. What is there already stays.
 """
 
 from __future__ import annotations
 
 import io
 import os
+import shutil
 import sys
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ import numpy as np
 import zstandard
 
 import tiervec
+from tiervec.errors import TiervecError
 from tiervec.sample import load_sample
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -35,12 +37,22 @@ def exact_ids(vectors: Array, queries: Array) -> Array:
     return np.argsort(distances, axis=1, kind="stable")[:, :K]
 
 
+def is_made(folder: Path) -> bool:
+    """By an earlier run, and in a format that is still read."""
+    try:
+        tiervec.open(folder / "index", tier="mmap:").close()
+    except TiervecError:
+        return False
+    return (folder / "exact.npy").is_file()
+
+
 def make(folder: Path, vectors: Array, queries: Array) -> None:
-    folder.mkdir()
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    print(f"guest: building {folder.name}, {len(vectors):,} vectors", flush=True)
     np.save(folder / "queries.npy", queries)
     np.save(folder / "exact.npy", exact_ids(vectors, queries))
-    info = tiervec.build(vectors, folder / "index", kind="graph", metric="l2")
-    print(f"guest: built {folder.name}, {info.vectors:,} vectors")
+    tiervec.build(vectors, folder / "index", kind="graph", metric="l2")
 
 
 def sift() -> tuple[Array, Array]:
@@ -53,10 +65,12 @@ def sift() -> tuple[Array, Array]:
 
 
 def main(folder: Path) -> None:
-    sample = load_sample()
-    make(folder / "sample", sample.vectors.astype(np.float32), sample.query_vectors[:QUERIES].astype(np.float32))
+    if not is_made(folder / "sample"):
+        sample = load_sample()
+        make(folder / "sample", sample.vectors.astype(np.float32), sample.query_vectors[:QUERIES].astype(np.float32))
     if (DATA / "sift1m").is_dir():
-        make(folder / "sift", *sift())
+        if not is_made(folder / "sift"):
+            make(folder / "sift", *sift())
     else:
         print(f"guest: no sift1m at {DATA}; set TIERVEC_DATA")
 

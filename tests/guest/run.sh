@@ -42,7 +42,7 @@ available_kib=$(awk '/^MemAvailable/ { print $2 }' /proc/meminfo)
 [ "$available_kib" -gt $((4 * 1024 * 1024)) ] || not_run "it needs 4 GiB of free memory, there are $((available_kib / 1024)) MiB"
 
 work=$PWD/build/guest
-rm -rf "$work/data" && mkdir -p "$work/data"
+mkdir -p "$work/data"
 .venv/bin/python tests/guest/make_indexes.py "$work/data"
 
 # vng does not pass the environment on.

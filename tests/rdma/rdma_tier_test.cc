@@ -24,6 +24,8 @@ using namespace std::chrono_literals;
 
 constexpr std::uint64_t kRegionId = 9;
 constexpr std::uint64_t kRegionBytes = 1U << 20U;
+// An emulated machine that others share may pause for seconds.
+constexpr auto kPatience = 10s;
 constexpr AttachToken kToken = {std::byte{1}, std::byte{2}};
 
 struct Refusal {
@@ -92,12 +94,12 @@ class RdmaTierTest : public ::testing::Test {
   }
 
   static std::shared_ptr<Tier> open(const Attachment& attachment,
-                                    RdmaOptions options = {.timeout = 2000ms, .check_at_open = false}) {
+                                    RdmaOptions options = {.timeout = kPatience, .check_at_open = false}) {
     return open_rdma_tier("rdma://node:1/region", attachment, options);
   }
 
   static Refusal refusal_at_open(const Attachment& attachment) {
-    return refusal_of([&] { (void)open(attachment, {.timeout = 2000ms}); });
+    return refusal_of([&] { (void)open(attachment, {.timeout = kPatience}); });
   }
 
   static void set_reads(ReadBatch& batch, std::uint32_t count, std::uint64_t first) {
@@ -123,6 +125,9 @@ class RdmaTierTest : public ::testing::Test {
   }
 
   static bool right(const ReadBatch& batch, const std::vector<std::byte>& memory) {
+    if (batch.error != ErrorCode::kOk) {
+      return false;
+    }
     for (std::uint32_t i = 0; i < batch.count; ++i) {
       if (!std::equal(batch.views[i], batch.views[i] + batch.reads[i].length, memory.data() + batch.reads[i].offset)) {
         return false;
@@ -184,7 +189,7 @@ TEST_F(RdmaTierTest, OneDoorbellAFlushAndOneCompletionABatch) {
 }
 
 TEST_F(RdmaTierTest, WhatExceedsTheQueuePairWaits) {
-  const auto tier = open(attachment(), {.timeout = 2000ms, .check_at_open = false, .max_outstanding = 10});
+  const auto tier = open(attachment(), {.timeout = kPatience, .check_at_open = false, .max_outstanding = 10});
   const auto queue = tier->open_queue(64);
   std::vector<ReadBatch> batches(8);
   std::vector<ReadBatch*> all;
@@ -246,7 +251,7 @@ TEST_F(RdmaTierTest, BoundsItsConnections) {
 }
 
 TEST_F(RdmaTierTest, MeasuresItsProfileWhenItChecks) {
-  const auto tier = open(attachment(), {.timeout = 2000ms});
+  const auto tier = open(attachment(), {.timeout = kPatience});
   EXPECT_EQ(tier->profile().source, "measured");
   EXPECT_EQ(open(attachment())->profile().source, "nominal");
   EXPECT_EQ(counter(*tier, "reads"), 0U) << "what was read to measure is not the reader's";
@@ -358,7 +363,7 @@ Task<void> walk(Worker& worker, std::uint64_t place, int rounds, std::uint64_t& 
 }
 
 TEST_F(RdmaTierTest, UnderLoadADoorbellCarriesManyReadsAndTheNodeSleeps) {
-  constexpr int kQueries = 2000;
+  constexpr int kQueries = 400;
   constexpr int kRounds = 20;
   const auto tier = open(attachment());
   const auto queue = tier->open_queue(512);

@@ -123,7 +123,7 @@ TEST(SilentNode, IsGivenUpInTimeAndAskedAgain) {
   }
   const SilentNode node(host);
   const auto tier =
-      open_rdma_tier("rdma://silent:1/region", node.attachment(host), {.timeout = 2000ms, .check_at_open = false});
+      open_rdma_tier("rdma://silent:1/region", node.attachment(host), {.timeout = 4000ms, .check_at_open = false});
   const auto queue = tier->open_queue(8);
   ASSERT_TRUE(queue->available());
   std::array<ReadBatch, 2> batches;
@@ -146,7 +146,7 @@ TEST(SilentNode, IsGivenUpInTimeAndAskedAgain) {
   }
   EXPECT_EQ(done[0], &batches[0]);
   EXPECT_EQ(batches[0].error, ErrorCode::kUnavailable);
-  EXPECT_GE(std::chrono::steady_clock::now() - started, 1900ms) << "it might still have answered";
+  EXPECT_GE(std::chrono::steady_clock::now() - started, 3900ms) << "it might still have answered";
   EXPECT_FALSE(queue->available());
   EXPECT_EQ(queue->in_flight(), 0U);
   EXPECT_TRUE(queue->can_submit(8)) << "what was lost kept its room";

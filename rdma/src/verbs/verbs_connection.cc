@@ -188,7 +188,7 @@ void VerbsConnection::make_queue_pair() noexcept {
     fail(ErrorCode::kResourceExhausted, "making a completion queue", errno);
     return;
   }
-  ibv_qp_init_attr attributes{};
+  ibv_qp_init_attr attributes{};  // NOLINT(bugprone-invalid-enum-default-initialization): set below
   attributes.send_cq = completion_queue_;
   attributes.recv_cq = completion_queue_;
   attributes.qp_type = IBV_QPT_RC;

@@ -270,16 +270,16 @@ void VerbsQueue::look_after_connection() noexcept {
   next_look_ = now + ticks_of(kLookEvery);
   if (!connection_) {
     if (now >= retry_at_) {
-      connection_.emplace(library_, endpoint_, std::span(memory_.as<std::byte>(), memory_.bytes()), 2 * max_reads_);
+      const std::span buffers(memory_.as<std::byte>(), memory_.bytes());
+      connection_ = std::make_unique<VerbsConnection>(library_, endpoint_, buffers, 2 * max_reads_);
     }
     return;
   }
-  if (!connection_->progress()) {
+  const bool is_silent = first_flight_ != next_flight_ && now - flight(first_flight_).posted_at > timeout_;
+  if (!connection_->progress() || is_silent) {
     drop_connection(ErrorCode::kUnavailable);
   } else if (!up_ && connection_->up()) {
     connection_up();
-  } else if (first_flight_ != next_flight_ && now - flight(first_flight_).posted_at > timeout_) {
-    drop_connection(ErrorCode::kUnavailable);  // a node that does not answer
   }
 }
 

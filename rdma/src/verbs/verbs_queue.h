@@ -2,7 +2,6 @@
 
 #include <cstdint>
 #include <memory>
-#include <optional>
 #include <random>
 #include <vector>
 
@@ -107,7 +106,7 @@ class VerbsQueue final : public TierQueue {
   BatchList unsent_;
   BatchList early_;  // failed or cancelled: due to be returned by poll
 
-  std::optional<VerbsConnection> connection_;
+  std::unique_ptr<VerbsConnection> connection_;  // null: none, and none is being made
   bool up_ = false;
   std::uint32_t depth_ = 0;
   Ticks up_since_ = 0;

@@ -308,7 +308,7 @@ class VerbsServer::State {
 
   bool accept(rdma_cm_id* id, const Region& region, const rdma_conn_param& asked) {
     ibv_device_attr device{};
-    ibv_qp_init_attr attributes{};
+    ibv_qp_init_attr attributes{};  // NOLINT(bugprone-invalid-enum-default-initialization): set below
     attributes.send_cq = completion_queue_;
     attributes.recv_cq = completion_queue_;
     attributes.qp_type = IBV_QPT_RC;
