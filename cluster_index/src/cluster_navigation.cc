@@ -47,9 +47,9 @@ std::uint32_t ClusterNavigation::nearest(const std::byte* state, std::uint32_t n
   groups_found.count = 0;
   groups_found.bound = kAll;
   code_->scan(state, {group_blocks_.as<std::uint8_t>(), 0, groups(), center_distance}, groups_found);
-  const auto wanted = static_cast<std::uint32_t>(
-      std::min<std::uint64_t>(groups(), std::max<std::uint64_t>(kFewestGroups, std::uint64_t{nprobe} * kScannedPerProbe *
-                                                                                   groups() / clusters_)));
+  const auto wanted = static_cast<std::uint32_t>(std::min<std::uint64_t>(
+      groups(),
+      std::max<std::uint64_t>(kFewestGroups, std::uint64_t{nprobe} * kScannedPerProbe * groups() / clusters_)));
   codes::keep_nearest(groups_found, wanted, wanted);
   std::uint32_t scanned = groups();
   nearest.count = 0;

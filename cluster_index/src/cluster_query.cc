@@ -10,13 +10,11 @@
 namespace tiervec::cluster_index {
 namespace {
 
-constexpr std::uint32_t kNobody = ~std::uint32_t{0};
 constexpr float kInfinity = std::numeric_limits<float>::infinity();
 constexpr std::uint32_t kChunk = 1024;          // rows of one scan
 constexpr std::uint32_t kHeldPerKept = 4;       // hits that gather before they are cut back to the best
 constexpr std::uint32_t kFirstClusters = 16;    // scanned first, so that a bound is known before the many
-constexpr std::uint32_t kPrefetchedLines = 64;  // of a cluster's codes
-constexpr std::uint32_t kAhead = 1;             // clusters
+constexpr std::size_t kPrefetchedBytes = 8192;  // of a cluster's codes
 
 std::size_t lines(std::size_t bytes) {
   return std::max<std::size_t>(1, (bytes + 63) / 64);
@@ -97,8 +95,7 @@ ErrorCode ClusterQuery::start(const std::byte* query, std::int64_t exclude,
   exact_distance_.start(query);
   const ClusterNavigation& navigation = part_.navigation;
   navigation.code().make_query(exact_distance_.widened(), centroid_state());
-  cost_.code_distances +=
-      navigation.nearest(centroid_state(), parameters.nprobe, groups_.hits, clusters_.hits);
+  cost_.code_distances += navigation.nearest(centroid_state(), parameters.nprobe, groups_.hits, clusters_.hits);
   if (part_.layout == Layout::kReplicated) return ErrorCode::kOk;
   if (part_.layout != Layout::kCoded) return list_members();
   part_.code->make_query(exact_distance_.widened(), code_state());
@@ -106,29 +103,29 @@ ErrorCode ClusterQuery::start(const std::byte* query, std::int64_t exclude,
   return ErrorCode::kOk;
 }
 
-inline void ClusterQuery::prefetch_codes(std::uint32_t cluster) const noexcept {
-  const std::size_t block_bytes = part_.code->block_bytes();
-  const std::uint32_t first = part_.cluster_offsets[cluster] / codes::kBlockRows;
-  const std::uint32_t end = (part_.cluster_offsets[cluster + 1] + codes::kBlockRows - 1) / codes::kBlockRows;
-  const std::uint8_t* at = part_.code_blocks + first * block_bytes;
-  const std::size_t count = std::min<std::size_t>(kPrefetchedLines, (end - first) * block_bytes / 64);
-  for (std::size_t line = 0; line < count; ++line) __builtin_prefetch(at + line * 64);
-}
-
-void ClusterQuery::scan_cluster(std::uint32_t cluster, float origin_distance) noexcept {
+void ClusterQuery::scan_cluster(std::uint32_t cluster, float origin_distance, std::uint32_t next) noexcept {
   codes::ScanHits& found = candidates_.hits;
   const std::uint32_t keep = parameters_.rerank + (excluded_ == kNobody ? 0 : 1);
+  codes::ScanRange range{.blocks = part_.code_blocks, .origin_distance = origin_distance};
   const std::uint32_t end = part_.cluster_offsets[cluster + 1];
   for (std::uint32_t first = part_.cluster_offsets[cluster]; first < end; first += kChunk) {
-    const std::uint32_t stop = std::min(end, first + kChunk);
-    part_.code->scan(code_state(), {part_.code_blocks, first, stop, origin_distance}, found);
-    cost_.code_distances += stop - first;
+    range.first = first;
+    range.end = std::min(end, first + kChunk);
+    if (range.end == end && next != kNobody) {
+      const std::size_t block_bytes = part_.code->block_bytes();
+      const std::uint32_t next_first = part_.cluster_offsets[next] / codes::kBlockRows;
+      const std::uint32_t next_end = (part_.cluster_offsets[next + 1] + codes::kBlockRows - 1) / codes::kBlockRows;
+      range.next = part_.code_blocks + next_first * block_bytes;
+      range.next_bytes = std::min(kPrefetchedBytes, (next_end - next_first) * block_bytes);
+    }
+    part_.code->scan(code_state(), range, found);
+    cost_.code_distances += range.end - first;
     if (found.count > kHeldPerKept * keep) codes::keep_nearest(found, keep, keep + keep / 4);
   }
 }
 
-// The nearest clusters first: after them the bound lets little through, and with `prune` decides which of the others are
-// looked at at all.
+// The nearest clusters first: after them the bound lets little through, and with `prune` decides which of the others
+// are looked at at all.
 void ClusterQuery::scan_clusters() noexcept {
   codes::ScanHits& found = candidates_.hits;
   found.count = 0;
@@ -153,12 +150,10 @@ void ClusterQuery::scan_clusters() noexcept {
     std::copy_n(clusters.rows, count, near.rows);
   }
   for (std::uint32_t i = 0; i < count; ++i) __builtin_prefetch(&part_.cluster_offsets[near.rows[i]]);
-  for (std::uint32_t i = 0; i < std::min(kAhead, count); ++i) prefetch_codes(near.rows[i]);
   const float share = parameters_.prune;
   for (std::uint32_t i = 0; i < count; ++i) {
     if (share > 0 && near.distances[i] > found.bound + share * std::fabs(found.bound)) continue;
-    if (i + kAhead < count) prefetch_codes(near.rows[i + kAhead]);
-    scan_cluster(near.rows[i], near.distances[i]);
+    scan_cluster(near.rows[i], near.distances[i], i + 1 < count ? near.rows[i + 1] : kNobody);
   }
   const std::uint32_t keep = parameters_.rerank + (excluded_ == kNobody ? 0 : 1);
   codes::keep_nearest(found, keep, keep);

@@ -49,6 +49,8 @@ class ClusterQuery {
   [[nodiscard]] const rdma::QueryCost& cost() const noexcept { return cost_; }
 
  private:
+  static constexpr std::uint32_t kNobody = ~std::uint32_t{0};
+
   struct alignas(64) CacheLine {
     std::byte bytes[64];
   };
@@ -65,9 +67,8 @@ class ClusterQuery {
   };
 
   void scan_clusters() noexcept;
-  void scan_cluster(std::uint32_t cluster, float origin_distance) noexcept;
-  // Always inlined: g++ takes a function that only prefetches for one without effects and drops the calls.
-  [[gnu::always_inline]] void prefetch_codes(std::uint32_t cluster) const noexcept;
+  /// The codes of `next` are brought into the caches meanwhile; kNobody for none.
+  void scan_cluster(std::uint32_t cluster, float origin_distance, std::uint32_t next) noexcept;
   [[nodiscard]] ErrorCode list_members() noexcept;
   void sort_positions() noexcept;
   void add_read(Run run, std::uint64_t offset, std::uint32_t records) noexcept;
@@ -93,8 +94,8 @@ class ClusterQuery {
   HitStorage candidates_;
   std::vector<std::uint32_t> positions_;  // to read, ascending, each once
   std::uint32_t position_count_ = 0;
-  std::uint32_t next_ = 0;          // of positions_, or of clusters_
-  std::uint32_t next_record_ = 0;   // replicated: within a posting
+  std::uint32_t next_ = 0;         // of positions_, or of clusters_
+  std::uint32_t next_record_ = 0;  // replicated: within a posting
   ExactResults results_;
   Run runs_[rdma::ReadBatch::kMaxReads] = {};
   rdma::ReadBatch batch_;

@@ -35,8 +35,8 @@ void write_cluster_vectors(const std::string& path, const VectorRows& rows, std:
   OutputFile file(path);
   for (std::size_t position = 0; position < order.size(); ++position) {
     check_monitor(monitor, position);
-    record.encode(static_cast<std::uint32_t>(position),
-                  rows.data + std::size_t{order[position]} * rows.vector_bytes, file.append(record.bytes()));
+    record.encode(static_cast<std::uint32_t>(position), rows.data + std::size_t{order[position]} * rows.vector_bytes,
+                  file.append(record.bytes()));
   }
   file.append_zeros(ClusterRecord::kOverread);
   file.flush();

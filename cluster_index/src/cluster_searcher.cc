@@ -29,7 +29,8 @@ constexpr std::uint32_t kMostInFlight = 128;
 // prefetched and read out of the caches.
 std::uint32_t clusters_in_flight(const rdma::DeviceProfile& profile) noexcept {
   if (profile.latency_us < kLoadLatencyUs) return 1;
-  return static_cast<std::uint32_t>(std::min<double>(kMostInFlight, 1 + std::ceil(profile.latency_us / kWorkPerQueryUs)));
+  return static_cast<std::uint32_t>(
+      std::min<double>(kMostInFlight, 1 + std::ceil(profile.latency_us / kWorkPerQueryUs)));
 }
 
 }  // namespace
@@ -63,9 +64,8 @@ rdma::Task<void> run_query(Context& context, const ClusterSearchRequest& request
   ClusterQuery& query = *context.idle.back();
   context.idle.pop_back();
   const std::uint32_t k = request.parameters.k;
-  ErrorCode error =
-      query.start(request.queries + index * query_bytes, request.exclude == nullptr ? -1 : request.exclude[index],
-                  request.parameters);
+  ErrorCode error = query.start(request.queries + index * query_bytes,
+                                request.exclude == nullptr ? -1 : request.exclude[index], request.parameters);
   while (error == ErrorCode::kOk && query.choose()) {
     error = co_await context.worker.read(query.batch());
     if (error == ErrorCode::kOk) {

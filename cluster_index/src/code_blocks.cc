@@ -29,15 +29,13 @@ namespace {
 
 void check(const ClusteredVectors& vectors, const codes::Code& centroid_code, const codes::Code& code) {
   const auto& offsets = vectors.cluster_offsets;
-  const bool fits = centroid_code.dim() == code.dim() && vectors.order.size() == vectors.rows && !offsets.empty() &&
-                    offsets.front() == 0 && offsets.back() == vectors.rows &&
-                    std::is_sorted(offsets.begin(), offsets.end()) &&
-                    std::all_of(vectors.order.begin(), vectors.order.end(),
-                                [&](std::uint32_t row) { return row < vectors.rows; });
+  const bool fits =
+      centroid_code.dim() == code.dim() && vectors.order.size() == vectors.rows && !offsets.empty() &&
+      offsets.front() == 0 && offsets.back() == vectors.rows && std::is_sorted(offsets.begin(), offsets.end()) &&
+      std::all_of(vectors.order.begin(), vectors.order.end(), [&](std::uint32_t row) { return row < vectors.rows; });
   if (!fits) {
-    throw Error(ErrorCode::kInvalidArgument,
-                "clusters to encode: codes, order and cluster_offsets do not fit " + std::to_string(vectors.rows) +
-                    " vectors");
+    throw Error(ErrorCode::kInvalidArgument, "clusters to encode: codes, order and cluster_offsets do not fit " +
+                                                 std::to_string(vectors.rows) + " vectors");
   }
 }
 

@@ -54,8 +54,8 @@ void count_expansions(const SearchRequest& request, const Traversal& traversal) 
 }
 
 template <class Context>
-rdma::Task<void> run_query(Context& context, const SearchRequest& request, rdma::SearchState& state, std::uint32_t index,
-                           std::size_t query_bytes, double us_per_tick) {
+rdma::Task<void> run_query(Context& context, const SearchRequest& request, rdma::SearchState& state,
+                           std::uint32_t index, std::size_t query_bytes, double us_per_tick) {
   const rdma::Ticks started = rdma::TickClock::now();
   Traversal& traversal = *context.idle.back();
   context.idle.pop_back();

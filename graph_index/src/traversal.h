@@ -63,7 +63,7 @@ class Traversal {
   const std::uint32_t row_bytes_;
 
   SearchParameters parameters_;
-  std::uint32_t excluded_ = 0;    // a vertex that must not be met, or one that does not exist
+  std::uint32_t excluded_ = 0;  // a vertex that must not be met, or one that does not exist
   QueryDistance exact_distance_;
   std::vector<CacheLine> code_state_;
   CandidateList list_;

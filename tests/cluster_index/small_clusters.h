@@ -110,8 +110,8 @@ class SmallClusters {
     fast.layout = options.layout;
     fast.ids = {labels.data(), kLabelBits, options.count};
     fast.cluster_offsets = cluster_offsets;
-    fast.navigation = ClusterNavigation(centroid_code, group_rows.data(), group_offsets, centroid_rows.data(),
-                                        options.clusters);
+    fast.navigation =
+        ClusterNavigation(centroid_code, group_rows.data(), group_offsets, centroid_rows.data(), options.clusters);
     if (options.layout == Layout::kCoded) {
       fast.code = code;
       fast.code_blocks = blocks.as<std::uint8_t>();
@@ -119,7 +119,8 @@ class SmallClusters {
     }
     fast.posting_offsets = posting_offsets;
     fast.posting_counts = posting_counts;
-    if (options.layout != Layout::kReplicated) fast.addresses = {addresses.data(), kAddressBits, posting_offsets.back()};
+    if (options.layout != Layout::kReplicated)
+      fast.addresses = {addresses.data(), kAddressBits, posting_offsets.back()};
     return fast;
   }
 
@@ -306,8 +307,7 @@ inline std::vector<std::byte> some_queries(const SmallClusters& index, std::uint
 /// One call of `search`; what it throws passes through. The request's outputs are filled in here.
 inline Found search(ClusterSearcher& searcher, std::span<const std::byte> queries, ClusterSearchRequest request = {}) {
   request.queries = queries.data();
-  request.count =
-      static_cast<std::uint32_t>(queries.size() / (searcher.dim() * element_bytes(searcher.query_dtype())));
+  request.count = static_cast<std::uint32_t>(queries.size() / (searcher.dim() * element_bytes(searcher.query_dtype())));
   const std::size_t cells = std::size_t{request.count} * request.parameters.k;
   Found found{std::vector<std::int64_t>(cells, -7), std::vector<float>(cells, -7),
               std::vector<rdma::QueryCost>(request.count)};

@@ -38,11 +38,11 @@ struct ClusterSearchParameters {
   static constexpr std::uint32_t kMostRerank = rdma::ReadBatch::kMaxReads;
 
   std::uint32_t k = 10;
-  std::uint32_t nprobe = 64;   // clusters looked at
-  std::uint32_t rerank = 40;   // coded: vectors read; 1 to kMostRerank
-  float prune = 0;             // coded: a cluster is skipped when its centroid is farther than the worst kept estimate by
-                               // this share; 0: none is
-  bool pipeline = true;        // false: one query at a time
+  std::uint32_t nprobe = 64;  // clusters looked at
+  std::uint32_t rerank = 40;  // coded: vectors read; 1 to kMostRerank
+  float prune = 0;       // coded: a cluster is skipped when its centroid is farther than the worst kept estimate by
+                         // this share; 0: none is
+  bool pipeline = true;  // false: one query at a time
   std::optional<std::uint32_t> coalesce_bytes = {};  // gaps up to this are read through; none: the device's knee
 };
 
@@ -69,11 +69,11 @@ struct ClusterFastPart {
   PackedIntegers ids;                          // label of each position
   std::vector<std::uint32_t> cluster_offsets;  // first own position of each cluster, and the end
   ClusterNavigation navigation;
-  std::shared_ptr<const codes::Code> code;           // coded
-  const std::uint8_t* code_blocks = nullptr;         // coded: 64-byte aligned
-  std::vector<std::uint64_t> posting_offsets;        // grouped, decoupled: into addresses; replicated: bytes on the tier
-  PackedIntegers addresses;                          // grouped, decoupled: positions
-  std::vector<std::uint32_t> posting_counts;         // replicated: records of each posting
+  std::shared_ptr<const codes::Code> code;     // coded
+  const std::uint8_t* code_blocks = nullptr;   // coded: 64-byte aligned
+  std::vector<std::uint64_t> posting_offsets;  // grouped, decoupled: into addresses; replicated: bytes on the tier
+  PackedIntegers addresses;                    // grouped, decoupled: positions
+  std::vector<std::uint32_t> posting_counts;   // replicated: records of each posting
 
   [[nodiscard]] ClusterRecord record() const noexcept {
     return {.vector_bytes = dim * static_cast<std::uint32_t>(element_bytes(dtype)),

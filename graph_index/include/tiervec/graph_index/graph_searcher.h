@@ -39,8 +39,8 @@ struct SearchParameters {
   bool pipeline = true;            // false: one query at a time, one read at a time
 };
 
-using rdma::QueryCost;
 using rdma::queries_in_flight;
+using rdma::QueryCost;
 
 struct SearchRequest {
   const std::byte* queries = nullptr;  // count x dim of query_dtype

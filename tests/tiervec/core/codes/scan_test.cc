@@ -96,7 +96,8 @@ TEST(Scan, EstimatesAreThoseOfDistances) {
         const HugeBuffer blocks = blocks_of(code, rows);
         const auto query = normal_numbers(dim, 3);
         const auto expected = distances_of(code, query, rows);
-        for (const auto& [first, end] : {std::pair{0U, kRows}, {5U, 6U}, {15U, 17U}, {16U, 96U}, {3U, 130U}, {9U, 9U}}) {
+        for (const auto& [first, end] :
+             {std::pair{0U, kRows}, {5U, 6U}, {15U, 17U}, {16U, 96U}, {3U, 130U}, {9U, 9U}}) {
           const Scanned found = scan(code, query, {blocks.as<std::uint8_t>(), first, end, kInfinity}, kInfinity);
           ASSERT_EQ(found.rows.size(), end - first);
           for (std::uint32_t i = 0; i < end - first; ++i) {
@@ -173,7 +174,7 @@ TEST(Decode, IsTheVectorThatARowStandsFor) {
                       : metric == Metric::kL2 ? difference * difference
                                               : difference * difference / 2;
         }
-        EXPECT_NEAR(distance, estimates[i], 0.03F * (1 + std::fabs(distance)));
+        EXPECT_NEAR(distance, estimates[i], 0.1F + 0.05F * std::fabs(distance));  // the query is rounded
       }
     }
   }
@@ -237,8 +238,8 @@ TEST(Residuals, EstimateBetterThanRowsRelativeToTheCenter) {
         code.encode(vectors.data(), kRows, rows.data());
       }
       const HugeBuffer blocks = blocks_of(code, rows);
-      const Scanned found = scan(
-          code, query, {blocks.as<std::uint8_t>(), 0, kRows, residual ? to_origin + 2.5F : kInfinity}, kInfinity);
+      const Scanned found =
+          scan(code, query, {blocks.as<std::uint8_t>(), 0, kRows, residual ? to_origin + 2.5F : kInfinity}, kInfinity);
       double error = 0;
       for (std::size_t i = 0; i < kRows; ++i) {
         error += std::fabs(double{found.distances[i]} - double{exact(vectors.data() + i * kDim)});
@@ -275,9 +276,13 @@ TEST(KeepNearest, KeepsThemAndLowersTheBound) {
             ASSERT_TRUE(i == 0 || rows[i - 1] < rows[i]);
           }
           std::sort(kept.begin(), kept.end());
-          sorted.resize(hits.count);
-          ASSERT_EQ(kept, sorted);
-          ASSERT_EQ(hits.bound, count > most ? sorted.back() : kInfinity);
+          ASSERT_TRUE(std::equal(kept.begin(), kept.end(), sorted.begin()));
+          if (count <= most) {
+            ASSERT_EQ(hits.bound, kInfinity);
+          } else {
+            ASSERT_GE(hits.bound, kept.back());
+            ASSERT_LE(hits.bound, sorted[most]);
+          }
         }
       }
     }

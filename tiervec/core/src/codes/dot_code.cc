@@ -156,7 +156,8 @@ std::size_t DotCode::query_bytes() const noexcept {
 
 std::size_t DotCode::parameter_bytes() const noexcept {
   return (parameters_.center.size() + rotation_columns_.size() + parameters_.steps.size()) * sizeof(float) +
-         masks_.size() + block_fields_.size() * sizeof(DotBlockShape::Field) + (plane_dimension_.size() + output_of_.size()) * sizeof(std::int32_t);
+         masks_.size() + block_fields_.size() * sizeof(DotBlockShape::Field) +
+         (plane_dimension_.size() + output_of_.size()) * sizeof(std::int32_t);
 }
 
 // Returns |x'|^2, which a rotation does not change.

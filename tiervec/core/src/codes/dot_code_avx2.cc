@@ -104,8 +104,8 @@ __m256 halves_to_floats(__m256i words) noexcept {
 
 }  // namespace
 
-void dot_scan_avx2(const DotBlockShape& shape, const DotQuery& query, const std::int8_t* planes,
-                   const ScanRange& range, ScanHits& hits) noexcept {
+void dot_scan_avx2(const DotBlockShape& shape, const DotQuery& query, const std::int8_t* planes, const ScanRange& range,
+                   ScanHits& hits) noexcept {
   const std::uint32_t blocks_end = (range.end + kBlockRows - 1) / kBlockRows;
   for (std::uint32_t i = range.first / kBlockRows; i < blocks_end; ++i) {
     const std::uint8_t* block = range.blocks + std::size_t{i} * shape.block_bytes;
@@ -117,8 +117,8 @@ void dot_scan_avx2(const DotBlockShape& shape, const DotQuery& query, const std:
     alignas(32) float distances[kBlockRows];
     for (std::uint32_t half = 0; half < 2; ++half) {
       const __m256i words = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(factors + std::size_t{half} * 32));
-      const __m256 dot = _mm256_add_ps(_mm256_cvtepi32_ps(half == 0 ? dots.low : dots.high),
-                                       _mm256_set1_ps(query.dot_shift));
+      const __m256 dot =
+          _mm256_add_ps(_mm256_cvtepi32_ps(half == 0 ? dots.low : dots.high), _mm256_set1_ps(query.dot_shift));
       const __m256 inner = _mm256_mul_ps(dot, _mm256_set1_ps(query.dot_scale));
       const __m256 base = _mm256_fmadd_ps(halves_to_floats(words), _mm256_set1_ps(query.addend_scale),
                                           _mm256_set1_ps(range.origin_distance));

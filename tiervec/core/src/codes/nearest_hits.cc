@@ -32,6 +32,24 @@ std::uint32_t compact_portable(ScanHits& hits, std::int32_t key) noexcept {
   return kept;
 }
 
+// Of the hits at the farthest distance, the last ones go until `most` are left.
+void drop_equals(ScanHits& hits, float farthest, std::uint32_t most) noexcept {
+  const auto is_farthest = [&](float distance) { return key_of(distance) == key_of(farthest); };
+  const auto equals =
+      static_cast<std::uint32_t>(std::count_if(hits.distances, hits.distances + hits.count, is_farthest));
+  std::uint32_t allowed = most - (hits.count - equals);
+  std::uint32_t kept = 0;
+  for (std::uint32_t i = 0; i < hits.count; ++i) {
+    if (is_farthest(hits.distances[i]) && allowed-- == 0) {
+      allowed = 0;
+      continue;
+    }
+    hits.distances[kept] = hits.distances[i];
+    hits.rows[kept++] = hits.rows[i];
+  }
+  hits.count = kept;
+}
+
 const HitKernels& hit_kernels(SimdLevel level) noexcept {
 #ifdef TIERVEC_X86
   if (level == SimdLevel::kAvx512) return kHitKernelsAvx512;
@@ -65,7 +83,8 @@ void keep_nearest(ScanHits& hits, std::uint32_t least, std::uint32_t most, SimdL
       low = middle;
     }
   }
-  hits.count = std::min(kernels.compact(hits, static_cast<std::int32_t>(high)), most);
+  hits.count = kernels.compact(hits, static_cast<std::int32_t>(high));
+  if (hits.count > most) drop_equals(hits, distance_of(static_cast<std::int32_t>(high)), most);
   hits.bound = distance_of(static_cast<std::int32_t>(high));
 }
 

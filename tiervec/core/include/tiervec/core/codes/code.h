@@ -17,6 +17,9 @@ struct ScanRange {
   std::uint32_t first = 0;
   std::uint32_t end = 0;
   float origin_distance = 0;  // of the query to what the rows are relative to
+  // What will be scanned next is brought into the caches meanwhile; nothing when there are no bytes.
+  const std::uint8_t* next = nullptr;
+  std::size_t next_bytes = 0;
 };
 
 /// What a scan found: rows nearer than the bound, in no order. Borrowed storage.

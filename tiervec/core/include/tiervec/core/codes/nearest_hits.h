@@ -8,9 +8,9 @@
 namespace tiervec::codes {
 
 /// Keeps the nearest hits, at least `least` and at most `most` of them (all when there are no more than `most`), and
-/// lowers the bound to the farthest kept. Of equal distances at the end, the first ones stay. Leaves hits.distances and
-/// hits.rows up to a block behind the kept ones undefined. Not stable when least < most: how many are kept depends on
-/// the distances only.
+/// lowers the bound: not below the farthest kept, not above the nearest dropped. Of equal distances the first ones
+/// stay. Leaves hits.distances and hits.rows up to a block behind the kept ones undefined. Not stable when least <
+/// most: how many are kept depends on the distances only.
 void keep_nearest(ScanHits& hits, std::uint32_t least, std::uint32_t most, SimdLevel level = simd_level()) noexcept;
 
 // The two loops of it: how many of `count` distances have keys up to `key`, and moving them to the front.
