@@ -105,7 +105,7 @@ def _nearest_cells(
 def _shares(sizes: NDArray[np.int64], count: int) -> NDArray[np.int64]:
     """`count` centroids over cells in proportion to their sizes, none with more centroids than points."""
     exact = sizes * (count / sizes.sum())
-    shares = np.minimum(np.maximum(np.floor(exact).astype(np.int64), sizes > 0), sizes)
+    shares: NDArray[np.int64] = np.minimum(np.maximum(np.floor(exact).astype(np.int64), sizes > 0), sizes)
     while (missing := count - int(shares.sum())) != 0:
         able = shares < sizes if missing > 0 else shares > 1
         need = np.where(able, (exact - shares) * np.sign(missing), -np.inf)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -222,7 +222,7 @@ def _calibrate(task: LayoutTask, arrangement: Arrangement, parts: ClusterParts, 
     searcher = make_searcher(tier, parts)
 
     def search(k: int, chosen: dict[str, float]) -> Measured:
-        params = ClusterSearchParams(**{name: int(value) for name, value in chosen.items()})
+        params = replace(ClusterSearchParams(), **{name: int(value) for name, value in chosen.items()})
         found = search_cluster(searcher, queries.vectors, k, params, threads=task.threads, exclude=excluded)
         return Measured(
             distances=found.distances,

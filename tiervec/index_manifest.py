@@ -60,8 +60,8 @@ class Section:
     Attributes:
         name: Lower-case letters, digits and underscores.
         file: Its file name inside the directory.
-        placement: ``fast`` (loaded into fast memory), ``tier`` (lives in second-tier memory) or ``disk`` (not needed by a
-            search: stays in its file).
+        placement: ``fast`` (loaded into fast memory), ``tier`` (lives in second-tier memory) or ``disk`` (not needed
+            by a search: stays in its file).
         bytes: The size of the file.
         checksum: XXH3 (64 bits) of the file, 16 hexadecimal digits.
     """
