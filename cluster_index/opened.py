@@ -103,11 +103,19 @@ class OpenedCluster(OpenedIndex[ClusterSearchParams]):
         *,
         threads: int,
         timeout_s: float | None = None,
+        cancel: _core.CancelToken | None = None,
         latency_us: float = 0.0,
     ) -> NativeResult:
         """See `OpenedIndex`."""
         return search_cluster(
-            self._searcher, queries, k, params, threads=threads, timeout_s=timeout_s, latency_us=latency_us
+            self._searcher,
+            queries,
+            k,
+            params,
+            threads=threads,
+            timeout_s=timeout_s,
+            cancel=cancel,
+            latency_us=latency_us,
         )
 
     def fitted(self, params: ClusterSearchParams, k: int) -> ClusterSearchParams:
@@ -153,7 +161,7 @@ def open_cluster(directory: IndexDirectory, tier_url: str) -> OpenedCluster:
     section = tier_section(layout)
     tier = _core.open_tier(tier_url, str(directory.section_path(section)))
     if tier.verified_at_open:
-        directory.verify_section(section)
+        directory.verify_bytes(section, tier.loaded_bytes)
     parts = ClusterParts(
         vectors=manifest.vectors,
         dim=manifest.dim,
@@ -178,18 +186,20 @@ def search_cluster(
     threads: int,
     exclude: NDArray[np.int64] | None = None,
     timeout_s: float | None = None,
+    cancel: _core.CancelToken | None = None,
     latency_us: float = 0.0,
 ) -> NativeResult:
     """Answers queries (nq, dim) of the index's query dtype on a device with this latency of a read.
 
     Ctrl-C stops a long search within a moment. `exclude` has one position per query that must not be found, or -1.
     """
-    token = _core.CancelToken()
+    token = _core.CancelToken() if cancel is None else cancel
 
     def call() -> dict[str, Any]:
-        return searcher.search(
+        found: dict[str, Any] = searcher.search(
             queries, k, params.nprobe, params.rerank, params.pipeline, threads, exclude, token, timeout_s
         )
+        return found
 
     is_long = len(queries) >= _INTERRUPTIBLE_QUERIES or latency_us >= _INTERRUPTIBLE_LATENCY_US
     found = run_interruptibly(call, token.cancel) if is_long else call()

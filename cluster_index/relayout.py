@@ -111,8 +111,8 @@ def _read_vectors(directory: IndexDirectory, layout: str, rows: NDArray[np.uint3
     dtype = np.dtype(manifest.dtype)
     vector_bytes = manifest.dim * dtype.itemsize
     name = tier_section(layout)
-    directory.verify_section(name)
     content = directory.map_section(name)
+    directory.verify_bytes(name, content)
     vectors = np.empty((manifest.vectors, manifest.dim), dtype)
     if layout == "replicated":
         _gather_postings(directory, content, vectors, rows)
@@ -159,5 +159,5 @@ def _read_queries(directory: IndexDirectory) -> CalibrationQueries:
     return CalibrationQueries(
         vectors=content.view(dtype).reshape(-1, manifest.dim),
         source=str(manifest.details.get("calibration_source")),
-        excluded=excluded if len(excluded) else None,
+        rows=excluded if len(excluded) else None,
     )

@@ -66,32 +66,19 @@ def write_graph_index(build: GraphBuild, out: Path) -> None:
         TiervecError: Whatever stopped it: the disk is full, the code cannot be trained.
         KeyboardInterrupt: Ctrl-C; within a second.
     """
-    vectors, params = build.vectors, build.params
+    vectors = build.vectors
     count, dim = vectors.shape
-    needed = expected_index_bytes(count, dim, vectors.itemsize, params)
+    needed = expected_index_bytes(count, dim, vectors.itemsize, build.params)
     with IndexDirectoryWriter(out, needed_bytes=needed) as writer:
         code = _train(build)
         rows = _encode(build, code)
         writer.write_section("code", code.to_bytes(), placement="fast")
         writer.write_section("code_rows", rows, placement="fast")
-        records_path = writer.section_path("records")
-        written, ids, edges = _link(build, records_path)
+        linked = _link_and_calibrate(build, code, rows, writer.section_path("records"))
         writer.finish_section("records", placement="tier")
-        writer.write_section("locator", written["locator"], placement="fast")
-        writer.write_section("navigation_ids", ids, placement="fast")
-        writer.write_section("navigation_edges", edges, placement="fast")
-        parts = GraphParts(
-            vectors=count,
-            dim=dim,
-            dtype=str(vectors.dtype),
-            metric=build.metric,
-            layout=written["layout"],
-            code=code,
-            rows=rows,
-            locator=written["locator"],
-            navigation_ids=ids.view(np.uint8),
-            navigation_edges=edges.reshape(-1).view(np.uint8),
-        )
+        writer.write_section("locator", linked.written["locator"], placement="fast")
+        writer.write_section("navigation_ids", linked.navigation_ids, placement="fast")
+        writer.write_section("navigation_edges", linked.navigation_edges, placement="fast")
         writer.commit(
             IndexDescription(
                 kind="graph",
@@ -100,33 +87,71 @@ def write_graph_index(build: GraphBuild, out: Path) -> None:
                 dim=dim,
                 vectors=count,
                 dataset_bytes=vectors.nbytes,
-                params=asdict(params),
+                params=asdict(build.params),
                 seed=build.seed,
-                calibration=_calibrate(build, parts, records_path),
-                details=_details(written, code),
+                calibration=linked.calibration,
+                details=_details(linked.written, code),
             )
         )
 
 
-def _link(build: GraphBuild, records_path: Path) -> tuple[dict[str, Any], NDArray[np.uint32], NDArray[np.uint32]]:
-    """Builds the graph, writes its records and samples it. The graph's memory is free again when this returns."""
+@dataclass(frozen=True, kw_only=True, eq=False)
+class _Linked:
+    written: Mapping[str, Any]  # layout, locator and counts of the records
+    navigation_ids: NDArray[np.uint32]
+    navigation_edges: NDArray[np.uint32]
+    calibration: dict[str, Any] | None
+
+
+def _link_and_calibrate(build: GraphBuild, code: TrainedCode, rows: NDArray[np.uint8], records_path: Path) -> _Linked:
+    """Builds the graph, measures recall on it, writes its records.
+
+    Base vectors that serve as queries are linked after the measurement: like a query, they are not in the graph then.
+    To hide a linked one from its search would be harder than a query, whose neighbourhood has edges around it.
+    """
     params, count = build.params, len(build.vectors)
+    queries = _calibration_queries(build)
+    late = None if queries is None or queries.rows is None else queries.rows.astype(np.uint32)
     builder = _core.GraphBuilder(build.vectors, build.metric, build.threads)
     run_monitored(
         "linking",
-        lambda monitor: builder.link(params.graph_degree, params.build_list, params.alpha, build.seed, monitor),
-        build.progress,
-    )
-    written = run_monitored(
-        "writing records",
-        lambda monitor: builder.write_records(str(records_path), build.labels, monitor),
+        lambda monitor: builder.link(params.graph_degree, params.build_list, params.alpha, build.seed, late, monitor),
         build.progress,
     )
     size = max(count // _NAVIGATION_SHARE, min(count, _LEAST_NAVIGATION))
     ids, edges = run_monitored(
         "navigation sample", lambda monitor: builder.navigation(size, build.seed, monitor), build.progress
     )
-    return written, ids, edges
+    written = _write_records(build, builder, records_path)
+    if queries is None:
+        return _Linked(written=written, navigation_ids=ids, navigation_edges=edges, calibration=None)
+    parts = GraphParts(
+        vectors=count,
+        dim=build.vectors.shape[1],
+        dtype=str(build.vectors.dtype),
+        metric=build.metric,
+        layout=written["layout"],
+        code=code,
+        rows=rows,
+        locator=written["locator"],
+        navigation_ids=ids.view(np.uint8),
+        navigation_edges=edges.reshape(-1).view(np.uint8),
+    )
+    aside = records_path.with_name("graph.aside")  # the graph and the loaded records are not in memory at once
+    builder.set_aside(str(aside))
+    calibration = _calibrate(build, parts, queries, records_path)
+    if late is not None:
+        builder.bring_back(str(aside))
+        run_monitored("linking queries", builder.link_late, build.progress)
+        written = _write_records(build, builder, records_path)
+    aside.unlink()
+    return _Linked(written=written, navigation_ids=ids, navigation_edges=edges, calibration=calibration)
+
+
+def _write_records(build: GraphBuild, builder: _core.GraphBuilder, path: Path) -> dict[str, Any]:
+    return run_monitored(
+        "writing records", lambda monitor: builder.write_records(str(path), build.labels, monitor), build.progress
+    )
 
 
 def _details(written: Mapping[str, Any], code: TrainedCode) -> dict[str, Any]:
@@ -169,26 +194,28 @@ def _encode(build: GraphBuild, code: TrainedCode) -> NDArray[np.uint8]:
     return rows
 
 
-def _calibrate(build: GraphBuild, parts: GraphParts, records_path: Path) -> dict[str, Any] | None:
-    """Measures recall over the search parameters, on the index as it will be opened."""
+def _calibration_queries(build: GraphBuild) -> CalibrationQueries | None:
     if build.calibration_queries is not None:
-        queries = CalibrationQueries.given(build.calibration_queries)
-    else:
-        queries = CalibrationQueries.held_out(build.vectors, build.seed)
+        return CalibrationQueries.given(build.calibration_queries)
+    queries = CalibrationQueries.held_out(build.vectors, build.seed)
     if len(queries.vectors) == 0:
         _logger.info("%d vectors are too few to calibrate target_recall", len(build.vectors))
         return None
+    return queries
+
+
+def _calibrate(build: GraphBuild, parts: GraphParts, queries: CalibrationQueries, records_path: Path) -> dict[str, Any]:
+    """Measures recall over the search parameters, on the index as it will be opened."""
     expected = run_monitored(
         "calibration: exact neighbours",
         lambda monitor: queries.exact_distances(build.vectors, build.metric, build.threads, monitor),
         build.progress,
     )
-    tier = _core.open_tier("dram:", str(records_path))
-    searcher = make_searcher(tier, parts)
+    searcher = make_searcher(_core.open_tier("dram:", str(records_path)), parts)
 
     def search(k: int, chosen: dict[str, float]) -> Measured:
         params = GraphSearchParams(search_list=int(chosen["search_list"]), stop_margin=chosen["stop_margin"])
-        found = search_graph(searcher, queries.vectors, k, params, threads=build.threads, exclude=queries.excluded)
+        found = search_graph(searcher, queries.vectors, k, params, threads=build.threads)
         return Measured(distances=found.distances, reads=found.reads / len(queries.vectors))
 
     return calibrate(CALIBRATION_GRID, search, expected, queries.source, build.progress)

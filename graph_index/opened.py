@@ -85,11 +85,19 @@ class OpenedGraph(OpenedIndex[GraphSearchParams]):
         *,
         threads: int,
         timeout_s: float | None = None,
+        cancel: _core.CancelToken | None = None,
         latency_us: float = 0.0,
     ) -> NativeResult:
         """See `OpenedIndex`."""
         return search_graph(
-            self._searcher, queries, k, params, threads=threads, timeout_s=timeout_s, latency_us=latency_us
+            self._searcher,
+            queries,
+            k,
+            params,
+            threads=threads,
+            timeout_s=timeout_s,
+            cancel=cancel,
+            latency_us=latency_us,
         )
 
     def fitted(self, params: GraphSearchParams, k: int) -> GraphSearchParams:
@@ -114,7 +122,7 @@ def open_graph(directory: IndexDirectory, tier_url: str) -> OpenedGraph:
     records: Path = directory.section_path("records")
     tier = _core.open_tier(tier_url, str(records))
     if tier.verified_at_open:
-        directory.verify_section("records")
+        directory.verify_bytes("records", tier.loaded_bytes)
     details = manifest.details
     layout = details.get("layout")
     if not isinstance(layout, Mapping) or details.get("code") not in CODE_NAMES:
@@ -150,13 +158,14 @@ def search_graph(
     threads: int,
     exclude: NDArray[np.int64] | None = None,
     timeout_s: float | None = None,
+    cancel: _core.CancelToken | None = None,
     latency_us: float = 0.0,
 ) -> NativeResult:
     """Answers queries (nq, dim) of the index's query dtype on a device with this latency of a read.
 
     Ctrl-C stops a long search within a moment.
     """
-    token = _core.CancelToken()
+    token = _core.CancelToken() if cancel is None else cancel
 
     def call() -> dict[str, Any]:
         return searcher.search(

@@ -13,6 +13,7 @@ except ModuleNotFoundError as missing:
         "tiervec's extension is not built: run `make install` in the source tree, or `pip install .`"
     ) from missing
 
+from tiervec._core import CancelToken
 from tiervec.api import Index, IndexInfo, SearchResult, build, open, relayout  # noqa: A004 - the contract's name
 from tiervec.errors import (
     AlreadyExistsError,
@@ -31,6 +32,7 @@ from tiervec.receipt import Receipt
 
 __all__ = [
     "AlreadyExistsError",
+    "CancelToken",
     "CancelledError",
     "DataLossError",
     "DeadlineExceededError",

@@ -34,6 +34,12 @@ class Tier:
         """True when the bytes cannot change under a reader any more."""
 
     @property
+    def loaded_bytes(self) -> numpy.typing.NDArray[numpy.uint8]:
+        """
+        The region where it was loaded to, not copied; empty unless verified_at_open.
+        """
+
+    @property
     def profile(self) -> dict[str, object]:
         """
         What the device can do: latency_us, reads_per_s, bytes_per_s, block_bytes, knee_bytes, emulated, source (nominal, published, given, measured), service (list of (bytes, ns a read occupies it)).
@@ -149,7 +155,19 @@ class GraphBuilder:
 
     def __init__(self, data: numpy.typing.NDArray[numpy.generic], metric: str, threads: int = 0) -> None: ...
 
-    def link(self, graph_degree: int, build_list: int, alpha: float, seed: int = 0, monitor: WorkMonitor | None = None) -> None: ...
+    def link(self, graph_degree: int, build_list: int, alpha: float, seed: int = 0, late: numpy.typing.NDArray[numpy.uint32] | None = None, monitor: WorkMonitor | None = None) -> None:
+        """
+        Links all vectors but the rows in `late`, ascending, which stay alone until link_late.
+        """
+
+    def link_late(self, monitor: WorkMonitor | None = None) -> None: ...
+
+    def set_aside(self, path: str) -> None:
+        """
+        Moves the graph into a file, so that its memory is free until bring_back.
+        """
+
+    def bring_back(self, path: str) -> None: ...
 
     def write_records(self, path: str, labels: numpy.typing.NDArray[numpy.int64] | None = None, monitor: WorkMonitor | None = None) -> dict[str, Any]: ...
 

@@ -340,6 +340,7 @@ class Index:
         params: Mapping[str, Any] | SearchParams | None = None,
         filter: Any = None,
         timeout_s: float | None = None,
+        cancel: _core.CancelToken | None = None,
     ) -> SearchResult:
         """Finds the nearest neighbours of each query.
 
@@ -352,6 +353,7 @@ class Index:
                 keys that it does not choose.
             filter: Not part of this version.
             timeout_s: Seconds after which the search fails.
+            cancel: A `tiervec.CancelToken`; once another thread cancels it, the search ends.
 
         Returns:
             ids, distances and the receipt; see `SearchResult`.
@@ -360,6 +362,7 @@ class Index:
             InvalidArgumentError: Wrong dim, dtype, NaN, k or parameters.
             UnavailableError: The index is closed, or its tier cannot answer.
             DeadlineExceededError: timeout_s is over.
+            CancelledError: `cancel` was cancelled.
             DataLossError: A record is not what was written.
         """
         if filter is not None:
@@ -376,7 +379,13 @@ class Index:
             began = time.perf_counter()
             threads = min(self._threads, len(matrix)) if used.pipeline else 1
             found = opened.search(
-                matrix, k, used, threads=threads, timeout_s=timeout_s, latency_us=self._device["latency_us"]
+                matrix,
+                k,
+                used,
+                threads=threads,
+                timeout_s=timeout_s,
+                cancel=cancel,
+                latency_us=self._device["latency_us"],
             )
             wall_us = (time.perf_counter() - began) * 1e6
         finally:

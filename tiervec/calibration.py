@@ -104,12 +104,12 @@ class CalibrationQueries:
     Attributes:
         vectors: (nq, dim) of the index's query dtype.
         source: Where they are from: ``given`` or ``held-out base vectors``.
-        excluded: For queries that are in the index: which vertex the search must not meet; else None.
+        rows: For queries that are base vectors: their rows, ascending; else None.
     """
 
     vectors: NDArray[Any]
     source: str
-    excluded: NDArray[np.int64] | None = None
+    rows: NDArray[np.int64] | None = None
 
     @classmethod
     def given(cls, vectors: NDArray[Any]) -> CalibrationQueries:
@@ -118,23 +118,31 @@ class CalibrationQueries:
 
     @classmethod
     def held_out(cls, base: NDArray[Any], seed: int) -> CalibrationQueries:
-        """A sample of the base vectors, each hidden from its own search; empty when there are too few."""
-        count = min(_QUERIES, len(base) // 2) if len(base) >= _LEAST_BASE else 0
+        """A sample of the base vectors; empty when there are too few."""
+        count = min(_QUERIES, max(len(base) // 10, _LEAST_BASE // 2)) if len(base) >= _LEAST_BASE else 0
         rows = np.sort(np.random.default_rng(seed + 1).choice(len(base), count, replace=False, shuffle=False))
         vectors = base[rows]
         if vectors.dtype == np.float16:
             vectors = vectors.astype(np.float32)
-        return cls(
-            vectors=np.ascontiguousarray(vectors), source="held-out base vectors", excluded=rows.astype(np.int64)
-        )
+        return cls(vectors=np.ascontiguousarray(vectors), source="held-out base vectors", rows=rows.astype(np.int64))
 
     def exact_distances(
         self, base: NDArray[Any], metric: str, threads: int, monitor: _core.WorkMonitor
     ) -> NDArray[np.float32]:
-        """Distances of the exact nearest neighbours, nearest first, (nq, up to 100)."""
-        k = min(max(_KS), len(base) - 1)
-        _, distances = _core.exact_search(base, metric, self.vectors, k, self.excluded, threads, monitor)
-        return np.asarray(distances)
+        """Distances of the exact nearest neighbours, none of them a query, nearest first, (nq, up to 100)."""
+        if self.rows is None:
+            _, distances = _core.exact_search(
+                base, metric, self.vectors, min(max(_KS), len(base)), None, threads, monitor
+            )
+            return np.asarray(distances)
+        # Some neighbours are queries themselves: look for more, and drop those.
+        spare = 20 + 4 * max(_KS) * len(self.rows) // len(base)
+        k = min(max(_KS) + spare, len(base) - 1)
+        ids, distances = _core.exact_search(base, metric, self.vectors, k, self.rows, threads, monitor)
+        indexed = ~np.isin(ids, self.rows)
+        depth = min(max(_KS), int(indexed.sum(axis=1).min()))
+        first = np.argsort(~indexed, axis=1, kind="stable")[:, :depth]
+        return np.asarray(np.take_along_axis(distances, first, axis=1))
 
 
 @dataclass(frozen=True, kw_only=True)

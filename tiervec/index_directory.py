@@ -142,15 +142,18 @@ class IndexDirectory:
             )
         return self.read_section(name).view(dtype).reshape(shape)
 
-    def verify_section(self, name: str) -> None:
-        """Reads one section and compares its checksum, in bounded memory.
+    def verify_bytes(self, name: str, content: npt.NDArray[np.uint8]) -> None:
+        """Compares the checksum of what was loaded from a section.
 
         Raises:
             NotFoundError: The index has no such section.
-            DataLossError: Its checksum is wrong.
+            DataLossError: It is not what was written.
         """
         section = self.section(name)
-        self._check(section, np.empty(min(section.bytes, _BLOCK_BYTES), np.uint8), None)
+        checksum = xxhash.xxh3_64()
+        for start in range(0, len(content), _BLOCK_BYTES):  # in blocks, so that Ctrl-C is seen
+            checksum.update(content[start : start + _BLOCK_BYTES].data)
+        _compare(self.section_path(name), section, checksum)
 
     def verify(self, progress: Callable[[int, int], None] | None = None) -> list[Section]:
         """Reads every file and compares its checksum.
@@ -229,10 +232,14 @@ class IndexDirectory:
                 done += count
                 if report is not None:
                     report[0](report[1] + done, report[2])
-        if checksum.hexdigest() != section.checksum:
-            raise DataLossError(
-                f"{path} is damaged: its checksum is {checksum.hexdigest()}, but the manifest says {section.checksum}"
-            )
+        _compare(path, section, checksum)
+
+
+def _compare(path: Path, section: Section, checksum: xxhash.xxh3_64) -> None:
+    if checksum.hexdigest() != section.checksum:
+        raise DataLossError(
+            f"{path} is damaged: its checksum is {checksum.hexdigest()}, but the manifest says {section.checksum}"
+        )
 
 
 def _existing_directory(path: str | os.PathLike[str]) -> Path:

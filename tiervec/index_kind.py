@@ -84,6 +84,7 @@ class OpenedIndex(ABC, Generic[S]):
         *,
         threads: int,
         timeout_s: float | None = None,
+        cancel: _core.CancelToken | None = None,
         latency_us: float = 0.0,
     ) -> NativeResult:
         """Answers queries (nq, dim) of the index's query dtype on a device with this latency of a read."""

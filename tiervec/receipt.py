@@ -87,6 +87,11 @@ class Receipt:
         return self._per_query(self.code_distances)
 
     @property
+    def hot_records_per_query(self) -> float:
+        """Mean records per query that were found in fast memory."""
+        return self._per_query(self.hot_records)
+
+    @property
     def cpu_us_per_query(self) -> float:
         """Mean CPU time per query in microseconds."""
         return self._per_query(self.cpu_us)
@@ -153,6 +158,7 @@ class Receipt:
             "bytes_per_query": self.bytes_per_query,
             "rounds_per_query": self.rounds_per_query,
             "code_distances_per_query": self.code_distances_per_query,
+            "hot_records_per_query": self.hot_records_per_query,
             "cpu_us_per_query": self.cpu_us_per_query,
             "device": None if self.device is None else dict(self.device),
             "device_bound_qps": self.device_bound_qps,
@@ -174,6 +180,8 @@ class Receipt:
             f"  reads          {self.reads_per_query:.1f} per query, {self.bytes_per_query:,.0f} bytes per query, "
             f"in {self.rounds_per_query:.1f} dependent rounds"
         )
+        if self.hot_records:
+            lines.append(f"  hot records    {self.hot_records_per_query:.1f} per query, found in fast memory")
         lines.append(f"  CPU time       {self.cpu_us_per_query:,.1f} us per query")
         if self.queries:
             lines.append(

@@ -9,9 +9,10 @@
 namespace tiervec::graph_index {
 namespace {
 
-std::vector<std::uint32_t> sample_ids(std::uint32_t count, std::uint32_t size, std::uint64_t seed) {
+std::vector<std::uint32_t> sample_ids(std::uint32_t count, std::uint32_t size, std::span<const std::uint32_t> without,
+                                      std::uint64_t seed) {
   std::mt19937_64 random(seed ^ 0x6e617669ULL);
-  std::unordered_set<std::uint32_t> seen;
+  std::unordered_set<std::uint32_t> seen(without.begin(), without.end());
   std::vector<std::uint32_t> ids;
   while (ids.size() < size) {
     const auto id = static_cast<std::uint32_t>(random() % count);
@@ -22,10 +23,12 @@ std::vector<std::uint32_t> sample_ids(std::uint32_t count, std::uint32_t size, s
 
 }  // namespace
 
-NavigationSample build_navigation_sample(const VectorSpace& space, std::uint32_t size, std::uint64_t seed,
-                                         unsigned threads, WorkMonitor* monitor) {
+NavigationSample build_navigation_sample(const VectorSpace& space, std::uint32_t size,
+                                         std::span<const std::uint32_t> without, std::uint64_t seed, unsigned threads,
+                                         WorkMonitor* monitor) {
   NavigationSample sample;
-  sample.ids = sample_ids(space.count(), std::clamp(size, 1U, space.count()), seed);
+  sample.ids = sample_ids(
+      space.count(), std::clamp(size, 1U, space.count() - static_cast<std::uint32_t>(without.size())), without, seed);
   const auto sampled = static_cast<std::uint32_t>(sample.ids.size());
   std::vector<std::byte> vectors(sampled * space.vector_bytes());
   for (std::uint32_t i = 0; i < sampled; ++i) {
@@ -37,7 +40,7 @@ NavigationSample build_navigation_sample(const VectorSpace& space, std::uint32_t
   parameters.build_list = 2 * NavigationSample::kDegree;
   parameters.threads = threads;
   parameters.seed = seed;
-  const auto graph = build_vamana(small, parameters, monitor);
+  const auto graph = build_vamana(small, parameters, {}, monitor);
   sample.adjacency.assign(std::size_t{sampled} * NavigationSample::kDegree, NavigationSample::kNone);
   for (std::uint32_t i = 0; i < sampled; ++i) {
     std::copy_n(graph->neighbors(i), graph->degree(i), sample.adjacency.data() + i * NavigationSample::kDegree);

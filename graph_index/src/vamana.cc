@@ -2,11 +2,13 @@
 
 #include <algorithm>
 #include <atomic>
-#include <numeric>
+#include <fstream>
 #include <random>
+#include <utility>
 
 #include <tiervec/graph_index/candidate_list.h>
 
+#include "output_file.h"
 #include "robust_prune.h"
 
 namespace tiervec::graph_index {
@@ -223,7 +225,7 @@ class Linker {
 };
 
 // An approximate medoid: of a few hundred random vectors, the one with the least sum of distances to a few others.
-std::uint32_t find_entry(const VectorSpace& space, std::uint64_t seed) {
+std::uint32_t find_entry(const VectorSpace& space, std::span<const std::uint32_t> late, std::uint64_t seed) {
   const std::uint32_t count = space.count();
   const std::uint32_t candidates = std::min<std::uint32_t>(count, 512);
   const std::uint32_t others = std::min<std::uint32_t>(count, 256);
@@ -231,9 +233,11 @@ std::uint32_t find_entry(const VectorSpace& space, std::uint64_t seed) {
   std::vector<std::uint32_t> sample(others);
   for (auto& id : sample) id = static_cast<std::uint32_t>(random() % count);
   std::uint32_t best = 0;
+  while (std::binary_search(late.begin(), late.end(), best)) ++best;
   double least = std::numeric_limits<double>::infinity();
   for (std::uint32_t i = 0; i < candidates; ++i) {
     const auto id = static_cast<std::uint32_t>(random() % count);
+    if (std::binary_search(late.begin(), late.end(), id)) continue;
     double sum = 0;
     for (std::uint32_t other : sample) sum += static_cast<double>(space.distance(id, other));
     if (sum < least) {
@@ -244,10 +248,44 @@ std::uint32_t find_entry(const VectorSpace& space, std::uint64_t seed) {
   return best;
 }
 
+void link_in_order(const VectorSpace& space, const VamanaParameters& parameters, Graph& graph,
+                   std::span<const std::uint32_t> order, WorkMonitor* monitor) {
+  VertexLocks locks(space.count());
+  std::vector<std::unique_ptr<Linker>> linkers;
+  linkers.reserve(parameters.threads);
+  for (unsigned i = 0; i < parameters.threads; ++i) {
+    linkers.push_back(std::make_unique<Linker>(space, parameters, graph, locks));
+  }
+  if (monitor != nullptr) monitor->total = 2 * order.size();
+  for (const float alpha : {1.0F, parameters.alpha}) {
+    parallel_blocks(order.size(), kBlock, parameters.threads, monitor,
+                    [&](std::size_t begin, std::size_t end, unsigned worker) {
+                      for (std::size_t i = begin; i < end; ++i) linkers[worker]->link(order[i], alpha);
+                    });
+  }
+  parallel_blocks(space.count(), 1024, parameters.threads, nullptr,
+                  [&](std::size_t begin, std::size_t end, unsigned worker) {
+                    for (std::size_t i = begin; i < end; ++i) linkers[worker]->trim(static_cast<std::uint32_t>(i));
+                  });
+}
+
 }  // namespace
 
 Graph::Graph(std::uint32_t count, std::uint32_t max_degree)
     : count_(count), stride_(max_degree + 1), rows_(std::size_t{count} * stride_ * sizeof(std::uint32_t)) {}
+
+void Graph::set_aside(const std::string& path) {
+  OutputFile(path).write({rows_.as<std::byte>(), rows_.bytes()});
+  rows_ = HugeBuffer();
+}
+
+void Graph::bring_back(const std::string& path) {
+  HugeBuffer rows(std::size_t{count_} * stride_ * sizeof(std::uint32_t));
+  std::ifstream file(path, std::ios::binary);
+  file.read(rows.as<char>(), static_cast<std::streamsize>(rows.bytes()));
+  if (!file) throw Error(ErrorCode::kUnavailable, "cannot read " + path + ": it is not what was set aside");
+  rows_ = std::move(rows);
+}
 
 std::uint32_t slack_degree(std::uint32_t graph_degree) noexcept {
   return graph_degree + graph_degree * 3 / 8;
@@ -260,30 +298,23 @@ std::size_t vamana_memory_bytes(std::uint32_t count, const VamanaParameters& par
 }
 
 std::unique_ptr<Graph> build_vamana(const VectorSpace& space, const VamanaParameters& parameters,
-                                    WorkMonitor* monitor) {
+                                    std::span<const std::uint32_t> late, WorkMonitor* monitor) {
   const std::uint32_t count = space.count();
   auto graph = std::make_unique<Graph>(count, slack_degree(parameters.graph_degree));
-  graph->set_entry(find_entry(space, parameters.seed));
-  VertexLocks locks(count);
-  std::vector<std::uint32_t> order(count);
-  std::iota(order.begin(), order.end(), 0U);
+  graph->set_entry(find_entry(space, late, parameters.seed));
+  std::vector<std::uint32_t> order;
+  order.reserve(count - late.size());
+  for (std::uint32_t id = 0; id < count; ++id) {
+    if (!std::binary_search(late.begin(), late.end(), id)) order.push_back(id);
+  }
   std::shuffle(order.begin(), order.end(), std::mt19937_64(parameters.seed));
-  std::vector<std::unique_ptr<Linker>> linkers;
-  linkers.reserve(parameters.threads);
-  for (unsigned i = 0; i < parameters.threads; ++i) {
-    linkers.push_back(std::make_unique<Linker>(space, parameters, *graph, locks));
-  }
-  if (monitor != nullptr) monitor->total = std::size_t{2} * count;
-  for (const float alpha : {1.0F, parameters.alpha}) {
-    parallel_blocks(count, kBlock, parameters.threads, monitor,
-                    [&](std::size_t begin, std::size_t end, unsigned worker) {
-                      for (std::size_t i = begin; i < end; ++i) linkers[worker]->link(order[i], alpha);
-                    });
-  }
-  parallel_blocks(count, 1024, parameters.threads, nullptr, [&](std::size_t begin, std::size_t end, unsigned worker) {
-    for (std::size_t i = begin; i < end; ++i) linkers[worker]->trim(static_cast<std::uint32_t>(i));
-  });
+  link_in_order(space, parameters, *graph, order, monitor);
   return graph;
+}
+
+void link_late(const VectorSpace& space, const VamanaParameters& parameters, Graph& graph,
+               std::span<const std::uint32_t> late, WorkMonitor* monitor) {
+  link_in_order(space, parameters, graph, late, monitor);
 }
 
 }  // namespace tiervec::graph_index

@@ -64,10 +64,10 @@ class SmallIndex {
     parameters.build_list = 2 * options.graph_degree;
     parameters.threads = options.threads;
     parameters.seed = options.seed;
-    graph = options.random_lists ? random_graph() : build_vamana(space, parameters, nullptr);
+    graph = options.random_lists ? random_graph() : build_vamana(space, parameters, {}, nullptr);
     write();
     navigation =
-        build_navigation_sample(space, std::max(1U, options.count / 16), options.seed, options.threads, nullptr);
+        build_navigation_sample(space, std::max(1U, options.count / 16), {}, options.seed, options.threads, nullptr);
     encode();
   }
 

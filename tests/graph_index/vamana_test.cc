@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cstddef>
 #include <cstdint>
+#include <filesystem>
 #include <memory>
 #include <set>
 #include <string>
@@ -10,6 +11,7 @@
 #include <vector>
 
 #include <gtest/gtest.h>
+#include <unistd.h>
 
 #include <tiervec/graph_index/navigation_sample.h>
 #include <tiervec/rdma/dram_tier.h>
@@ -40,7 +42,7 @@ std::unique_ptr<Graph> build(const std::vector<float>& vectors, std::uint32_t di
                              Metric metric = Metric::kL2, WorkMonitor* monitor = nullptr) {
   const VectorSpace space(vectors.data(), static_cast<std::uint32_t>(vectors.size() / dim), dim, Dtype::kFloat32,
                           metric, parameters.threads);
-  return build_vamana(space, parameters, monitor);
+  return build_vamana(space, parameters, {}, monitor);
 }
 
 std::vector<std::uint32_t> neighbors_of(const Graph& graph, std::uint32_t vertex) {
@@ -221,11 +223,55 @@ TEST(Vamana, EveryVectorSixTimesIsStillOneGraph) {
   }
 }
 
+TEST(Vamana, LateVerticesStayAloneUntilTheyAreLinked) {
+  const auto vectors = clustered(600, 8, 11);
+  const VectorSpace space(vectors.data(), 600, 8, Dtype::kFloat32, Metric::kL2, 2);
+  const VamanaParameters parameters = parameters_of(12, 2);
+  std::vector<std::uint32_t> late;
+  for (std::uint32_t v = 0; v < 600; v += 10) late.push_back(v);
+  const auto graph = build_vamana(space, parameters, late, nullptr);
+  for (std::uint32_t v = 0; v < 600; ++v) {
+    EXPECT_EQ(graph->degree(v) == 0, v % 10 == 0) << v;
+    for (const std::uint32_t neighbor : neighbors_of(*graph, v)) EXPECT_NE(neighbor % 10, 0U) << v;
+  }
+  EXPECT_NE(graph->entry() % 10, 0U);
+  EXPECT_EQ(reachable(*graph), 540U);
+  link_late(space, parameters, *graph, late, nullptr);
+  EXPECT_EQ(list_error(*graph, 12), "");
+  EXPECT_EQ(reachable(*graph), 600U);
+}
+
+TEST(Vamana, TheFirstVectorsMayAllBeLate) {
+  const auto vectors = clustered(40, 4, 12);
+  const VectorSpace space(vectors.data(), 40, 4, Dtype::kFloat32, Metric::kL2, 1);
+  std::vector<std::uint32_t> late(39);
+  for (std::uint32_t v = 0; v < 39; ++v) late[v] = v;
+  const auto graph = build_vamana(space, parameters_of(8, 1), late, nullptr);
+  EXPECT_EQ(graph->entry(), 39U);
+  link_late(space, parameters_of(8, 1), *graph, late, nullptr);
+  EXPECT_EQ(reachable(*graph), 40U);
+}
+
+TEST(Vamana, AGraphComesBackAsItWasSetAside) {
+  const auto graph = build(clustered(300, 8, 13), 8, parameters_of(10, 1));
+  std::vector<std::vector<std::uint32_t>> before;
+  for (std::uint32_t v = 0; v < 300; ++v) before.push_back(neighbors_of(*graph, v));
+  const std::string path = ::testing::TempDir() + "/graph.aside." + std::to_string(::getpid());
+  graph->set_aside(path);
+  graph->bring_back(path);
+  for (std::uint32_t v = 0; v < 300; ++v) EXPECT_EQ(neighbors_of(*graph, v), before[v]);
+  std::filesystem::resize_file(path, 100);
+  EXPECT_THROW(graph->bring_back(path), Error);
+  std::filesystem::remove(path);
+  EXPECT_THROW(graph->set_aside(::testing::TempDir() + "/no/such/folder/graph"), Error);
+  EXPECT_EQ(neighbors_of(*graph, 299), before[299]);
+}
+
 TEST(NavigationSample, IsASmallGraphOverSomeVertices) {
   const auto vectors = clustered(500, 8, 7);
   const VectorSpace space(vectors.data(), 500, 8, Dtype::kFloat32, Metric::kL2, 1);
   for (const std::uint32_t size : {0U, 1U, 2U, 64U, 500U, 9999U}) {
-    const NavigationSample sample = build_navigation_sample(space, size, 1, 2, nullptr);
+    const NavigationSample sample = build_navigation_sample(space, size, {}, 1, 2, nullptr);
     EXPECT_EQ(sample.ids.size(), std::clamp(size, 1U, 500U));
     EXPECT_EQ(std::set<std::uint32_t>(sample.ids.begin(), sample.ids.end()).size(), sample.ids.size());
     EXPECT_NO_THROW(check_navigation_sample(sample, 500));
@@ -241,7 +287,7 @@ TEST(NavigationSample, ItsLinksAreBetweenNearVectorsAlsoOfTheEntry) {
   // The entry changes places with position 0, and every link has to follow.
   const auto vectors = clustered(400, 8, 8);
   const VectorSpace space(vectors.data(), 400, 8, Dtype::kFloat32, Metric::kL2, 1);
-  const NavigationSample sample = build_navigation_sample(space, 400, 3, 1, nullptr);
+  const NavigationSample sample = build_navigation_sample(space, 400, {}, 3, 1, nullptr);
   for (std::size_t i = 0; i < 400; ++i) {
     std::uint32_t nearest = sample.ids[i == 0 ? 1 : 0];
     for (const std::uint32_t other : sample.ids) {
@@ -258,11 +304,20 @@ TEST(NavigationSample, ItsLinksAreBetweenNearVectorsAlsoOfTheEntry) {
   }
 }
 
+TEST(NavigationSample, LeavesOutWhatItIsTold) {
+  const auto vectors = clustered(100, 8, 9);
+  const VectorSpace space(vectors.data(), 100, 8, Dtype::kFloat32, Metric::kL2, 1);
+  const std::vector<std::uint32_t> without = {0, 3, 50, 99};
+  const NavigationSample sample = build_navigation_sample(space, 100, without, 1, 1, nullptr);
+  EXPECT_EQ(sample.ids.size(), 96U);
+  for (const std::uint32_t id : without) EXPECT_EQ(std::count(sample.ids.begin(), sample.ids.end(), id), 0);
+}
+
 TEST(NavigationSample, IsTheSameForOneSeedAndOneThread) {
   const auto vectors = clustered(500, 8, 9);
   const VectorSpace space(vectors.data(), 500, 8, Dtype::kFloat32, Metric::kL2, 1);
-  const NavigationSample a = build_navigation_sample(space, 50, 5, 1, nullptr);
-  const NavigationSample b = build_navigation_sample(space, 50, 5, 1, nullptr);
+  const NavigationSample a = build_navigation_sample(space, 50, {}, 5, 1, nullptr);
+  const NavigationSample b = build_navigation_sample(space, 50, {}, 5, 1, nullptr);
   EXPECT_EQ(a.ids, b.ids);
   EXPECT_EQ(a.adjacency, b.adjacency);
 }

@@ -11,8 +11,9 @@ from typing import Any
 import numpy as np
 import pytest
 
+from tiervec._core import CancelToken
 from tiervec.api import SearchResult
-from tiervec.errors import InvalidArgumentError
+from tiervec.errors import CancelledError, InvalidArgumentError
 from tiervec.receipt import Receipt
 from tiervec.service.catalogue import IndexCatalogue
 from tiervec.service.configuration import ServeConfig
@@ -32,6 +33,7 @@ class FakeIndex:
         self.fault: Exception | None = None  # raised by every search
         self.hold: threading.Event | None = None  # searches wait for it
         self.running = 0
+        self.cancelled = 0
         self.calls: list[dict[str, Any]] = []
         n, dim = vectors.shape
         document = {
@@ -76,20 +78,25 @@ class FakeIndex:
         params: dict[str, Any] | None = None,
         filter: Any = None,
         timeout_s: float | None = None,
+        cancel: CancelToken | None = None,
     ) -> SearchResult:
         matrix = as_queries(queries, self.info.dtype, self.info.dim)
         self.calls.append(
             {"queries": queries, "k": k, "target_recall": target_recall, "params": params, "timeout_s": timeout_s}
         )
         if self.fault is not None:
-            raise self.fault
+            raise type(self.fault)(*self.fault.args)  # a new one: its traceback holds the call's frames
         if (params or {}).get("search_list", 1) < 1:
             raise InvalidArgumentError("search_list is 0; it must be at least 1")
         start = time.perf_counter()
         self.running += 1
         if self.hold is not None:
-            self.hold.wait(30)
+            while not self.hold.wait(0.01) and not (cancel is not None and cancel.cancelled):
+                pass
         self.running -= 1
+        if cancel is not None and cancel.cancelled:
+            self.cancelled += 1
+            raise CancelledError("the search was cancelled")
         ids, distances = brute_force(self.vectors, matrix, k)
         wall_us = max(1.0, (time.perf_counter() - start) * 1e6)
         return SearchResult(ids, distances, self._receipt(len(matrix), k, params, wall_us))
@@ -125,6 +132,7 @@ class FakeIndex:
             bytes_read=10240 * queries,
             rounds=12 * queries,
             code_distances=1500 * queries,
+            hot_records=2 * queries,
             cpu_us=50.0 * queries,
             wall_us=wall_us,
             latency_us=np.linspace(100, 200, queries, dtype=np.float32),

@@ -237,7 +237,7 @@ def test_progress_names_the_estimate_and_every_stage_and_ends_each(tmp_path: Pat
     stages = list(seen)
     assert stages[0].startswith("estimated peak memory ")
     assert stages[1:] == [
-        "training code", "encoding", "linking", "writing records", "navigation sample",
+        "training code", "encoding", "linking", "navigation sample", "writing records",
         "calibration: exact neighbours", "calibration",
     ]  # fmt: skip
     for stage, steps in seen.items():
@@ -409,6 +409,17 @@ def test_a_timeout_ends_a_search_on_a_slow_device(timeout_s: float, queries: int
             "deadline",
         )
         assert opened.search(BASE[:1], k=1, params={"search_list": 1}, timeout_s=60).ids.shape == (1, 1)
+
+
+@pytest.mark.parametrize("when_s", [0, 0.3])
+def test_another_thread_cancels_a_search(when_s: float, path: Path) -> None:
+    token = tiervec.CancelToken()
+    with tiervec.open(path, tier="emulated:latency_us=100000,reads_mps=1,gbps=1,block=64", threads=1) as opened:
+        timer = threading.Timer(when_s, token.cancel)
+        timer.start()
+        with pytest.raises(tiervec.CancelledError):
+            opened.search(BASE, cancel=token)
+        timer.join()
 
 
 @pytest.mark.parametrize("timeout_s", [1e9, 1e30, float("inf")])

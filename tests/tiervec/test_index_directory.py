@@ -65,6 +65,17 @@ def test_any_sections_round_trip(arrays: dict[str, bytes], tmp_path_factory: pyt
     index.verify()
 
 
+def test_what_was_loaded_is_compared_with_the_manifest(path: Path) -> None:
+    index = IndexDirectory.open(path)
+    loaded = np.frombuffer(RECORDS, np.uint8).copy()
+    index.verify_bytes("records", loaded)
+    loaded[-1] ^= 1
+    with pytest.raises(DataLossError, match="records"):
+        index.verify_bytes("records", loaded)
+    with pytest.raises(DataLossError, match="records"):
+        index.verify_bytes("records", loaded[:-1])
+
+
 def test_verify_reports_progress_and_every_section(path: Path) -> None:
     steps: list[tuple[int, int]] = []
     sections = IndexDirectory.open(path).verify(lambda done, total: steps.append((done, total)))

@@ -37,6 +37,12 @@ def test_figures_per_query() -> None:
     assert (one.latency_us_p50, one.latency_us_p95) == (250, pytest.approx(385))
 
 
+def test_hot_records_are_shown_where_there_are_any() -> None:
+    assert "hot records" not in str(receipt())
+    assert "hot records    2.5 per query" in str(receipt(hot_records=10))
+    assert receipt(hot_records=10).as_dict()["hot_records_per_query"] == 2.5
+
+
 def test_the_tighter_device_limit_counts() -> None:
     assert receipt().device_bound_qps == pytest.approx(68e6 / 40)
     by_bytes = receipt(bytes_read=160 * 6400)

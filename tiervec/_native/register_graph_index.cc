@@ -3,7 +3,9 @@
 #include <nanobind/stl/string.h>
 #include <nanobind/stl/unique_ptr.h>
 
+#include <algorithm>
 #include <cstring>
+#include <functional>
 #include <memory>
 #include <optional>
 #include <string>
@@ -41,28 +43,48 @@ class GraphBuilder {
         space_(bytes_of(data_), row_count(data_), static_cast<std::uint32_t>(data_.shape(1)), dtype_of(data_),
                parse_metric(metric), threads_) {}
 
-  void link(std::uint32_t degree, std::uint32_t list, float alpha, std::uint64_t seed, WorkMonitor* monitor) {
+  void link(std::uint32_t degree, std::uint32_t list, float alpha, std::uint64_t seed,
+            const std::optional<Vector<std::uint32_t>>& late, WorkMonitor* monitor) {
+    late_ = late ? copy_of(*late) : std::vector<std::uint32_t>();
+    const bool ascending = std::is_sorted(late_.begin(), late_.end(), std::less_equal<>());
+    if (!ascending || late_.size() >= space_.count() || (!late_.empty() && late_.back() >= space_.count())) {
+      throw Error(ErrorCode::kInvalidArgument, "late must be ascending rows, and fewer than all");
+    }
     const nb::gil_scoped_release release;
-    VamanaParameters parameters;
-    parameters.graph_degree = degree;
-    parameters.build_list = list;
-    parameters.alpha = alpha;
-    parameters.seed = seed;
-    parameters.threads = threads_;
-    graph_ = build_vamana(space_, parameters, monitor);
+    parameters_.graph_degree = degree;
+    parameters_.build_list = list;
+    parameters_.alpha = alpha;
+    parameters_.seed = seed;
+    parameters_.threads = threads_;
+    graph_ = build_vamana(space_, parameters_, late_, monitor);
+  }
+
+  void link_late(WorkMonitor* monitor) {
+    const nb::gil_scoped_release release;
+    graph_index::link_late(space_, parameters_, linked(), late_, monitor);
+  }
+
+  void set_aside(const std::string& path) {
+    const nb::gil_scoped_release release;
+    linked().set_aside(path);
+  }
+
+  void bring_back(const std::string& path) {
+    const nb::gil_scoped_release release;
+    linked().bring_back(path);
   }
 
   nb::dict write_records(const std::string& path, const std::optional<Vector<std::int64_t>>& labels,
                          WorkMonitor* monitor) {
     const std::span<const std::int64_t> given =
         labels ? std::span(labels->data(), labels->shape(0)) : std::span<const std::int64_t>();
-    if (graph_ == nullptr || (labels && given.size() != space_.count())) {
-      throw Error(ErrorCode::kInvalidArgument, "records need a linked graph and one label per vector");
+    if (labels && given.size() != space_.count()) {
+      throw Error(ErrorCode::kInvalidArgument, "records need one label per vector");
     }
     WrittenRecords written;
     {
       const nb::gil_scoped_release release;
-      written = graph_index::write_records(*graph_, space_, given, path, monitor);
+      written = graph_index::write_records(linked(), space_, given, path, monitor);
     }
     nb::dict result;
     result["layout"] = layout_to_dict(written.layout);
@@ -79,7 +101,7 @@ class GraphBuilder {
     NavigationSample sample;
     {
       const nb::gil_scoped_release release;
-      sample = build_navigation_sample(space_, size, seed, threads_, monitor);
+      sample = build_navigation_sample(space_, size, late_, seed, threads_, monitor);
     }
     const std::size_t ids = sample.ids.size();
     return nb::make_tuple(to_numpy(std::move(sample.ids), {ids}),
@@ -87,7 +109,7 @@ class GraphBuilder {
   }
 
   nb::object adjacency() const {
-    if (graph_ == nullptr) throw Error(ErrorCode::kInvalidArgument, "the graph is not linked yet");
+    (void)linked();
     const std::size_t width = graph_->max_degree();
     std::vector<std::int64_t> flat(graph_->count() * width, -1);
     for (std::uint32_t v = 0; v < graph_->count(); ++v) {
@@ -97,9 +119,16 @@ class GraphBuilder {
   }
 
  private:
+  [[nodiscard]] Graph& linked() const {
+    if (graph_ == nullptr) throw Error(ErrorCode::kInvalidArgument, "the graph is not linked yet");
+    return *graph_;
+  }
+
   Matrix data_;
   unsigned threads_;
   VectorSpace space_;
+  VamanaParameters parameters_;
+  std::vector<std::uint32_t> late_;
   std::unique_ptr<Graph> graph_;
 };
 
@@ -199,7 +228,15 @@ void register_graph_index(nb::module_& module) {
            nb::sig(
                "def __init__(self, data: numpy.typing.NDArray[numpy.generic], metric: str, threads: int = 0) -> None"))
       .def("link", &GraphBuilder::link, nb::arg("graph_degree"), nb::arg("build_list"), nb::arg("alpha"),
-           nb::arg("seed") = 0, nb::arg("monitor") = nb::none())
+           nb::arg("seed") = 0, nb::arg("late") = nb::none(), nb::arg("monitor") = nb::none(),
+           nb::sig(
+               "def link(self, graph_degree: int, build_list: int, alpha: float, seed: int = 0, "
+               "late: numpy.typing.NDArray[numpy.uint32] | None = None, monitor: WorkMonitor | None = None) -> None"),
+           "Links all vectors but the rows in `late`, ascending, which stay alone until link_late.")
+      .def("link_late", &GraphBuilder::link_late, nb::arg("monitor") = nb::none())
+      .def("set_aside", &GraphBuilder::set_aside, nb::arg("path"),
+           "Moves the graph into a file, so that its memory is free until bring_back.")
+      .def("bring_back", &GraphBuilder::bring_back, nb::arg("path"))
       .def("write_records", &GraphBuilder::write_records, nb::arg("path"), nb::arg("labels") = nb::none(),
            nb::arg("monitor") = nb::none(),
            nb::sig("def write_records(self, path: str, labels: numpy.typing.NDArray[numpy.int64] | None = None, "

@@ -111,6 +111,14 @@ void register_tier_class(nb::module_& module) {
       .def_prop_ro("verified_at_open", &Tier::verified_at_open,
                    "True when the bytes cannot change under a reader any more.")
       .def_prop_ro(
+          "loaded_bytes",
+          [](const Tier& tier) {
+            const std::span<const std::byte> loaded = tier.loaded_bytes();
+            return nb::ndarray<nb::numpy, const std::uint8_t, nb::ndim<1>>(loaded.data(), {loaded.size()});
+          },
+          nb::rv_policy::reference_internal, nb::sig("def loaded_bytes(self) -> numpy.typing.NDArray[numpy.uint8]"),
+          "The region where it was loaded to, not copied; empty unless verified_at_open.")
+      .def_prop_ro(
           "profile", [](const Tier& tier) { return profile_dict(tier.profile()); },
           nb::sig("def profile(self) -> dict[str, object]"),
           "What the device can do: latency_us, reads_per_s, bytes_per_s, block_bytes, knee_bytes, emulated, "

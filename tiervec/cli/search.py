@@ -128,7 +128,16 @@ def _document(index: Index, result: SearchResult, recall: float | None) -> dict[
     receipt_document = receipt.as_dict()
     from_info = ("vectors", "dim", "dtype", "metric", "kind")
     from_receipt = ("tier", "emulated", "k", "queries", "threads", "params")
-    measured = ("qps", "latency_us", "reads_per_query", "bytes_per_query", "rounds_per_query", "cpu_us_per_query")
+    measured = (
+        "qps",
+        "latency_us",
+        "reads_per_query",
+        "bytes_per_query",
+        "rounds_per_query",
+        "code_distances_per_query",
+        "hot_records_per_query",
+        "cpu_us_per_query",
+    )
     return {
         **{key: getattr(info, key) for key in from_info},
         **{key: receipt_document[key] for key in from_receipt},

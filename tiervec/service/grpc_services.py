@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 
 import grpc
 
+from tiervec._core import CancelToken
 from tiervec.errors import TiervecError
 from tiervec.service import wire
 from tiervec.service._generated import index_pb2, index_pb2_grpc, search_pb2, search_pb2_grpc
@@ -53,7 +54,9 @@ class SearchService(search_pb2_grpc.SearchServiceServicer):
     @_with_status
     def Search(self, request: search_pb2.SearchRequest, context: Any) -> search_pb2.SearchResponse:  # noqa: N802
         """Answers a batch of queries."""
-        return wire.search_response(self._handler.search(wire.search_call(request, context.time_remaining())))
+        cancel = CancelToken()
+        context.add_callback(cancel.cancel)  # when the call ends, also by a client that went away
+        return wire.search_response(self._handler.search(wire.search_call(request, context.time_remaining(), cancel)))
 
 
 class IndexService(index_pb2_grpc.IndexServiceServicer):

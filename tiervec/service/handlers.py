@@ -13,6 +13,7 @@ from tiervec.errors import InvalidArgumentError, ResourceExhaustedError, Unavail
 from tiervec.parameters import parse_parameters, search_parameters_class
 
 if TYPE_CHECKING:
+    from tiervec._core import CancelToken
     from tiervec.api import Index, IndexInfo, SearchResult
     from tiervec.service.admission import Admission
     from tiervec.service.catalogue import IndexCatalogue
@@ -36,6 +37,7 @@ class SearchCall:
         target_recall: Recall to aim at, or None.
         params: Search parameters in text form.
         time_left_s: Seconds until the caller stops waiting, or None.
+        cancel: Cancelled when the caller has gone, or None.
     """
 
     index: str
@@ -46,6 +48,7 @@ class SearchCall:
     target_recall: float | None = None
     params: Mapping[str, str]
     time_left_s: float | None = None
+    cancel: CancelToken | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -98,7 +101,12 @@ class SearchHandler:
     ) -> SearchResult:
         try:
             result = index.search(
-                queries, call.k, target_recall=call.target_recall, params=params or None, timeout_s=time_left_s
+                queries,
+                call.k,
+                target_recall=call.target_recall,
+                params=params or None,
+                timeout_s=time_left_s,
+                cancel=call.cancel,
             )
         except UnavailableError:
             self._catalogue.set_available(call.index, False)

@@ -15,6 +15,7 @@ from tiervec.service._generated import index_pb2, search_pb2, vectors_pb2
 from tiervec.service.handlers import SearchCall
 
 if TYPE_CHECKING:
+    from tiervec._core import CancelToken
     from tiervec.api import SearchResult
     from tiervec.service.handlers import ServedIndex
 
@@ -46,6 +47,7 @@ _COUNTERS = (
     "bytes_read",
     "rounds",
     "code_distances",
+    "hot_records",
     "cpu_us",
     "wall_us",
 )
@@ -65,7 +67,9 @@ _INFO = (
 )
 
 
-def search_call(message: search_pb2.SearchRequest, time_left_s: float | None) -> SearchCall:
+def search_call(
+    message: search_pb2.SearchRequest, time_left_s: float | None, cancel: CancelToken | None = None
+) -> SearchCall:
     """Reads a request.
 
     Raises:
@@ -85,6 +89,7 @@ def search_call(message: search_pb2.SearchRequest, time_left_s: float | None) ->
         target_recall=message.target_recall if message.HasField("target_recall") else None,
         params=dict(message.params),
         time_left_s=time_left_s,
+        cancel=cancel,
     )
 
 

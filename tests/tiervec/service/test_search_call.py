@@ -55,6 +55,7 @@ def test_answers_are_those_of_the_index(stub: Any, fake_index: Any) -> None:
 def test_receipt_arrives_whole(stub: Any) -> None:
     receipt = stub.Search(request(), timeout=10).receipt
     assert (receipt.queries, receipt.k, receipt.reads, receipt.bytes_read, receipt.rounds) == (3, 4, 120, 30720, 36)
+    assert (receipt.code_distances, receipt.hot_records) == (4500, 6)
     assert receipt.emulated
     assert list(receipt.latency_us) == [100, 150, 200]
     assert receipt.device.reads_per_s == 68e6
@@ -125,13 +126,16 @@ def test_message_too_large(serve: Any, fake_index: Any) -> None:
 
 def test_too_many_searches_wait(stub: Any, fake_index: Any) -> None:
     fake_index.hold = threading.Event()
-    with ThreadPoolExecutor(2) as pool:
+    with ThreadPoolExecutor(4) as pool:
         running = pool.submit(stub.Search, request(), timeout=20)
         wait_until(lambda: fake_index.running == 1)
-        waiting = pool.submit(stub.Search, request(), timeout=20)
-        wait_until(lambda: refused(stub, request(), timeout=0.2)[0] is grpc.StatusCode.RESOURCE_EXHAUSTED)
+        others = [pool.submit(stub.Search, request(), timeout=20) for _ in range(3)]
+        wait_until(lambda: sum(other.done() for other in others) == 2)  # the third one waits
+        errors = [other.exception() for other in others if other.done()]
+        assert [error.code() for error in errors] == [grpc.StatusCode.RESOURCE_EXHAUSTED] * 2  # type: ignore[union-attr]
         fake_index.hold.set()
-        assert running.result().receipt.queries == waiting.result().receipt.queries == 3
+        answers = [other.result() for other in others if other.exception() is None]
+        assert [answer.receipt.queries for answer in [running.result(), *answers]] == [3, 3]
 
 
 def test_deadline_passes_while_waiting(stub: Any, fake_index: Any) -> None:
@@ -143,6 +147,16 @@ def test_deadline_passes_while_waiting(stub: Any, fake_index: Any) -> None:
         fake_index.hold.set()
         running.result()
     assert len(stub.Search(request(), timeout=10).ids) == 3 * 4 * 8  # the slot of the late call is not lost
+
+
+def test_a_client_that_goes_away_ends_its_search(stub: Any, fake_index: Any) -> None:
+    fake_index.hold = threading.Event()
+    call = stub.Search.future(request(), timeout=20)
+    wait_until(lambda: fake_index.running == 1)
+    call.cancel()
+    wait_until(lambda: fake_index.cancelled == 1)
+    fake_index.hold = None
+    assert len(stub.Search(request(), timeout=10).ids) == 3 * 4 * 8
 
 
 @pytest.mark.parametrize(

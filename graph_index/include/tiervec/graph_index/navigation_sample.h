@@ -21,9 +21,11 @@ struct NavigationSample {
   [[nodiscard]] std::size_t bytes() const noexcept { return (ids.size() + adjacency.size()) * sizeof(std::uint32_t); }
 };
 
-/// Samples `size` vertices (at least one) and links them. Deterministic for a seed and one thread.
-NavigationSample build_navigation_sample(const VectorSpace& space, std::uint32_t size, std::uint64_t seed,
-                                         unsigned threads, WorkMonitor* monitor);
+/// Samples `size` vertices (at least one), none of those in `without`, and links them. Deterministic for a seed and one
+/// thread.
+NavigationSample build_navigation_sample(const VectorSpace& space, std::uint32_t size,
+                                         std::span<const std::uint32_t> without, std::uint64_t seed, unsigned threads,
+                                         WorkMonitor* monitor);
 
 /// Throws Error(kDataLoss) when an entry points outside.
 void check_navigation_sample(const NavigationSample& sample, std::uint32_t count);

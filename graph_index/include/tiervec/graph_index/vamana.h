@@ -7,6 +7,8 @@
 #include <cstddef>
 #include <cstdint>
 #include <memory>
+#include <span>
+#include <string>
 
 #include <tiervec/core/huge_buffer.h>
 #include <tiervec/core/parallel.h>
@@ -39,6 +41,10 @@ class Graph {
   }
   [[nodiscard]] std::uint32_t max_degree() const noexcept { return static_cast<std::uint32_t>(stride_ - 1); }
 
+  /// Moves all rows into a file, so that their memory is free until bring_back. Throws Error: the file's.
+  void set_aside(const std::string& path);
+  void bring_back(const std::string& path);
+
  private:
   std::uint32_t count_;
   std::size_t stride_;
@@ -52,7 +58,13 @@ std::uint32_t slack_degree(std::uint32_t graph_degree) noexcept;
 /// Bytes that build_vamana allocates, the vectors not counted.
 std::size_t vamana_memory_bytes(std::uint32_t count, const VamanaParameters& parameters) noexcept;
 
+/// The vertices in `late` (ascending, fewer than all) stay alone: without edges, and nothing leads to them.
 /// `monitor` counts the vectors linked (both passes) and can cancel: Error(kCancelled).
-std::unique_ptr<Graph> build_vamana(const VectorSpace& space, const VamanaParameters& parameters, WorkMonitor* monitor);
+std::unique_ptr<Graph> build_vamana(const VectorSpace& space, const VamanaParameters& parameters,
+                                    std::span<const std::uint32_t> late, WorkMonitor* monitor);
+
+/// Links the vertices that build_vamana left alone.
+void link_late(const VectorSpace& space, const VamanaParameters& parameters, Graph& graph,
+               std::span<const std::uint32_t> late, WorkMonitor* monitor);
 
 }  // namespace tiervec::graph_index

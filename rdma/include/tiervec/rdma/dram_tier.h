@@ -21,6 +21,7 @@ class DramTier final : public Tier {
 
   [[nodiscard]] std::string url() const override { return "dram:"; }
   [[nodiscard]] std::uint64_t size_bytes() const noexcept override { return region_.size_bytes(); }
+  [[nodiscard]] std::span<const std::byte> loaded_bytes() const noexcept override { return region_.bytes(); }
   [[nodiscard]] DeviceProfile profile() const override;
 
  private:

@@ -51,6 +51,7 @@ class EmulatedTier final : public Tier {
 
   [[nodiscard]] std::string url() const override { return url_; }
   [[nodiscard]] std::uint64_t size_bytes() const noexcept override { return region_.size_bytes(); }
+  [[nodiscard]] std::span<const std::byte> loaded_bytes() const noexcept override { return region_.bytes(); }
   [[nodiscard]] DeviceProfile profile() const override { return profile_; }
 
  private:

@@ -25,6 +25,7 @@ class MemoryRegion {
 
   [[nodiscard]] const std::byte* data() const noexcept { return data_; }
   [[nodiscard]] std::uint64_t size_bytes() const noexcept { return size_bytes_; }
+  [[nodiscard]] std::span<const std::byte> bytes() const noexcept { return {data_, size_bytes_}; }
 
  private:
   MemoryRegion(std::byte* data, std::uint64_t size_bytes, std::uint64_t mapped_bytes) noexcept

@@ -100,6 +100,8 @@ class Tier : public std::enable_shared_from_this<Tier> {
   /// True when the region's checksum was compared while it was loaded into memory that only this process can write.
   /// False: its bytes may be harmed or replaced under the reader, who checks every record.
   [[nodiscard]] virtual bool verified_at_open() const noexcept { return true; }
+  /// The region where it was loaded to, whose checksum the opener compares; empty unless verified_at_open().
+  [[nodiscard]] virtual std::span<const std::byte> loaded_bytes() const noexcept { return {}; }
   /// A queue for one thread; it keeps the tier alive. Throws kInvalidArgument for a limit of 0, kResourceExhausted.
   [[nodiscard]] std::unique_ptr<TierQueue> open_queue(QueueLimits limits);
   [[nodiscard]] std::unique_ptr<TierQueue> open_queue(std::uint32_t max_reads) {
