@@ -6,9 +6,9 @@
 #include <random>
 #include <utility>
 
+#include <tiervec/core/output_file.h>
 #include <tiervec/graph_index/candidate_list.h>
 
-#include "output_file.h"
 #include "robust_prune.h"
 
 namespace tiervec::graph_index {

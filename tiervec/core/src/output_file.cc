@@ -42,15 +42,19 @@ void OutputFile::append_zeros(std::size_t bytes) {
 }
 
 void OutputFile::flush() {
-  const std::byte* from = buffer_.data();
-  for (std::size_t left = buffer_.size(); left > 0;) {
+  write(buffer_);
+  buffer_.clear();
+}
+
+void OutputFile::write(std::span<const std::byte> bytes) {
+  const std::byte* from = bytes.data();
+  for (std::size_t left = bytes.size(); left > 0;) {
     const ssize_t written = ::write(descriptor_, from, left);
     if (written < 0 && errno == EINTR) continue;
     if (written < 0) fail(errno);
     from += written;
     left -= static_cast<std::size_t>(written);
   }
-  buffer_.clear();
 }
 
 void OutputFile::fail(int error) const {

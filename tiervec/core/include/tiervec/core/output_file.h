@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstddef>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -20,6 +21,8 @@ class OutputFile {
   void append_zeros(std::size_t bytes);
   /// Writes what is buffered. Due at the end.
   void flush();
+  /// Past the buffer, which must be empty.
+  void write(std::span<const std::byte> bytes);
 
  private:
   [[noreturn]] void fail(int error) const;
