@@ -230,7 +230,7 @@ HARD: dict[str, Array] = {
 }
 
 
-@pytest.mark.parametrize("metric", ["l2", "ip", "cosine"])
+@pytest.mark.parametrize("metric", ["l2", "ip"])
 @pytest.mark.parametrize("layout", LAYOUTS)
 @pytest.mark.parametrize("what", HARD)
 def test_data_that_is_hard_to_cluster(what: str, layout: str, metric: str, tmp_path: Path) -> None:
