@@ -114,6 +114,9 @@ class Code:
     @property
     def parameter_bytes(self) -> int: ...
 
+    def decode(self, rows: numpy.typing.NDArray[numpy.uint8]) -> numpy.typing.NDArray[numpy.float32]:
+        """The vectors (n, dim) that rows stand for."""
+
     def encode(self, data: numpy.typing.NDArray[numpy.generic], rows: numpy.typing.NDArray[numpy.uint8], threads: int = 1, monitor: WorkMonitor | None = None) -> None:
         """Encodes vectors (n, dim) into rows (n, row_bytes) of uint8."""
 
@@ -197,3 +200,44 @@ class GraphSearcher:
         """
 
     def search(self, queries: numpy.typing.NDArray[numpy.generic], k: int, search_list: int, beam_width: int, stop_margin: float, pipeline: bool, threads: int, exclude: numpy.typing.NDArray[numpy.int64] | None = None, cancel: CancelToken | None = None, timeout_s: float | None = None) -> dict[str, Any]: ...
+
+def cluster_closure(centroids: numpy.typing.NDArray[numpy.float32], ids: numpy.typing.NDArray[numpy.int64], distances: numpy.typing.NDArray[numpy.float32], factor: float, lists: numpy.typing.NDArray[numpy.uint32], threads: int) -> None:
+    """
+    Chooses the clusters that list each vector among its nearest (rows, width); fills lists (rows, replicas).
+    """
+
+def cluster_members(lists: numpy.typing.NDArray[numpy.uint32], next: numpy.typing.NDArray[numpy.int64], rows: numpy.typing.NDArray[numpy.uint32]) -> None:
+    """
+    Fills `rows` with the members of each cluster, ascending, from the offsets `next` on.
+    """
+
+def cluster_group_order(posting_offsets: numpy.typing.NDArray[numpy.int64], members: numpy.typing.NDArray[numpy.uint32], groups: numpy.typing.NDArray[numpy.uint32], probes: numpy.typing.NDArray[numpy.uint32], rows: numpy.typing.NDArray[numpy.uint32], threads: int, monitor: WorkMonitor | None = None) -> None:
+    """Fills `rows` (n,) with the rows in the order of the grouped layout."""
+
+def code_blocks_bytes(code: Code, vectors: int) -> int:
+    """Bytes of the code blocks of so many vectors."""
+
+def encode_clusters(data: numpy.typing.NDArray[numpy.generic], order: numpy.typing.NDArray[numpy.uint32], cluster_offsets: numpy.typing.NDArray[numpy.uint32], centroid_code: Code, centroid_rows: numpy.typing.NDArray[numpy.uint8], code: Code, blocks: numpy.typing.NDArray[numpy.uint8], threads: int = 0, monitor: WorkMonitor | None = None) -> None:
+    """
+    Codes vectors relative to what their cluster's centroid code stands for, into blocks for scans.
+    """
+
+def write_cluster_vectors(path: str, data: numpy.typing.NDArray[numpy.generic], order: numpy.typing.NDArray[numpy.uint32], monitor: WorkMonitor | None = None) -> None:
+    """
+    Writes the records of layouts coded, grouped and decoupled: order[position] is the row.
+    """
+
+def write_cluster_postings(path: str, data: numpy.typing.NDArray[numpy.generic], members: numpy.typing.NDArray[numpy.uint32], offsets: numpy.typing.NDArray[numpy.uint64], positions: numpy.typing.NDArray[numpy.uint32], align: int = 1, monitor: WorkMonitor | None = None) -> numpy.typing.NDArray[numpy.uint64]:
+    """
+    Writes the records of layout replicated: rows of each posting, positions of each row. Returns the byte offset of each posting, and the end.
+    """
+
+class ClusterSearcher:
+    """Searches clusters whose vectors lie in a tier."""
+
+    def __init__(self, tier: Tier, parts: dict[str, Any]) -> None: ...
+
+    @property
+    def fast_bytes(self) -> int: ...
+
+    def search(self, queries: numpy.typing.NDArray[numpy.generic], k: int, nprobe: int, rerank: int, pipeline: bool, threads: int, exclude: numpy.typing.NDArray[numpy.int64] | None = None, cancel: CancelToken | None = None, timeout_s: float | None = None, prune: float = 0.0, coalesce_bytes: int | None = None) -> dict[str, Any]: ...
