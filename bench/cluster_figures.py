@@ -163,10 +163,7 @@ def print_figures(result: dict[str, Any]) -> None:
         print(f"{layout}: " + ", ".join(f"{key} {_short(value)}" for key, value in figures.items()))
     decoupled, grouped, *_ = result["grouping"].values()
     for name, reads in result["grouping"].items():
-        print(
-            f"reads per query, {name}: {reads:.1f} "
-            f"({reads / decoupled:.2f} of decoupled, {reads / grouped:.2f} of grouped)"
-        )
+        print(f"reads, {name}: {reads:.1f}; {reads / decoupled:.2f} of decoupled, {reads / grouped:.2f} of grouped")
 
 
 def _short(value: Any) -> str:

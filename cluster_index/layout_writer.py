@@ -30,6 +30,7 @@ __all__ = ["LayoutTask", "WrittenLayout", "write_layout"]
 _logger = logging.getLogger(__name__)
 
 _TRAINING_ROWS = 65_536
+_DEEPEST = 100  # neighbours that a calibration looks at
 _LARGEST_LABEL_BITS = 56  # one load at any bit
 
 
@@ -206,6 +207,15 @@ def _write_queries(writer: IndexDirectoryWriter, queries: CalibrationQueries) ->
     writer.write_section("calibration_excluded", excluded, placement="disk")
 
 
+def _exact_distances(task: LayoutTask, monitor: _core.WorkMonitor) -> NDArray[np.float32]:
+    """Of the nearest neighbours; a base vector that stands for a query is hidden from its own search only."""
+    depth = min(_DEEPEST, len(task.vectors) - (task.queries.rows is not None))
+    _, distances = _core.exact_search(
+        task.vectors, task.metric, task.queries.vectors, depth, task.queries.rows, task.threads, monitor
+    )
+    return distances
+
+
 def _calibrate(task: LayoutTask, arrangement: Arrangement, parts: ClusterParts, big: Path) -> dict[str, Any] | None:
     """Measures recall over the search parameters, on the index as it will be opened."""
     queries = task.queries
@@ -214,7 +224,7 @@ def _calibrate(task: LayoutTask, arrangement: Arrangement, parts: ClusterParts, 
         return None
     expected = run_monitored(
         "calibration: exact neighbours",
-        lambda monitor: queries.exact_distances(task.vectors, task.metric, task.threads, monitor),
+        lambda monitor: _exact_distances(task, monitor),
         task.progress,
     )
     excluded = None if queries.rows is None else arrangement.positions[queries.rows].astype(np.int64)

@@ -195,9 +195,10 @@ def search_cluster(
     token = _core.CancelToken() if cancel is None else cancel
 
     def call() -> dict[str, Any]:
-        return searcher.search(
+        found: dict[str, Any] = searcher.search(
             queries, k, params.nprobe, params.rerank, params.pipeline, threads, exclude, token, timeout_s
         )
+        return found
 
     is_long = len(queries) >= _INTERRUPTIBLE_QUERIES or latency_us >= _INTERRUPTIBLE_LATENCY_US
     found = run_interruptibly(call, token.cancel) if is_long else call()

@@ -16,7 +16,7 @@ LAYOUTS = ("coded", "grouped", "decoupled", "replicated")
 _MOST_REPLICAS = 32
 _VECTORS_PER_CLUSTER = 64
 _MOST_PROBES = 100_000
-MOST_RERANKED = 128
+MOST_RERANKED = 10_000
 _ALIGNMENTS = (1, 64, 256, 512, 4096)
 
 
@@ -74,7 +74,8 @@ class ClusterSearchParams:
 
     Attributes:
         nprobe: Clusters searched, at least 1; at most all. More: better recall, more work.
-        rerank: Vectors read for their exact distance, 1 to 128; raised to k when smaller; of ``coded`` only.
+        rerank: Vectors read for their exact distance, 1 to 10000; raised to k when smaller, and up to
+            128 of them in one round; of ``coded`` only.
         pipeline: False runs one query at a time and one read at a time; for ablation.
 
     Example:

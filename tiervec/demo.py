@@ -42,7 +42,7 @@ def main() -> int:
     began_s = time.monotonic()
     sample = load_sample()
     _say(f"TierVec {tiervec.__version__}: {len(sample.passages):,} passages of Python Enhancement Proposals")
-    _say("as a graph index whose big part is read from (emulated) remote memory.", after="\n")
+    _say("as a graph index, and as a cluster index, whose big part is read from (emulated) remote memory.", after="\n")
     with tempfile.TemporaryDirectory(prefix="tiervec-demo-") as folder:
         directory = Path(folder) / "peps"
         _say("1. Build an index from the passages' embeddings")
@@ -59,8 +59,10 @@ def main() -> int:
             others = np.delete(sample.query_vectors, asked, axis=0)
             client.search("peps", others, _K, target_recall=0.95)
             result = client.search("peps", sample.query_vectors[asked], _K, target_recall=0.95)
-    _show_answers(sample, asked, result)
-    _show_cost(sample, asked, result, info)
+        _show_answers(sample, asked, result)
+        _show_cost(sample, asked, result, info)
+        _say("\n5. The same passages as a cluster index: one dependent round instead of one read after the other")
+        _compare_clusters(sample, asked, Path(folder) / "clusters")
     _say(f"\nDone in {time.monotonic() - began_s:.1f} s; the index and the server are gone again.")
     return 0
 
@@ -113,6 +115,22 @@ def _show_cost(sample: Sample, asked: list[int], result: SearchResult, info: Ind
     _say(f"   {recall:.0%} of the true {_K} nearest passages were found (0.95 was asked for).", after="\n")
     _say("4. What it cost: the read receipt (after a warm-up with other titles)")
     _say(textwrap.indent(str(result.receipt), "   "))
+    _say(
+        f"   memory: amplification {info.amplification:.2f} on the tier beside "
+        f"{info.fast_bytes_per_vector:.0f} bytes of fast memory per vector"
+    )
+
+
+def _compare_clusters(sample: Sample, asked: list[int], directory: Path) -> None:
+    began_s = time.monotonic()
+    with ProgressReport() as progress:
+        info = tiervec.build(VECTORS_PATH, directory, kind="cluster", metric="cosine", progress=progress)
+    _say(f"   built in {time.monotonic() - began_s:.1f} s; the receipt of the ten titles:")
+    with tiervec.open(directory, tier=_TIER) as index:
+        index.search(np.delete(sample.query_vectors, asked, axis=0), _K, target_recall=0.95)
+        result = index.search(sample.query_vectors[asked], _K, target_recall=0.95)
+    _say(textwrap.indent(str(result.receipt), "   "))
+    _say(f"   {tiervec.recall(result.ids, _exact(sample, asked), _K):.0%} of the true {_K} nearest passages were found")
     _say(
         f"   memory: amplification {info.amplification:.2f} on the tier beside "
         f"{info.fast_bytes_per_vector:.0f} bytes of fast memory per vector"

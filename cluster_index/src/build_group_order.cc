@@ -10,7 +10,7 @@
 namespace tiervec::cluster_index {
 namespace {
 
-constexpr int kMostPasses = 20;          // of improving a path
+constexpr int kMostPasses = 20;  // of improving a path
 constexpr std::size_t kLongestSegment = 3;
 constexpr std::size_t kImprovedPath = 256;  // longer paths stay as nearest neighbours make them
 
@@ -63,7 +63,8 @@ class Path {
     for (std::size_t i = 1; i + 1 < path_.size(); ++i) {
       for (std::size_t j = i + 1; j + 1 < path_.size(); ++j) {
         if (between(i - 1, j) + between(i, j + 1) < between(i - 1, i) + between(j, j + 1)) {
-          std::reverse(path_.begin() + static_cast<std::ptrdiff_t>(i), path_.begin() + static_cast<std::ptrdiff_t>(j) + 1);
+          std::reverse(path_.begin() + static_cast<std::ptrdiff_t>(i),
+                       path_.begin() + static_cast<std::ptrdiff_t>(j) + 1);
           better = true;
         }
       }

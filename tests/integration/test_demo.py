@@ -26,3 +26,6 @@ def test_the_demo_runs_and_cleans_up(tmp_path: Path) -> None:
     recall = re.search(r"(\d+)% of the true 5 nearest passages", done.stdout)
     assert recall is not None
     assert int(recall[1]) >= 90
+    assert "as a cluster index" in done.stdout
+    assert "nprobe=" in done.stdout
+    assert "in 1.0 dependent rounds" in done.stdout

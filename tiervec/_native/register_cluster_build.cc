@@ -19,8 +19,8 @@ using Rows = nb::ndarray<T, nb::ndim<2>, nb::c_contig, nb::device::cpu>;
 template <class T>
 using Output = nb::ndarray<T, nb::ndim<1>, nb::c_contig, nb::device::cpu>;
 
-void closure(const Rows<const float>& centroids, const Rows<const std::int64_t>& ids, const Rows<const float>& distances,
-             float factor, const Rows<std::uint32_t>& lists, unsigned threads) {
+void closure(const Rows<const float>& centroids, const Rows<const std::int64_t>& ids,
+             const Rows<const float>& distances, float factor, const Rows<std::uint32_t>& lists, unsigned threads) {
   const ClosureCandidates candidates{ids.data(), distances.data(), ids.shape(0), ids.shape(1)};
   if (distances.shape(0) != candidates.rows || distances.shape(1) != candidates.width ||
       lists.shape(0) != candidates.rows || lists.shape(1) == 0) {
@@ -53,12 +53,13 @@ void order(const Output<const std::int64_t>& posting_offsets, const Output<const
 }  // namespace
 
 void register_cluster_build(nb::module_& module) {
-  module.def("cluster_closure", &closure, nb::arg("centroids").noconvert(), nb::arg("ids").noconvert(),
-             nb::arg("distances").noconvert(), nb::arg("factor"), nb::arg("lists").noconvert(), nb::arg("threads"),
-             nb::sig("def cluster_closure(centroids: numpy.typing.NDArray[numpy.float32], "
-                     "ids: numpy.typing.NDArray[numpy.int64], distances: numpy.typing.NDArray[numpy.float32], "
-                     "factor: float, lists: numpy.typing.NDArray[numpy.uint32], threads: int) -> None"),
-             "Chooses the clusters that list each vector among its nearest (rows, width); fills lists (rows, replicas).");
+  module.def(
+      "cluster_closure", &closure, nb::arg("centroids").noconvert(), nb::arg("ids").noconvert(),
+      nb::arg("distances").noconvert(), nb::arg("factor"), nb::arg("lists").noconvert(), nb::arg("threads"),
+      nb::sig("def cluster_closure(centroids: numpy.typing.NDArray[numpy.float32], "
+              "ids: numpy.typing.NDArray[numpy.int64], distances: numpy.typing.NDArray[numpy.float32], "
+              "factor: float, lists: numpy.typing.NDArray[numpy.uint32], threads: int) -> None"),
+      "Chooses the clusters that list each vector among its nearest (rows, width); fills lists (rows, replicas).");
   module.def("cluster_members", &members, nb::arg("lists").noconvert(), nb::arg("next").noconvert(),
              nb::arg("rows").noconvert(),
              nb::sig("def cluster_members(lists: numpy.typing.NDArray[numpy.uint32], "

@@ -140,7 +140,8 @@ nb::dict search(Searcher& searcher, const Matrix& queries, std::uint32_t k, std:
     request.exclude = exclude->data();
   }
   if (k == 0 || nprobe == 0 || rerank == 0 || rerank > ClusterSearchParameters::kMostRerank || !(prune >= 0)) {
-    throw Error(ErrorCode::kInvalidArgument, "k and nprobe must be at least 1, rerank 1 to 128, and prune at least 0");
+    throw Error(ErrorCode::kInvalidArgument,
+                "k and nprobe must be at least 1, rerank 1 to 10000, and prune at least 0");
   }
   if (dtype_of(queries) != searcher.native.query_dtype() || queries.shape(1) != searcher.native.dim()) {
     throw Error(ErrorCode::kInvalidArgument, "queries do not have the index's dtype and dimension");

@@ -16,14 +16,14 @@ struct ClosureCandidates {
 
 inline constexpr std::uint32_t kNoCluster = ~std::uint32_t{0};
 
-/// Chooses the clusters that list each vector (SPANN, NeurIPS'21): candidates within `factor` times the squared distance
-/// of the nearest, that are nearer to the vector than to any cluster chosen before. Writes `replicas` ids a row, padded
-/// with kNoCluster. `centroids` are `dim` floats each.
-void choose_closure(std::span<const float> centroids, std::size_t dim, const ClosureCandidates& candidates, float factor,
-                    std::size_t replicas, std::uint32_t* lists, unsigned threads);
+/// Chooses the clusters that list each vector (SPANN, NeurIPS'21): candidates within `factor` times the squared
+/// distance of the nearest, that are nearer to the vector than to any cluster chosen before. Writes `replicas` ids a
+/// row, padded with kNoCluster. `centroids` are `dim` floats each.
+void choose_closure(std::span<const float> centroids, std::size_t dim, const ClosureCandidates& candidates,
+                    float factor, std::size_t replicas, std::uint32_t* lists, unsigned threads);
 
-/// Inverts lists of `replicas` clusters a row: rows of each cluster, ascending, at offsets that start at `next` and move
-/// behind the last one. Throws Error(kInvalidArgument) when an entry names no cluster or `rows` is too small.
+/// Inverts lists of `replicas` clusters a row: rows of each cluster, ascending, at offsets that start at `next` and
+/// move behind the last one. Throws Error(kInvalidArgument) when an entry names no cluster or `rows` is too small.
 void list_members(const std::uint32_t* lists, std::size_t count, std::size_t replicas, std::span<std::int64_t> next,
                   std::span<std::uint32_t> rows);
 

@@ -35,7 +35,7 @@ enum class Layout : std::uint8_t { kCoded, kGrouped, kDecoupled, kReplicated };
 Layout parse_layout(std::string_view name);
 
 struct ClusterSearchParameters {
-  static constexpr std::uint32_t kMostRerank = rdma::ReadBatch::kMaxReads;
+  static constexpr std::uint32_t kMostRerank = 10'000;  // more than ReadBatch::kMaxReads take further rounds
 
   std::uint32_t k = 10;
   std::uint32_t nprobe = 64;  // clusters looked at

@@ -23,9 +23,9 @@ struct GroupSample {
   std::size_t width = 0;
 };
 
-/// Fills `order` with all rows, group by group, the members of each along a short path (nearest neighbour, then 2-opt and
-/// moved segments). Deterministic for any number of threads. Groups of more than kLongestPath members stay in the order of
-/// their rows. Throws Error(kInvalidArgument) when the parts do not fit together.
+/// Fills `order` with all rows, group by group, the members of each along a short path (nearest neighbour, then 2-opt
+/// and moved segments). Deterministic for any number of threads. Groups of more than kLongestPath members stay in the
+/// order of their rows. Throws Error(kInvalidArgument) when the parts do not fit together.
 void order_groups(const GroupSample& sample, std::span<std::uint32_t> order, unsigned threads, WorkMonitor* monitor);
 
 inline constexpr std::size_t kLongestPath = 1024;
