@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from tiervec.codes import code_row_bytes
 from tiervec.errors import InvalidArgumentError
-from tiervec.parameters import check_number, check_whole
+from tiervec.parameter_checks import check_number, check_whole
 
 __all__ = ["LARGEST_DIM", "LAYOUTS", "MOST_RERANKED", "MOST_VECTORS", "ClusterBuildParams", "ClusterSearchParams"]
 

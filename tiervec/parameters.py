@@ -1,7 +1,7 @@
 """Build and search parameters as text: ``--set key=value`` of the command line and the ``params`` map of the service.
 
 Keys and types come from the parameter dataclasses of the index kinds, so a new field is known everywhere at once.
-Ranges are checked by the dataclass on construction, with `check_number` and `check_whole`.
+Ranges are checked by the dataclass on construction.
 """
 
 from __future__ import annotations
@@ -14,8 +14,9 @@ from collections.abc import Mapping
 from typing import Any, Literal
 
 from tiervec.errors import InvalidArgumentError
+from tiervec.index_kinds import index_kind
 
-__all__ = ["build_parameters_class", "check_number", "check_whole", "parse_parameters", "search_parameters_class"]
+__all__ = ["build_parameters_class", "parse_parameters", "search_parameters_class"]
 
 _SWITCH = {"on": True, "true": True, "yes": True, "1": True, "off": False, "false": False, "no": False, "0": False}
 
@@ -26,8 +27,6 @@ def build_parameters_class(kind: str) -> type:
     Raises:
         UnsupportedError: This version has no index of that kind.
     """
-    from tiervec.index_kinds import index_kind
-
     return index_kind(kind).build_params
 
 
@@ -37,29 +36,7 @@ def search_parameters_class(kind: str) -> type:
     Raises:
         UnsupportedError: This version has no index of that kind.
     """
-    from tiervec.index_kinds import index_kind
-
     return index_kind(kind).search_params
-
-
-def check_number(name: str, value: object, least: float, most: float) -> None:
-    """Refuses what is not a number from `least` to `most`.
-
-    Raises:
-        InvalidArgumentError: It names the parameter.
-    """
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not least <= value <= most:
-        raise InvalidArgumentError(f"{name} is {value!r}; it must be a number from {least:g} to {most:g}")
-
-
-def check_whole(name: str, value: object, least: int, most: int) -> None:
-    """Refuses what is not a whole number from `least` to `most`.
-
-    Raises:
-        InvalidArgumentError: It names the parameter.
-    """
-    if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= most:
-        raise InvalidArgumentError(f"{name} is {value!r}; it must be a whole number from {least} to {most}")
 
 
 def parse_parameters(parameters_class: type, given: Mapping[str, str], what: str) -> dict[str, Any]:
