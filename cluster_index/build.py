@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 from tiervec.calibration import CalibrationQueries
@@ -78,7 +78,7 @@ def write_cluster_index(build: ClusterBuild, out: Path) -> None:
                 dim=dim,
                 vectors=count,
                 dataset_bytes=vectors.nbytes,
-                params=asdict(params),
+                params=asdict(replace(params, clusters=params.clusters or len(clustering.centroids))),
                 seed=build.seed,
                 calibration=written.calibration,
                 details=written.details,

@@ -115,7 +115,7 @@ def _text(document: dict[str, Any]) -> str:
         f"{scrub['extents_damaged']:,} damaged, {scrub['extents_repaired']:,} repaired",
     ]
     for plane in document["data_planes"]:
-        counters = ", ".join(f"{key} {value:,.6g}" for key, value in plane.items() if key not in ("transport", "port"))
+        counters = ", ".join(f"{key} {value:,.10g}" for key, value in plane.items() if key not in ("transport", "port"))
         lines.append(f"  {plane['transport']} on port {plane['port']}: {counters}")
     rows = [
         (

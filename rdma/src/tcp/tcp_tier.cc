@@ -65,7 +65,7 @@ void TcpTier::check() {
     case wire::Answer::kUnknownRegion:
       fail(ErrorCode::kNotFound, node_name_, "does not serve the region of " + url_ + " (any more)");
     case wire::Answer::kWrongToken:
-      fail(ErrorCode::kInvalidArgument, node_name_, "refuses the attach token for the region of " + url_);
+      fail(ErrorCode::kPermissionDenied, node_name_, "refuses the attach token for the region of " + url_);
     case wire::Answer::kFull:
       fail(ErrorCode::kUnavailable, node_name_, "has no room for another connection");
     case wire::Answer::kAccepted:

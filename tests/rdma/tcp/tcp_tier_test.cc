@@ -116,7 +116,7 @@ TEST(TcpTier, SaysWhyItCannotBeOpened) {
   expect(opening([](Attachment&) {}), ErrorCode::kOk, "");
   expect(opening([](Attachment& a) { a.region_id = 8; }), ErrorCode::kNotFound,
          "does not serve the region of tcp://node:1");
-  expect(opening([](Attachment& a) { a.token[3] = std::byte{1}; }), ErrorCode::kInvalidArgument,
+  expect(opening([](Attachment& a) { a.token[3] = std::byte{1}; }), ErrorCode::kPermissionDenied,
          "refuses the attach token");
   expect(opening([](Attachment& a) { a.size_bytes = 5; }), ErrorCode::kInvalidArgument, "serves 1048576 bytes");
   expect(opening([](Attachment& a) { a.size_bytes = 0; }), ErrorCode::kInvalidArgument, "has 0 bytes");
