@@ -37,7 +37,9 @@ _READS_PER_CODE = 1 / 40
 _RECORD_CHECK_BYTES = 2
 
 
-def _tuned(index: tiervec.Index, queries: NDArray[Any], truth: NDArray[np.int64], target: float) -> dict[str, Any]:
+def tuned_cluster_params(
+    index: tiervec.Index, queries: NDArray[Any], truth: NDArray[np.int64], target: float
+) -> dict[str, Any]:
     """The cheapest setting by counters that reaches the target."""
     best: tuple[float, dict[str, Any]] | None = None
     for nprobe in _NPROBES:
@@ -61,7 +63,7 @@ def _tuned(index: tiervec.Index, queries: NDArray[Any], truth: NDArray[np.int64]
 def layout_figures(path: Path, tier: str, queries: NDArray[Any], truth: NDArray[np.int64], target: float) -> Any:
     """What one layout takes at the target recall."""
     with tiervec.open(path, threads=1) as index:
-        params = _tuned(index, queries, truth, target)
+        params = tuned_cluster_params(index, queries, truth, target)
     with tiervec.open(path, tier=tier, threads=1) as index:
         found = index.search(queries, _K, params=params)
         receipt, info = found.receipt, index.info

@@ -185,7 +185,7 @@ def _one_at_a_time(graph: Graph, queries: int, repeats: int) -> dict[str, Any]:
 
         return run
 
-    wide = _wide_setting(graph)
+    wide = wide_setting(graph)
     narrow = graph.with_params(beam_width=1)
     times = measure_interleaved({"wide": p50(wide), "narrow": p50(narrow)}, repeats)
     return {
@@ -197,7 +197,7 @@ def _one_at_a_time(graph: Graph, queries: int, repeats: int) -> dict[str, Any]:
     }
 
 
-def _wide_setting(graph: Graph) -> Graph:
+def wide_setting(graph: Graph) -> Graph:
     """Of the settings with several reads a round that reach the target: the least modelled time."""
     best: tuple[float, Graph] | None = None
     for width in (4, 5, 6, 8):
