@@ -103,7 +103,7 @@ rdma::Task<void> run_query(Context& context, const SearchRequest& request, rdma:
 
 namespace {
 
-const RecordLayout& checked(const RecordLayout& layout, std::uint32_t count) {
+RecordLayout checked(const RecordLayout& layout, std::uint32_t count) {
   layout.check(count);
   return layout;
 }

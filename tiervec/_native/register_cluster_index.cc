@@ -163,7 +163,7 @@ nb::dict search(Searcher& searcher, const Matrix& queries, std::uint32_t k, std:
 
 void encode(const Matrix& data, const Vector<std::uint32_t>& order, const Vector<std::uint32_t>& cluster_offsets,
             const codes::Code& centroid_code, const Bytes& centroid_rows, const codes::Code& code,
-            nb::ndarray<std::uint8_t, nb::ndim<1>, nb::c_contig, nb::device::cpu> blocks, unsigned threads,
+            const nb::ndarray<std::uint8_t, nb::ndim<1>, nb::c_contig, nb::device::cpu>& blocks, unsigned threads,
             WorkMonitor* monitor) {
   ClusteredVectors vectors;
   vectors.data = bytes_of(data);

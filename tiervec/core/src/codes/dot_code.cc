@@ -126,6 +126,7 @@ void DotCode::arrange_rotation() {
   output_of_.assign(dim, FieldLayout::kNoDimension);
   if (parameters_.rotation.empty()) {
     std::iota(output_of_.begin(), output_of_.end(), 0);
+    rotated_size_ = dim;
     return;
   }
   std::int32_t stored = 0;
@@ -133,6 +134,7 @@ void DotCode::arrange_rotation() {
     if (parameters_.widths[d] > 0) output_of_[d] = stored++;
   }
   const std::size_t outputs = rounded_up(static_cast<std::size_t>(stored), kStrip);
+  rotated_size_ = outputs;
   rotation_columns_.assign(dim * outputs, 0);
   for (std::size_t d = 0; d < dim; ++d) {
     if (output_of_[d] == FieldLayout::kNoDimension) continue;
@@ -144,14 +146,10 @@ void DotCode::arrange_rotation() {
   parameters_.rotation.shrink_to_fit();
 }
 
-std::size_t DotCode::rotated_size() const noexcept {
-  return rotation_columns_.empty() ? parameters_.dim : rotation_columns_.size() / parameters_.dim;
-}
-
 // Query state: DotQuery, planes (int8), then scratch for the centred and the rotated query.
 std::size_t DotCode::query_bytes() const noexcept {
   return kStateAlignment + rounded_up(masks_.size(), kStateAlignment) +
-         rounded_up(sizeof(float) * (parameters_.dim + rotated_size()), kStateAlignment);
+         rounded_up(sizeof(float) * (parameters_.dim + rotated_size_), kStateAlignment);
 }
 
 std::size_t DotCode::parameter_bytes() const noexcept {
@@ -176,7 +174,7 @@ void DotCode::rotate(const float* centered, float* rotated) const noexcept {
   if (rotation_columns_.empty()) {
     std::copy_n(centered, parameters_.dim, rotated);
   } else {
-    rotate_(rotation_columns_.data(), rotated_size(), centered, parameters_.dim, rotated);
+    rotate_(rotation_columns_.data(), rotated_size_, centered, parameters_.dim, rotated);
   }
 }
 
@@ -186,7 +184,7 @@ struct DotCode::Origin {
 };
 
 void DotCode::encode(const float* vectors, std::size_t count, std::uint8_t* rows) const {
-  std::vector<float> scratch(parameters_.dim + rotated_size());
+  std::vector<float> scratch(parameters_.dim + rotated_size_);
   float* rotated = scratch.data() + parameters_.dim;
   for (std::size_t i = 0; i < count; ++i) {
     const float squared = center_and_rotate(vectors + i * parameters_.dim, scratch.data(), rotated);
@@ -199,8 +197,8 @@ void DotCode::encode_residuals(const float* vectors, const float* origin, float 
                                std::uint8_t* rows) const {
   const std::size_t dim = parameters_.dim;
   std::vector<float> residual(dim);
-  std::vector<float> rotated(rotated_size());
-  std::vector<float> rotated_origin(rotated_size());
+  std::vector<float> rotated(rotated_size_);
+  std::vector<float> rotated_origin(rotated_size_);
   for (std::size_t i = 0; i < dim; ++i) residual[i] = origin[i] - parameters_.center[i];
   rotate(residual.data(), rotated_origin.data());
   for (std::size_t i = 0; i < count; ++i) {
@@ -304,7 +302,7 @@ float DotCode::decode(const std::uint8_t* row, float* vector) const {
   std::memcpy(factors, row + parameters_.row_bytes - kFactorBytes, sizeof factors);
   const float addend = half_to_float(factors[0]) * parameters_.addend_scale;
   const float scale = half_to_float(factors[1]) * (parameters_.metric == Metric::kL2 ? 0.5F : 1.0F);
-  std::vector<float> grid(rotated_size());
+  std::vector<float> grid(rotated_size_);
   for (std::uint32_t plane = 0; plane < kPlanes; ++plane) {
     for (std::uint32_t byte = 0; byte < layout_.code_bytes; ++byte) {
       const std::int32_t d = layout_.dimension[plane][byte];
@@ -319,7 +317,7 @@ float DotCode::decode(const std::uint8_t* row, float* vector) const {
     std::copy_n(grid.begin(), dim, vector);
   } else {
     for (std::size_t i = 0; i < dim; ++i) {
-      vector[i] = dot_(rotation_columns_.data() + i * rotated_size(), grid.data(), rotated_size());
+      vector[i] = dot_(rotation_columns_.data() + i * rotated_size_, grid.data(), rotated_size_);
     }
   }
   const float squared = dot_(vector, vector, dim);

@@ -135,11 +135,11 @@ class DotCode final : public Code {
 
   void arrange_rotation();
   void arrange_blocks();
-  [[nodiscard]] std::size_t rotated_size() const noexcept;
 
   DotCodeParameters parameters_;
   // By columns, stored dimensions only, padded to the kernel's strip. Without a rotation every dimension is its own.
   std::vector<float> rotation_columns_;
+  std::size_t rotated_size_ = 0;
   std::vector<std::int32_t> output_of_;  // dimension of x' to its place in the rotated vector, or kNoDimension
   FieldLayout layout_;
   DotRowShape shape_;
