@@ -13,6 +13,7 @@ from tiervec.errors import (
     AlreadyExistsError,
     InvalidArgumentError,
     NotFoundError,
+    PermissionDeniedError,
     ResourceExhaustedError,
     UnavailableError,
     UnsupportedError,
@@ -87,7 +88,7 @@ def test_a_tier_reads_through_the_server(server: _core.RegionServer) -> None:
 def test_refusals_are_errors_of_their_class(server: _core.RegionServer) -> None:
     with pytest.raises(NotFoundError, match="does not serve the region of tcp://node"):
         _core.open_tcp_tier(URL, attachment(server, region_id=8))
-    with pytest.raises(InvalidArgumentError, match="refuses the attach token"):
+    with pytest.raises(PermissionDeniedError, match="refuses the attach token"):
         _core.open_tcp_tier(URL, attachment(server, token=bytes(16)))
     assert server.stats()["refused"] == 2
     server.stop()
