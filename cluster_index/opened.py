@@ -17,7 +17,7 @@ from tiervec.codes import CODE_NAMES, TrainedCode
 from tiervec.errors import DataLossError
 from tiervec.index_directory import IndexDirectory
 from tiervec.index_kind import NativeResult, OpenedIndex
-from tiervec.interruptible import run_interruptibly
+from tiervec.interruptible import run_search
 from tiervec.rdma.section_tier import open_section
 
 __all__ = [
@@ -31,9 +31,6 @@ __all__ = [
     "tier_section",
 ]
 
-# From here on a search runs beside the caller's thread, so that Ctrl-C is seen: many queries, or a slow device.
-_INTERRUPTIBLE_QUERIES = 64
-_INTERRUPTIBLE_LATENCY_US = 1000.0
 
 _NPROBES = (1, 2, 4, 8, 12, 16, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512)
 _RERANKS = (10, 16, 24, 32, 48, 64, 96, 128)
@@ -200,9 +197,7 @@ def search_cluster(
         )
         return found
 
-    is_long = len(queries) >= _INTERRUPTIBLE_QUERIES or latency_us >= _INTERRUPTIBLE_LATENCY_US
-    found = run_interruptibly(call, token.cancel) if is_long else call()
-    return NativeResult(**found)
+    return NativeResult(**run_search(call, token.cancel, len(queries), latency_us))
 
 
 def described(directory: IndexDirectory) -> tuple[str, int]:

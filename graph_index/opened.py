@@ -16,7 +16,7 @@ from tiervec.errors import DataLossError
 from tiervec.graph_index.params import LARGEST_DIM, MOST_VECTORS, GraphSearchParams
 from tiervec.index_directory import IndexDirectory
 from tiervec.index_kind import NativeResult, OpenedIndex
-from tiervec.interruptible import run_interruptibly
+from tiervec.interruptible import run_interruptibly, run_search
 from tiervec.rdma.section_tier import open_section
 
 __all__ = ["CALIBRATION_GRID", "GraphParts", "OpenedGraph", "make_searcher", "open_graph", "search_graph"]
@@ -29,10 +29,6 @@ CALIBRATION_GRID = CalibrationGrid(
     unlimited=0.0,
     at_least_k="search_list",
 )
-
-# From here on a search runs beside the caller's thread, so that Ctrl-C is seen: many queries, or a slow device.
-_INTERRUPTIBLE_QUERIES = 64
-_INTERRUPTIBLE_LATENCY_US = 1000.0
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -178,9 +174,7 @@ def search_graph(
             timeout_s,
         )
 
-    is_long = len(queries) >= _INTERRUPTIBLE_QUERIES or latency_us >= _INTERRUPTIBLE_LATENCY_US
-    found = run_interruptibly(call, token.cancel) if is_long else call()
-    return NativeResult(**found)
+    return NativeResult(**run_search(call, token.cancel, len(queries), latency_us))
 
 
 def _whole(value: Any, key: str, directory: IndexDirectory) -> int:

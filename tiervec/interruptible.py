@@ -9,13 +9,16 @@ from typing import TypeVar
 
 from tiervec import _core
 
-__all__ = ["BuildProgress", "run_interruptibly", "run_monitored"]
+__all__ = ["BuildProgress", "run_interruptibly", "run_monitored", "run_search"]
 
 T = TypeVar("T")
 #: Called with (stage, steps done, steps in all, seconds left or None). What it raises stops the work.
 BuildProgress = Callable[[str, int, int, "float | None"], None]
 
 _POLL_S = 0.1
+# From here on a search runs beside the caller's thread: many queries, or a slow device.
+_LONG_SEARCH_QUERIES = 64
+_LONG_SEARCH_LATENCY_US = 1000.0
 
 
 def run_interruptibly(
@@ -74,3 +77,12 @@ def run_monitored(stage: str, call: Callable[[_core.WorkMonitor], T], progress: 
     result = run_interruptibly(lambda: call(monitor), monitor.cancel, watch)
     watch()
     return result
+
+
+def run_search(call: Callable[[], T], cancel: Callable[[], None], queries: int, latency_us: float) -> T:
+    """Runs the search of so many queries on a device with this latency of a read; Ctrl-C stops a long one.
+
+    A short one runs on the caller's thread, which is faster and ends by itself within a moment.
+    """
+    is_long = queries >= _LONG_SEARCH_QUERIES or latency_us >= _LONG_SEARCH_LATENCY_US
+    return run_interruptibly(call, cancel) if is_long else call()

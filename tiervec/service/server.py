@@ -79,7 +79,7 @@ class Server:
         """
         self._health.stop()
         self._server.stop(self._drain_s if drain_s is None else drain_s).wait()
-        # A search in native code cannot be cancelled: its index must stay open until its thread is done.
+        # An index must stay open until the threads of its searches are done, also of those that were cancelled.
         self._executor.shutdown(wait=True)
         self._catalogue.close()
 
