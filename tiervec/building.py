@@ -133,7 +133,8 @@ def relayout(
         path: A cluster index.
         out: The directory to create; it must not exist. None: the new index takes the place of the old one, which is
             removed when the new one is complete. Who has the old one open goes on with it.
-        params: Build keys that change: ``layout``, ``code``, ``code_bits``, ``align``.
+        params: Build keys that change: ``layout``, ``code``, ``code_bits``, ``align``. Without any change, and without
+            `out`, nothing is written.
         threads: 0 means all allowed CPUs.
         progress: As in `build`.
 
@@ -157,6 +158,8 @@ def relayout(
     threads = check_threads(threads)
     if out is None:
         target = directory.path
+        if directory.manifest.params == {**directory.manifest.params, **given}:
+            return IndexInfo.from_manifest(target, directory.manifest)
         with replaced_directory(target) as beside:
             relayout_cluster_index(directory, beside, given, threads=threads, progress=progress)
     else:
