@@ -1,11 +1,14 @@
 #include "cluster_query.h"
 
 #include <algorithm>
+#include <bit>
 #include <cmath>
 #include <limits>
 
 #include <tiervec/core/codes/nearest_hits.h>
 #include <tiervec/rdma/device_profile.h>
+
+#include "sort_numbers.h"
 
 namespace tiervec::cluster_index {
 namespace {
@@ -82,6 +85,7 @@ void ClusterQuery::reserve(const ClusterSearchParameters& parameters) {
     positions = std::min(total_members_, probed * most_members_);
   }
   if (positions_.size() < positions) positions_.resize(positions);
+  if (part_.addresses.bits != nullptr && addresses_.size() < 2 * positions) addresses_.resize(2 * positions);
 }
 
 ErrorCode ClusterQuery::start(const std::byte* query, std::int64_t exclude,
@@ -164,20 +168,52 @@ void ClusterQuery::scan_clusters() noexcept {
   sort_positions();
 }
 
+// Clusters' own ranges lie in the order of the clusters, so that only addresses have to be sorted.
 ErrorCode ClusterQuery::list_members() noexcept {
-  for (std::uint32_t i = 0; i < clusters_.hits.count; ++i) {
-    const std::uint32_t cluster = clusters_.hits.rows[i];
-    for (std::uint32_t p = part_.cluster_offsets[cluster]; p < part_.cluster_offsets[cluster + 1]; ++p) {
-      positions_[position_count_++] = p;
-    }
-    for (std::uint64_t a = part_.posting_offsets[cluster]; a < part_.posting_offsets[cluster + 1]; ++a) {
+  std::uint32_t* const clusters = clusters_.hits.rows;
+  const std::uint32_t count = clusters_.hits.count;
+  for (std::uint32_t i = 0; i < count; ++i) {
+    __builtin_prefetch(&part_.cluster_offsets[clusters[i]]);
+    __builtin_prefetch(&part_.posting_offsets[clusters[i]]);
+  }
+  std::sort(clusters, clusters + count);
+  for (std::uint32_t i = 0; i < count; ++i) part_.addresses.prefetch(part_.posting_offsets[clusters[i]]);
+  std::uint32_t* const addresses = addresses_.data();
+  std::size_t address_count = 0;
+  for (std::uint32_t i = 0; i < count; ++i) {
+    for (std::uint64_t a = part_.posting_offsets[clusters[i]]; a < part_.posting_offsets[clusters[i] + 1]; ++a) {
       const std::uint64_t position = part_.addresses[a];
       if (position >= part_.count) return ErrorCode::kDataLoss;
-      positions_[position_count_++] = static_cast<std::uint32_t>(position);
+      addresses[address_count++] = static_cast<std::uint32_t>(position);
     }
   }
-  sort_positions();
+  sort_numbers(addresses, address_count, std::bit_width(part_.count - 1), addresses + addresses_.size() / 2);
+  merge_ranges(std::span(clusters, count), std::span(addresses, address_count));
   return ErrorCode::kOk;
+}
+
+void ClusterQuery::merge_ranges(std::span<const std::uint32_t> clusters,
+                                std::span<const std::uint32_t> addresses) noexcept {
+  std::uint32_t* const positions = positions_.data();
+  std::uint32_t count = 0;
+  std::size_t next = 0;
+  const auto add_addresses_below = [&](std::uint32_t limit) {
+    for (; next < addresses.size() && addresses[next] < limit; ++next) {
+      positions[count] = addresses[next];
+      count += count == 0 || positions[count - 1] != addresses[next] ? 1U : 0U;
+    }
+  };
+  for (const std::uint32_t cluster : clusters) {
+    const std::uint32_t first = part_.cluster_offsets[cluster];
+    const std::uint32_t end = part_.cluster_offsets[cluster + 1];
+    add_addresses_below(first);
+    for (std::uint32_t p = first; p < end; ++p) positions[count++] = p;
+    while (next < addresses.size() && addresses[next] < end) ++next;
+  }
+  add_addresses_below(part_.count);
+  if (excluded_ != kNobody)
+    count = static_cast<std::uint32_t>(std::remove(positions, positions + count, excluded_) - positions);
+  position_count_ = count;
 }
 
 void ClusterQuery::sort_positions() noexcept {
@@ -209,14 +245,15 @@ bool ClusterQuery::choose() noexcept {
 
 void ClusterQuery::choose_positions() noexcept {
   const std::uint64_t record_bytes = reads_.record.bytes();
+  const bool coded = part_.layout == Layout::kCoded;  // then many of the few records become results
   while (next_ < position_count_ && batch_.count < rdma::ReadBatch::kMaxReads) {
     const std::uint32_t first = next_;
     const std::uint32_t from = positions_[first];
-    part_.ids.prefetch(from);
+    if (coded) part_.ids.prefetch(from);
     for (++next_; next_ < position_count_; ++next_) {
       const std::uint64_t gap = positions_[next_] - positions_[next_ - 1] - 1;
       if (gap * record_bytes > gap_bytes_ || positions_[next_] - from >= reads_.most_records) break;
-      part_.ids.prefetch(positions_[next_]);
+      if (coded) part_.ids.prefetch(positions_[next_]);
     }
     add_read({first, next_}, from * record_bytes, positions_[next_ - 1] - from + 1);
   }
@@ -259,6 +296,7 @@ ErrorCode ClusterQuery::absorb_record(std::uint32_t position, const std::byte* r
   }
   if (position == excluded_) return ErrorCode::kOk;
   const float distance = exact_distance_(record);
+  if (distance > results_.kth()) return ErrorCode::kOk;  // most are, and their labels are not in the caches
   const auto label = static_cast<std::int64_t>(part_.ids[position]);
   if (part_.layout == Layout::kReplicated) {
     results_.add_once(distance, label);

@@ -2,6 +2,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <span>
 #include <vector>
 
 #include <tiervec/cluster_index/cluster_searcher.h>
@@ -70,6 +71,8 @@ class ClusterQuery {
   /// The codes of `next` are brought into the caches meanwhile; kNobody for none.
   void scan_cluster(std::uint32_t cluster, float origin_distance, std::uint32_t next) noexcept;
   [[nodiscard]] ErrorCode list_members() noexcept;
+  /// The positions of these clusters' own ranges and addresses, both ascending.
+  void merge_ranges(std::span<const std::uint32_t> clusters, std::span<const std::uint32_t> addresses) noexcept;
   void sort_positions() noexcept;
   void add_read(Run run, std::uint64_t offset, std::uint32_t records) noexcept;
   void choose_positions() noexcept;
@@ -94,8 +97,9 @@ class ClusterQuery {
   HitStorage candidates_;
   std::vector<std::uint32_t> positions_;  // to read, ascending, each once
   std::uint32_t position_count_ = 0;
-  std::uint32_t next_ = 0;         // of positions_, or of clusters_
-  std::uint32_t next_record_ = 0;  // replicated: within a posting
+  std::vector<std::uint32_t> addresses_;  // of members in other clusters' ranges, and as much room to sort them
+  std::uint32_t next_ = 0;                // of positions_, or of clusters_
+  std::uint32_t next_record_ = 0;         // replicated: within a posting
   ExactResults results_;
   Run runs_[rdma::ReadBatch::kMaxReads] = {};
   rdma::ReadBatch batch_;
