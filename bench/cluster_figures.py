@@ -1,4 +1,4 @@
-"""The layouts of the cluster index on one data set: build, reads per query, bytes, memory, latency of one query.
+"""The layouts of the cluster index on one data set: build, reads per query, bytes, memory, speed.
 
     python -m tiervec.bench.cluster_figures --base base.u8bin --queries query.u8bin --ground-truth gt100.bin --work DIR
 
@@ -6,6 +6,8 @@ Builds a coded index in DIR, unless it is there, and converts it to the other la
 the target recall, and what grouping and ordering save: reads per query of the test queries, counted for the vectors in
 the order of the data, by group, and by group along the order that sample queries gave; the last also with gaps read
 through up to the knee of the device. Test queries are only counted: groups and order come from held-out base vectors.
+Then `grouped` and `replicated` run in turn on each emulated device, at the same setting, which gives both the same
+candidates: queries per second as measured, and as the model of the device would allow.
 """
 
 from __future__ import annotations
@@ -14,6 +16,7 @@ import argparse
 import json
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +24,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 import tiervec
+from tiervec.bench.interleaved import Spread, measure_interleaved, ratio
 from tiervec.cluster_index.arrangement import arrange
 from tiervec.cluster_index.clustering import Clustering
 from tiervec.cluster_index.grouping import choose_groups, frequencies
@@ -30,8 +34,9 @@ from tiervec.index_directory import IndexDirectory
 from tiervec.vector_files import open_vectors
 
 _K = 10
+_TIERS = ("emulated:rdma-200g", "emulated:cxl-x8")
 _LAYOUTS = ("coded", "grouped", "decoupled", "replicated")
-_NPROBES = (8, 12, 16, 20, 24, 28, 32, 40, 48, 56, 64, 80, 96, 128, 160, 192, 256, 384)
+_NPROBES = (8, 12, 16, 20, 24, 28, 32, 40, 48, 56, 64, 72, 80, 88, 96, 112, 128, 160, 192, 256, 384)
 _RERANKS = (20, 30, 40, 50, 60, 80, 100, 128)
 _READS_PER_CODE = 1 / 40
 _RECORD_CHECK_BYTES = 2
@@ -60,13 +65,13 @@ def tuned_cluster_params(
     return best[1]
 
 
-def layout_figures(path: Path, tier: str, queries: NDArray[Any], truth: NDArray[np.int64], target: float) -> Any:
+def layout_figures(path: Path, queries: NDArray[Any], truth: NDArray[np.int64], target: float) -> Any:
     """What one layout takes at the target recall."""
     with tiervec.open(path, threads=1) as index:
         params = tuned_cluster_params(index, queries, truth, target)
-    with tiervec.open(path, tier=tier, threads=1) as index:
         found = index.search(queries, _K, params=params)
         receipt, info = found.receipt, index.info
+    addresses = sum(section["bytes"] for section in info.sections if section["name"].startswith("posting_"))
     return {
         "params": params,
         "recall": tiervec.recall(found.ids, truth, _K),
@@ -75,13 +80,35 @@ def layout_figures(path: Path, tier: str, queries: NDArray[Any], truth: NDArray[
         "rounds_per_query": receipt.rounds_per_query,
         "code_distances_per_query": receipt.code_distances_per_query,
         "cpu_us_per_query": receipt.cpu_us_per_query,
-        "device_bound_qps": receipt.device_bound_qps,
         "amplification": info.amplification,
+        "amplification_with_addresses": (info.tier_bytes + addresses) / info.dataset_bytes,
         "fast_bytes_per_vector": info.fast_bytes_per_vector,
-        "addresses_per_raw_byte": sum(
-            section["bytes"] for section in info.sections if section["name"].startswith("posting_")
-        )
-        / info.dataset_bytes,
+    }
+
+
+def speed_figures(
+    work: Path, tier: str, queries: NDArray[Any], params: dict[str, Any], threads: int, repeats: int
+) -> dict[str, Any]:
+    """`grouped` beside `replicated` on a device, with the same setting."""
+    with (
+        tiervec.open(work / "grouped", tier=tier, threads=threads) as grouped,
+        tiervec.open(work / "replicated", tier=tier, threads=threads) as replicated,
+    ):
+        indexes = {"grouped": grouped, "replicated": replicated}
+        receipts = {name: index.search(queries, _K, params=params).receipt for name, index in indexes.items()}
+
+        def qps_of(index: tiervec.Index) -> Callable[[], float]:
+            return lambda: index.search(queries, _K, params=params).receipt.qps
+
+        qps = measure_interleaved({name: qps_of(index) for name, index in indexes.items()}, repeats)
+    limits = {name: receipt.device_bound_qps or float("nan") for name, receipt in receipts.items()}
+    return {
+        "qps": qps,
+        "reads_per_query": {name: receipt.reads_per_query for name, receipt in receipts.items()},
+        "bytes_per_query": {name: receipt.bytes_per_query for name, receipt in receipts.items()},
+        "device_bound_qps": limits,
+        "ratio_of_qps": ratio(qps["grouped"], qps["replicated"]),
+        "ratio_of_device_bound_qps": limits["grouped"] / limits["replicated"],
     }
 
 
@@ -143,16 +170,18 @@ def run(arguments: argparse.Namespace) -> dict[str, Any]:
             tiervec.relayout(work / "coded", out, params={"layout": layout}, threads=arguments.threads)
         result["seconds"][layout] = time.perf_counter() - began
     for layout in _LAYOUTS:
-        figures = layout_figures(work / layout, arguments.tier, queries, truth, arguments.recall)
-        result["layouts"][layout] = figures
+        result["layouts"][layout] = layout_figures(work / layout, queries, truth, arguments.recall)
     manifest = IndexDirectory.open(work / "coded").manifest
     result["clusters"] = {
         key: manifest.details[key] for key in ("clusters", "replication", "own_sizes", "posting_sizes")
     }
-    nprobe = result["layouts"]["grouped"]["params"]["nprobe"]
-    with tiervec.open(work / "grouped", tier=arguments.tier) as index:
+    params = result["layouts"]["grouped"]["params"]
+    with tiervec.open(work / "grouped", tier=_TIERS[0]) as index:
         knee = float(index.search(queries[:1], 1).receipt.device["knee_bytes"])  # type: ignore[index]
-    result["grouping"] = grouping_figures(work / "grouped", queries[:1000], nprobe, knee)
+    result["grouping"] = grouping_figures(work / "grouped", queries[:1000], params["nprobe"], knee)
+    result["speed"] = {
+        tier: speed_figures(work, tier, queries, params, arguments.threads, arguments.repeats) for tier in _TIERS
+    }
     return result
 
 
@@ -166,6 +195,14 @@ def print_figures(result: dict[str, Any]) -> None:
     decoupled, grouped, *_ = result["grouping"].values()
     for name, reads in result["grouping"].items():
         print(f"reads, {name}: {reads:.1f}; {reads / decoupled:.2f} of decoupled, {reads / grouped:.2f} of grouped")
+    for tier, figures in result["speed"].items():
+        for name, runs in figures["qps"].items():
+            limit = figures["device_bound_qps"][name]
+            print(f"{tier}, {name}: {Spread.of(runs):,.0f} QPS, the device's limit {limit:,.0f}")
+        print(
+            f"{tier}, grouped / replicated: QPS {figures['ratio_of_qps']:.2f}, "
+            f"the device's limit {figures['ratio_of_device_bound_qps']:.2f}"
+        )
 
 
 def _short(value: Any) -> str:
@@ -177,17 +214,17 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tiervec.bench.cluster_figures", description=__doc__.split("\n")[0])
     for name in ("base", "queries", "ground-truth", "work"):
         parser.add_argument(f"--{name}", required=True)
-    parser.add_argument("--tier", default="emulated:rdma-200g")
     parser.add_argument("--recall", type=float, default=0.95)
     parser.add_argument("--clusters", type=int)
     parser.add_argument("--replicas", type=int, default=8)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--most-queries", type=int, default=10_000)
+    parser.add_argument("--repeats", type=int, default=7)
     parser.add_argument("--json", action="store_true")
     arguments = parser.parse_args()
     result = run(arguments)
     if arguments.json:
-        json.dump(result, sys.stdout)
+        json.dump(result, sys.stdout, default=vars)
     else:
         print_figures(result)
     return 0

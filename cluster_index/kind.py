@@ -44,3 +44,19 @@ class ClusterKind(IndexKind[ClusterBuildParams, ClusterSearchParams]):
     def largest_settings(self, params: Mapping[str, Any]) -> str:
         """See `IndexKind`."""
         return f"layout={params['layout']}, replicas={params['replicas']} and code_bits={params['code_bits']:g}"
+
+    def facts(self, details: Mapping[str, Any]) -> list[tuple[str, str]]:
+        """See `IndexKind`."""
+        own, listed = details["own_sizes"], details["posting_sizes"]
+        return [
+            (
+                "clusters",
+                f"{details['clusters']:,}, home to {own['least']} to {own['most']} vectors each, "
+                f"median {own['median']:g}",
+            ),
+            (
+                "postings",
+                f"{listed['least']} to {listed['most']} members, median {listed['median']:g}; "
+                f"a vector is in {details['replication']:.2f}",
+            ),
+        ]

@@ -17,12 +17,13 @@ from tiervec.cluster_index.arrangement import Arrangement, arrange
 from tiervec.cluster_index.bit_packing import bits_for, pack
 from tiervec.cluster_index.clustering import Clustering
 from tiervec.cluster_index.navigation import Navigation
-from tiervec.cluster_index.opened import ClusterParts, calibration_grid, make_searcher, search_cluster, tier_section
+from tiervec.cluster_index.opened import ClusterParts, calibration_grid, make_searcher, tier_section
 from tiervec.cluster_index.params import ClusterBuildParams, ClusterSearchParams
 from tiervec.cluster_index.residual_code import train_residual_code
 from tiervec.codes import TrainedCode
 from tiervec.errors import InvalidArgumentError
 from tiervec.index_directory import IndexDirectoryWriter
+from tiervec.index_kind import search_natively
 from tiervec.interruptible import BuildProgress, run_interruptibly, run_monitored
 
 __all__ = ["LayoutTask", "WrittenLayout", "write_layout"]
@@ -234,7 +235,7 @@ def _calibrate(task: LayoutTask, arrangement: Arrangement, parts: ClusterParts, 
     def search(k: int, chosen: dict[str, float]) -> Measured:
         whole: dict[str, Any] = {name: int(value) for name, value in chosen.items()}
         params = ClusterSearchParams(**whole)
-        found = search_cluster(searcher, queries.vectors, k, params, threads=task.threads, exclude=excluded)
+        found = search_natively(searcher, queries.vectors, k, params, threads=task.threads, exclude=excluded)
         return Measured(
             distances=found.distances,
             reads=found.reads / len(queries.vectors),

@@ -16,8 +16,7 @@ from tiervec.cluster_index.params import LARGEST_DIM, LAYOUTS, MOST_RERANKED, MO
 from tiervec.codes import CODE_NAMES, TrainedCode
 from tiervec.errors import DataLossError
 from tiervec.index_directory import IndexDirectory
-from tiervec.index_kind import NativeResult, OpenedIndex
-from tiervec.interruptible import run_search
+from tiervec.index_kind import OpenedIndex
 from tiervec.rdma.section_tier import open_section
 
 __all__ = [
@@ -27,7 +26,6 @@ __all__ = [
     "described",
     "make_searcher",
     "open_cluster",
-    "search_cluster",
     "tier_section",
 ]
 
@@ -89,32 +87,9 @@ class OpenedCluster(OpenedIndex[ClusterSearchParams]):
     def __init__(
         self, searcher: _core.ClusterSearcher, tier: _core.Tier, *, layout: str, vectors: int, clusters: int
     ) -> None:
-        self.tier = tier
+        self.tier, self.searcher = tier, searcher
         self.grid = calibration_grid(layout, clusters)
-        self._searcher, self._vectors, self._clusters = searcher, vectors, clusters
-
-    def search(
-        self,
-        queries: NDArray[Any],
-        k: int,
-        params: ClusterSearchParams,
-        *,
-        threads: int,
-        timeout_s: float | None = None,
-        cancel: _core.CancelToken | None = None,
-        latency_us: float = 0.0,
-    ) -> NativeResult:
-        """See `OpenedIndex`."""
-        return search_cluster(
-            self._searcher,
-            queries,
-            k,
-            params,
-            threads=threads,
-            timeout_s=timeout_s,
-            cancel=cancel,
-            latency_us=latency_us,
-        )
+        self._vectors, self._clusters = vectors, clusters
 
     def fitted(self, params: ClusterSearchParams, k: int) -> ClusterSearchParams:
         """No more clusters and vectors than there are, and no fewer than k vectors."""
@@ -171,33 +146,6 @@ def open_cluster(directory: IndexDirectory, tier_url: str) -> OpenedCluster:
         **(_read_code(directory) if layout == "coded" else _read_postings(directory, layout, clusters)),
     )
     return OpenedCluster(make_searcher(tier, parts), tier, layout=layout, vectors=manifest.vectors, clusters=clusters)
-
-
-def search_cluster(
-    searcher: _core.ClusterSearcher,
-    queries: NDArray[Any],
-    k: int,
-    params: ClusterSearchParams,
-    *,
-    threads: int,
-    exclude: NDArray[np.int64] | None = None,
-    timeout_s: float | None = None,
-    cancel: _core.CancelToken | None = None,
-    latency_us: float = 0.0,
-) -> NativeResult:
-    """Answers queries (nq, dim) of the index's query dtype on a device with this latency of a read.
-
-    Ctrl-C stops a long search within a moment. `exclude` has one position per query that must not be found, or -1.
-    """
-    token = _core.CancelToken() if cancel is None else cancel
-
-    def call() -> dict[str, Any]:
-        found: dict[str, Any] = searcher.search(
-            queries, k, params.nprobe, params.rerank, params.pipeline, threads, exclude, token, timeout_s
-        )
-        return found
-
-    return NativeResult(**run_search(call, token.cancel, len(queries), latency_us))
 
 
 def described(directory: IndexDirectory) -> tuple[str, int]:

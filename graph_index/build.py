@@ -15,10 +15,10 @@ from tiervec import _core
 from tiervec.calibration import CalibrationQueries, Measured, calibrate
 from tiervec.codes import TrainedCode, code_row_bytes, train_code
 from tiervec.errors import InvalidArgumentError
-from tiervec.graph_index.opened import CALIBRATION_GRID, GraphParts, make_searcher, search_graph
+from tiervec.graph_index.opened import CALIBRATION_GRID, GraphParts, make_searcher
 from tiervec.graph_index.params import LARGEST_DIM, MOST_VECTORS, GraphBuildParams, GraphSearchParams
 from tiervec.index_directory import IndexDescription, IndexDirectoryWriter
-from tiervec.index_kind import IndexBuild
+from tiervec.index_kind import IndexBuild, search_natively
 from tiervec.interruptible import run_interruptibly, run_monitored
 
 __all__ = ["GraphBuild", "estimate_memory_bytes", "expected_index_bytes", "write_graph_index"]
@@ -215,7 +215,7 @@ def _calibrate(build: GraphBuild, parts: GraphParts, queries: CalibrationQueries
 
     def search(k: int, chosen: dict[str, float]) -> Measured:
         params = GraphSearchParams(search_list=int(chosen["search_list"]), stop_margin=chosen["stop_margin"])
-        found = search_graph(searcher, queries.vectors, k, params, threads=build.threads)
+        found = search_natively(searcher, queries.vectors, k, params, threads=build.threads)
         return Measured(distances=found.distances, reads=found.reads / len(queries.vectors))
 
     return calibrate(CALIBRATION_GRID, search, expected, queries.source, build.progress)

@@ -15,11 +15,11 @@ from tiervec.codes import CODE_NAMES, TrainedCode
 from tiervec.errors import DataLossError
 from tiervec.graph_index.params import LARGEST_DIM, MOST_VECTORS, GraphSearchParams
 from tiervec.index_directory import IndexDirectory
-from tiervec.index_kind import NativeResult, OpenedIndex
-from tiervec.interruptible import run_interruptibly, run_search
+from tiervec.index_kind import OpenedIndex
+from tiervec.interruptible import run_interruptibly
 from tiervec.rdma.section_tier import open_section
 
-__all__ = ["CALIBRATION_GRID", "GraphParts", "OpenedGraph", "make_searcher", "open_graph", "search_graph"]
+__all__ = ["CALIBRATION_GRID", "GraphParts", "OpenedGraph", "make_searcher", "open_graph"]
 
 CALIBRATION_GRID = CalibrationGrid(
     coarse="search_list",
@@ -68,33 +68,11 @@ class OpenedGraph(OpenedIndex[GraphSearchParams]):
     """A graph index on a tier."""
 
     grid = CALIBRATION_GRID
+    searcher: _core.GraphSearcher
 
     def __init__(self, searcher: _core.GraphSearcher, tier: _core.Tier, vectors: int) -> None:
-        self.tier = tier
-        self._searcher, self._vectors = searcher, vectors
-
-    def search(
-        self,
-        queries: NDArray[Any],
-        k: int,
-        params: GraphSearchParams,
-        *,
-        threads: int,
-        timeout_s: float | None = None,
-        cancel: _core.CancelToken | None = None,
-        latency_us: float = 0.0,
-    ) -> NativeResult:
-        """See `OpenedIndex`."""
-        return search_graph(
-            self._searcher,
-            queries,
-            k,
-            params,
-            threads=threads,
-            timeout_s=timeout_s,
-            cancel=cancel,
-            latency_us=latency_us,
-        )
+        self.tier, self.searcher = tier, searcher
+        self._vectors = vectors
 
     def fitted(self, params: GraphSearchParams, k: int) -> GraphSearchParams:
         """The list cannot hold more than there is, and must hold k."""
@@ -103,9 +81,9 @@ class OpenedGraph(OpenedIndex[GraphSearchParams]):
 
     def fill_fast_memory(self, spare_bytes: int, threads: int) -> int:
         """Fills it with the records that searches read most."""
-        before, token = self._searcher.fast_bytes, _core.CancelToken()
-        run_interruptibly(lambda: self._searcher.fill_hot_set(spare_bytes, threads, token), token.cancel)
-        return self._searcher.fast_bytes - before
+        before, token = self.searcher.fast_bytes, _core.CancelToken()
+        run_interruptibly(lambda: self.searcher.fill_hot_set(spare_bytes, threads, token), token.cancel)
+        return self.searcher.fast_bytes - before
 
 
 def open_graph(directory: IndexDirectory, tier_url: str) -> OpenedGraph:
@@ -140,39 +118,6 @@ def open_graph(directory: IndexDirectory, tier_url: str) -> OpenedGraph:
         navigation_edges=directory.read_section("navigation_edges"),
     )
     return OpenedGraph(make_searcher(tier, parts), tier, manifest.vectors)
-
-
-def search_graph(
-    searcher: _core.GraphSearcher,
-    queries: NDArray[Any],
-    k: int,
-    params: GraphSearchParams,
-    *,
-    threads: int,
-    timeout_s: float | None = None,
-    cancel: _core.CancelToken | None = None,
-    latency_us: float = 0.0,
-) -> NativeResult:
-    """Answers queries (nq, dim) of the index's query dtype on a device with this latency of a read.
-
-    Ctrl-C stops a long search within a moment.
-    """
-    token = _core.CancelToken() if cancel is None else cancel
-
-    def call() -> dict[str, Any]:
-        return searcher.search(
-            queries,
-            k,
-            params.search_list,
-            params.beam_width,
-            params.stop_margin,
-            params.pipeline,
-            threads,
-            token,
-            timeout_s,
-        )
-
-    return NativeResult(**run_search(call, token.cancel, len(queries), latency_us))
 
 
 def _whole(value: Any, key: str, directory: IndexDirectory) -> int:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, ClassVar, Generic, TypeVar
+from typing import Any, ClassVar, Generic, Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 from tiervec import _core
 from tiervec.calibration import CalibrationGrid
 from tiervec.index_directory import IndexDirectory
-from tiervec.interruptible import BuildProgress
+from tiervec.interruptible import BuildProgress, run_search
 
-__all__ = ["IndexBuild", "IndexKind", "NativeResult", "OpenedIndex"]
+__all__ = ["IndexBuild", "IndexKind", "NativeResult", "NativeSearcher", "OpenedIndex", "search_natively"]
 
 B = TypeVar("B")
 S = TypeVar("S")
@@ -65,30 +65,53 @@ class NativeResult:
     rereads: int
 
 
+class NativeSearcher(Protocol):
+    """The engine of one kind of index; its search takes the fields of the search parameters by name."""
+
+    @property
+    def search(self) -> Callable[..., dict[str, Any]]:
+        """``search(queries, k, threads=..., cancel=..., timeout_s=..., **parameters)``; clusters: ``exclude``, too."""
+        ...
+
+
+def search_natively(
+    searcher: NativeSearcher,
+    queries: NDArray[Any],
+    k: int,
+    params: object,
+    *,
+    threads: int,
+    exclude: NDArray[np.int64] | None = None,
+    timeout_s: float | None = None,
+    cancel: _core.CancelToken | None = None,
+    latency_us: float = 0.0,
+) -> NativeResult:
+    """Answers queries (nq, dim) of the index's query dtype on a device with this latency of a read.
+
+    Ctrl-C stops a long search within a moment. `exclude` has, for an engine that takes
+    it, one position per query that must not be found, or -1.
+    """
+    token = _core.CancelToken() if cancel is None else cancel
+    hidden = {} if exclude is None else {"exclude": exclude}
+
+    def call() -> dict[str, Any]:
+        return searcher.search(queries, k, threads=threads, cancel=token, timeout_s=timeout_s, **hidden, **vars(params))
+
+    return NativeResult(**run_search(call, token.cancel, len(queries), latency_us))
+
+
 class OpenedIndex(ABC, Generic[S]):
     """An index on a tier.
 
     Attributes:
         tier: Where its big part is read.
+        searcher: The engine.
         grid: The search parameters that ``target_recall`` chooses.
     """
 
     tier: _core.Tier
+    searcher: NativeSearcher
     grid: CalibrationGrid
-
-    @abstractmethod
-    def search(
-        self,
-        queries: NDArray[Any],
-        k: int,
-        params: S,
-        *,
-        threads: int,
-        timeout_s: float | None = None,
-        cancel: _core.CancelToken | None = None,
-        latency_us: float = 0.0,
-    ) -> NativeResult:
-        """Answers queries (nq, dim) of the index's query dtype on a device with this latency of a read."""
 
     @abstractmethod
     def fitted(self, params: S, k: int) -> S:
@@ -140,3 +163,8 @@ class IndexKind(ABC, Generic[B, S]):
     def largest_settings(self, params: Mapping[str, Any]) -> str:
         """The build parameters that decide about memory, as an error names them."""
         return " and ".join(f"{key}={value}" for key, value in params.items())
+
+    def facts(self, details: Mapping[str, Any]) -> list[tuple[str, str]]:
+        """What `tiervec info` says of this kind only: names and sentences, from the details of the manifest."""
+        del details
+        return []

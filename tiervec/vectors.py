@@ -21,6 +21,7 @@ __all__ = [
     "as_queries",
     "check_finite",
     "check_ids",
+    "check_range",
     "loaded_dtype",
     "narrow_to_float32",
     "require_vector_dtype",
@@ -31,6 +32,9 @@ Array = npt.NDArray[Any]
 VECTOR_DTYPES: Final[tuple[np.dtype[Any], ...]] = tuple(
     np.dtype(name) for name in ("float32", "float16", "int8", "uint8")
 )
+
+# Distances are float32, and squares of larger values overflow.
+_LARGEST_SQUARED_DISTANCE: Final = 3e38
 
 # Checks and conversions work on blocks of this many values, so that their temporaries stay near 8 MiB.
 _BLOCK_VALUES: Final = 2 * 1024 * 1024
@@ -154,6 +158,28 @@ def check_finite(matrix: Array, *, what: str = "data", first_row: int = 0) -> No
                 f"{what} has {block[row, column]} at row {first_row + start + row}, column {column}; "
                 f"all values must be finite"
             )
+
+
+def check_range(matrix: Array, what: str, least: float = 0.0) -> None:
+    """Refuses float32 values whose squared distances float32 cannot hold.
+
+    Args:
+        matrix: Finite vectors.
+        what: Named by the error.
+        least: Refuse also values that are all smaller than this, and not all 0.
+
+    Raises:
+        InvalidArgumentError: It says in which direction to scale.
+    """
+    if matrix.dtype != np.float32:  # the others' squares always fit
+        return
+    largest = max(float(matrix.max()), -float(matrix.min()))
+    if 4 * matrix.shape[1] * largest**2 > _LARGEST_SQUARED_DISTANCE or 0 < largest < least:
+        direction = "up" if largest < 1 else "down"
+        raise InvalidArgumentError(
+            f"{what} has values of up to {largest:g}; squared distances of such vectors leave the range of float32: "
+            f"scale them {direction}"
+        )
 
 
 def check_ids(ids: Any, n: int, *, what: str = "ids") -> npt.NDArray[np.int64]:

@@ -14,7 +14,6 @@ from tiervec import _core
 from tiervec.cluster_index.arrangement import Arrangement, arrange
 from tiervec.cluster_index.closure import NONE, Memberships
 from tiervec.cluster_index.grouping import choose_groups, frequencies
-from tiervec.cluster_index.params import LAYOUTS
 from tiervec.errors import CancelledError, InvalidArgumentError
 
 Array = np.ndarray[Any, Any]
@@ -64,33 +63,6 @@ def test_of_equal_clusters_the_nearest_stores_a_vector() -> None:
 
 def test_frequencies_count_probes() -> None:
     assert frequencies(np.array([[0, 2], [2, 3]], np.uint32), 5).tolist() == [1, 0, 2, 1, 0]
-
-
-@given(
-    seed=st.integers(0, 2**32 - 1),
-    vectors=st.integers(1, 120),
-    clusters=st.integers(1, 9),
-    replicas=st.integers(1, 6),
-)
-@settings(max_examples=50)
-def test_every_layout_gives_the_same_members(
-    seed: int,
-    vectors: int,
-    clusters: int,
-    replicas: int,
-    random_memberships: Callable[..., Memberships],
-    reference_members: Callable[[Arrangement, int], list[int]],
-) -> None:
-    random = np.random.default_rng(seed)
-    memberships = random_memberships(random, vectors, clusters, replicas)
-    probes = np.argsort(random.random((20, clusters)), axis=1)[:, : max(1, clusters // 2)].astype(np.uint32)
-    for layout in LAYOUTS:
-        arrangement = arrange(layout, memberships, probes=probes, threads=1)
-        assert sorted(arrangement.order.tolist()) == list(range(vectors)), "every vector is stored once"
-        assert arrangement.order[arrangement.positions].tolist() == list(range(vectors))
-        for cluster in range(clusters):
-            listed = memberships.home == cluster if layout == "coded" else (memberships.lists == cluster).any(axis=1)
-            assert reference_members(arrangement, cluster) == np.flatnonzero(listed).tolist(), layout
 
 
 def runs_per_query(arrangement: Arrangement, memberships: Memberships, probes: Array, gap: int = 0) -> float:

@@ -421,16 +421,48 @@ def test_progress_names_every_stage(tmp_path: Path) -> None:
         assert all(steps[-1][0] == steps[-1][1] for steps in seen.values())
 
 
-@pytest.mark.parametrize("stage", ["clustering", "assigning", "encoding", "writing vectors", "calibration"])
-def test_an_error_of_the_progress_callback_leaves_nothing(stage: str, tmp_path: Path) -> None:
-    def progress(current: str, done: int, total: int, eta_s: float | None) -> None:
-        if current == stage:
-            raise ZeroDivisionError("the callback's own")
+STAGES = {
+    "coded": ["training code", "encoding", "writing vectors", "calibration: exact neighbours", "calibration"],
+    "grouped": ["ordering groups", "writing vectors", "calibration"],
+    "replicated": ["writing postings", "calibration"],
+}
 
+
+def stopping(at: str, error: type[BaseException]) -> Callable[..., None]:
+    def progress(stage: str, done: int, total: int, eta_s: float | None) -> None:
+        if stage == at:
+            raise error("stopped by the callback")
+
+    return progress
+
+
+@pytest.mark.parametrize("error", [ZeroDivisionError, KeyboardInterrupt])
+@pytest.mark.parametrize("stage", ["clustering", "assigning", *STAGES["coded"]])
+def test_a_build_that_is_stopped_leaves_nothing(stage: str, error: type[BaseException], tmp_path: Path) -> None:
     base = np.random.default_rng(6).normal(size=(600, 8)).astype(np.float32)
-    with pytest.raises(ZeroDivisionError, match="the callback's own"):
-        tiervec.build(base, tmp_path / "index", kind="cluster", progress=progress)
+    with pytest.raises(error, match="stopped by the callback"):
+        tiervec.build(base, tmp_path / "index", kind="cluster", threads=1, progress=stopping(stage, error))
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("out", ["other", None], ids=["beside", "in place"])
+@pytest.mark.parametrize(("layout", "stage"), [(name, stage) for name in STAGES for stage in STAGES[name]])
+def test_a_relayout_that_is_stopped_leaves_the_old_index(
+    layout: str, stage: str, out: str | None, tmp_path: Path
+) -> None:
+    base, path = np.random.default_rng(6).normal(size=(600, 8)).astype(np.float32), tmp_path / "index"
+    tiervec.build(base, path, kind="cluster", params={"layout": "decoupled"}, calibration_queries=base[:9], threads=1)
+    before = {file.name: file.read_bytes() for file in path.iterdir()}
+    with pytest.raises(KeyboardInterrupt, match="stopped by the callback"):
+        tiervec.relayout(
+            path,
+            None if out is None else tmp_path / out,
+            params={"layout": layout},
+            threads=1,
+            progress=stopping(stage, KeyboardInterrupt),
+        )
+    assert {file.name: file.read_bytes() for file in path.iterdir()} == before
+    assert [entry.name for entry in tmp_path.iterdir()] == ["index"]
 
 
 # ---- target_recall ---------------------------------------------------------------------------------------------------

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -12,24 +13,42 @@ import numpy as np
 import pytest
 
 import tiervec
+from tiervec.cluster_index.params import LAYOUTS
 from tiervec.errors import AlreadyExistsError, ResourceExhaustedError
 
 BASE = np.random.default_rng(1).normal(size=(400, 16)).astype(np.float32)
 PARAMS = {"graph_degree": 8, "build_list": 16}
+CLUSTERS = {"clusters": 20, "replicas": 4}
 
 _LIMITED = """
-import resource, signal, sys
+import json, resource, signal, sys
 import numpy as np
 import tiervec
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-base = np.load(sys.argv[1])
-resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[3]), resource.RLIM_INFINITY))
-try:
-    tiervec.build(base, sys.argv[2], params={"graph_degree": 8, "build_list": 16}, calibration_queries=base[:2])
-except tiervec.ResourceExhaustedError as error:
-    print(error)
-    sys.exit(7)
+what, out, params = sys.argv[1], sys.argv[2], json.loads(sys.argv[3])
+base = np.load("base.npy")
+if what == "cluster":
+    import faiss
+for limit in map(int, sys.argv[4:]):
+    resource.setrlimit(resource.RLIMIT_FSIZE, (limit, resource.RLIM_INFINITY))
+    try:
+        if what == "relayout":
+            tiervec.relayout("clusters", None if out == "clusters" else out, params=params)
+        else:
+            tiervec.build(base, out, kind=what, params=params, calibration_queries=base[:2])
+    except tiervec.ResourceExhaustedError as error:
+        print(error, flush=True)
 """
+
+
+def limited(what: str, out: str, params: dict[str, Any], limits: list[int], folder: Path) -> None:
+    """Runs out of disk at a file of so many bytes, for each limit, and says so."""
+    command = [sys.executable, "-c", _LIMITED, what, out, json.dumps(params), *map(str, limits)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False, cwd=folder)
+    assert done.returncode == 0, done.stderr
+    lines = done.stdout.splitlines()
+    assert len(lines) == len(limits)
+    assert all("no space left" in line or "cannot write" in line for line in lines)
 
 
 def build(out: Path) -> Any:
@@ -46,13 +65,30 @@ def test_a_limit_in_the_middle_of_a_save_leaves_nothing(limit_bytes: int, tmp_pa
     build(tmp_path / "old")
     np.save(tmp_path / "base.npy", BASE)
     before = contents(tmp_path)
-    command = [sys.executable, "-c", _LIMITED, str(tmp_path / "base.npy"), str(tmp_path / "new"), str(limit_bytes)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
-    assert done.returncode == 7, done.stderr
-    assert "no space left" in done.stdout or "cannot write" in done.stdout
-    assert len(done.stdout.splitlines()) == 1
+    limited("graph", "new", PARAMS, [limit_bytes], tmp_path)
     assert contents(tmp_path) == before
     with tiervec.open(tmp_path / "old") as index:
+        assert index.search(BASE[:3], k=1).ids.ravel().tolist() == [0, 1, 2]
+
+
+# Which file does not fit any more: the centroids' codes, the ids, the codes, the vectors or the postings.
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_a_limit_in_the_middle_of_clusters_leaves_nothing(layout: str, tmp_path: Path) -> None:
+    pytest.importorskip("faiss", reason="clusters are built with faiss, which is not installed")
+    np.save(tmp_path / "base.npy", BASE)
+    limited("cluster", "new", {**CLUSTERS, "layout": layout}, [100, 700, 1500, 6000, 20_000], tmp_path)
+    assert list(contents(tmp_path)) == ["base.npy"]
+
+
+@pytest.mark.parametrize("out", ["other", "clusters"], ids=["beside", "in place"])
+def test_a_limit_in_the_middle_of_a_relayout_leaves_the_old_layout(out: str, tmp_path: Path) -> None:
+    pytest.importorskip("faiss", reason="clusters are built with faiss, which is not installed")
+    np.save(tmp_path / "base.npy", BASE)
+    tiervec.build(BASE, tmp_path / "clusters", kind="cluster", params=CLUSTERS, calibration_queries=BASE[:2])
+    before = contents(tmp_path)
+    limited("relayout", out, {"layout": "replicated"}, [100, 700, 6000, 20_000], tmp_path)
+    assert contents(tmp_path) == before
+    with tiervec.open(tmp_path / "clusters") as index:
         assert index.search(BASE[:3], k=1).ids.ravel().tolist() == [0, 1, 2]
 
 

@@ -47,18 +47,26 @@ def large_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-@pytest.mark.parametrize("stage", ["linking", "encoding"])
-def test_ctrl_c_ends_a_build_of_the_command_line(stage: str, large_file: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("kind", "stage"),
+    [("graph", "linking"), ("graph", "encoding"), ("cluster", "estimated"), ("cluster", "assigning")],
+)
+def test_ctrl_c_ends_a_build_of_the_command_line(kind: str, stage: str, large_file: Path, tmp_path: Path) -> None:
     command = [
         sys.executable,
         "-m",
         "tiervec.cli",
         "build",
+        "--kind",
+        kind,
         "--data",
         str(large_file),
         "--out",
         str(tmp_path / "index"),
     ]
+    if kind == "cluster":
+        pytest.importorskip("faiss", reason="clusters are built with faiss, which is not installed")
+        command += ["--set", "clusters=6000"]  # so that each stage takes its time
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         took_s = interrupt_when(process, stage)
         assert process.stdout is not None

@@ -19,9 +19,10 @@ import pytest
 
 import tiervec
 from tiervec.errors import UnavailableError
-from tiervec.graph_index.opened import open_graph, search_graph
+from tiervec.graph_index.opened import open_graph
 from tiervec.graph_index.params import GraphSearchParams
 from tiervec.index_directory import IndexDirectory
+from tiervec.index_kind import search_natively
 from tiervec.rdma.publish import publish
 
 pytestmark = pytest.mark.hardware
@@ -82,22 +83,22 @@ def test_finds_what_dram_finds(name: str, node: Node, tmp_path: Path, capsys: py
         local = index.search(queries, K, params=PARAMS)
 
     url = f"rdma://{node.address}/{name}?timeout_ms=20000"
-    searcher, tier = open_graph(IndexDirectory.open(path, remote_tier=True), url)
-    first = search_graph(searcher, queries, K, PARAMS, threads=1)
+    opened = open_graph(IndexDirectory.open(path, remote_tier=True), url)
+    first = search_natively(opened.searcher, queries, K, PARAMS, threads=1)
     assert (first.ids == local.ids).all()
 
     # The node may even be stopped: its device answers.
-    cpu_before, reads_before = node.cpu_seconds(), tier.counters["reads"]
+    cpu_before, reads_before = node.cpu_seconds(), opened.tier.counters["reads"]
     node.process.send_signal(signal.SIGSTOP)
     started = time.monotonic()
     for _ in range(5):
-        again = search_graph(searcher, queries, K, PARAMS, threads=1)
+        again = search_natively(opened.searcher, queries, K, PARAMS, threads=1)
         assert (again.ids == local.ids).all()
     taken = time.monotonic() - started
     node.process.send_signal(signal.SIGCONT)
 
-    reads = tier.counters["reads"] - reads_before
-    doorbells_per_read = tier.counters["doorbells"] / tier.counters["reads"]
+    reads = opened.tier.counters["reads"] - reads_before
+    doorbells_per_read = opened.tier.counters["doorbells"] / opened.tier.counters["reads"]
     recall = tiervec.recall(local.ids, exact, K)
     with capsys.disabled():
         sys.stdout.write(

@@ -42,6 +42,7 @@ def _run(arguments: argparse.Namespace) -> int:
 
 def info_text(info: IndexInfo) -> str:
     """The description of an index for people."""
+    from tiervec.index_kinds import index_kind
     from tiervec.sizes import format_size
 
     document = info.as_dict()
@@ -54,6 +55,7 @@ def info_text(info: IndexInfo) -> str:
             ("raw vectors", format_size(info.dataset_bytes)),
             ("on the tier", on_tier),
             ("in fast memory", in_fast),
+            *index_kind(info.kind).facts(info.details),
             ("built with", settings),
         ]
     )

@@ -16,7 +16,8 @@ def add_parser(commands: Any) -> None:
         "relayout",
         help="write a cluster index in another layout",
         description="Writes a cluster index in another layout, with the same clusters: nothing is clustered again. "
-        "Without --out the new index takes the place of the old one when it is complete.",
+        "Without --out the new index takes the place of the old one when it is complete. layout, code, code_bits and "
+        "align can change; everything else needs a new build.",
         allow_abbrev=False,
     )
     parser.add_argument("directory", metavar="DIR", help="a cluster index")
@@ -34,7 +35,7 @@ def _run(arguments: argparse.Namespace) -> int:
     from tiervec.cli.progress import ProgressReport
     from tiervec.parameters import build_parameters_class, parse_parameters
 
-    params = parse_parameters(build_parameters_class("cluster"), settings(arguments), "build of a cluster index")
+    params = parse_parameters(build_parameters_class("cluster"), settings(arguments), "relayout of a cluster index")
     with ProgressReport() as progress:
         info = tiervec.relayout(
             arguments.directory,

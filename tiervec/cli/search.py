@@ -40,7 +40,7 @@ def add_parser(commands: Any) -> None:
     add_tier(parser)
     how = parser.add_mutually_exclusive_group()
     how.add_argument("--target-recall", metavar="R", type=recall_target, help="recall to aim at, from the calibration")
-    add_settings(how, "search_list=64, beam_width=4, pipeline=off")
+    add_settings(how, "search_list=64, beam_width=4, pipeline=off; of clusters: nprobe=64, rerank=64")
     parser.add_argument("--ground-truth", metavar="FILE", help="true neighbours; without it no recall is reported")
     parser.add_argument(
         "--fast-memory",

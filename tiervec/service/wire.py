@@ -151,6 +151,7 @@ def index_message(served: ServedIndex) -> index_pb2.Index:
         sections=[index_pb2.Section(**section) for section in document["sections"]],
         params=_to_struct(document["params"]),
         calibration=None if document["calibration"] is None else _to_struct(document["calibration"]),
+        details=_to_struct(document["details"]),
     )
 
 
@@ -165,6 +166,7 @@ def index_document(message: index_pb2.Index) -> dict[str, Any]:
         "sections": [{name: getattr(section, name) for name in _SECTION} for section in message.sections],
         "params": _from_json(message.params),
         "calibration": _from_json(message.calibration) if message.HasField("calibration") else None,
+        "details": _from_json(message.details),
     }
 
 

@@ -23,6 +23,7 @@ INFO_KEYS = {
     "sections",
     "params",
     "calibration",
+    "details",
 }
 
 

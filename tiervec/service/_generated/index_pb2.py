@@ -26,7 +26,7 @@ from google.protobuf import struct_pb2 as google_dot_protobuf_dot_struct__pb2
 from tiervec.service._generated import vectors_pb2 as tiervec_dot_v1_dot_vectors__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x16tiervec/v1/index.proto\x12\ntiervec.v1\x1a\x1cgoogle/protobuf/struct.proto\x1a\x18tiervec/v1/vectors.proto\"\x14\n\x12ListIndexesRequest\"9\n\x13ListIndexesResponse\x12\"\n\x07indexes\x18\x01 \x03(\x0b\x32\x11.tiervec.v1.Index\"\x1f\n\x0fGetIndexRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"\xb3\x03\n\x05Index\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0c\n\x04tier\x18\x02 \x01(\t\x12\x10\n\x08\x65mulated\x18\x03 \x01(\x08\x12\x16\n\x0e\x66ormat_version\x18\x04 \x01(\r\x12\x0c\n\x04kind\x18\x05 \x01(\t\x12\x0e\n\x06metric\x18\x06 \x01(\t\x12 \n\x05\x64type\x18\x07 \x01(\x0e\x32\x11.tiervec.v1.DType\x12\x0b\n\x03\x64im\x18\x08 \x01(\r\x12\x0f\n\x07vectors\x18\t \x01(\x04\x12\x15\n\rdataset_bytes\x18\n \x01(\x04\x12\x12\n\ntier_bytes\x18\x0b \x01(\x04\x12\x12\n\nfast_bytes\x18\x0c \x01(\x04\x12\x15\n\ramplification\x18\r \x01(\x01\x12\x1d\n\x15\x66\x61st_bytes_per_vector\x18\x0e \x01(\x01\x12%\n\x08sections\x18\x0f \x03(\x0b\x32\x13.tiervec.v1.Section\x12\'\n\x06params\x18\x10 \x01(\x0b\x32\x17.google.protobuf.Struct\x12\x31\n\x0b\x63\x61libration\x18\x11 \x01(\x0b\x32\x17.google.protobuf.StructH\x00\x88\x01\x01\x42\x0e\n\x0c_calibration\"Y\n\x07Section\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0c\n\x04\x66ile\x18\x02 \x01(\t\x12\x11\n\tplacement\x18\x03 \x01(\t\x12\r\n\x05\x62ytes\x18\x04 \x01(\x04\x12\x10\n\x08\x63hecksum\x18\x05 \x01(\t2\x8e\x01\n\x0cIndexService\x12G\n\x04List\x12\x1e.tiervec.v1.ListIndexesRequest\x1a\x1f.tiervec.v1.ListIndexesResponse\x12\x35\n\x03Get\x12\x1b.tiervec.v1.GetIndexRequest\x1a\x11.tiervec.v1.Indexb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x16tiervec/v1/index.proto\x12\ntiervec.v1\x1a\x1cgoogle/protobuf/struct.proto\x1a\x18tiervec/v1/vectors.proto\"\x14\n\x12ListIndexesRequest\"9\n\x13ListIndexesResponse\x12\"\n\x07indexes\x18\x01 \x03(\x0b\x32\x11.tiervec.v1.Index\"\x1f\n\x0fGetIndexRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"\xdd\x03\n\x05Index\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0c\n\x04tier\x18\x02 \x01(\t\x12\x10\n\x08\x65mulated\x18\x03 \x01(\x08\x12\x16\n\x0e\x66ormat_version\x18\x04 \x01(\r\x12\x0c\n\x04kind\x18\x05 \x01(\t\x12\x0e\n\x06metric\x18\x06 \x01(\t\x12 \n\x05\x64type\x18\x07 \x01(\x0e\x32\x11.tiervec.v1.DType\x12\x0b\n\x03\x64im\x18\x08 \x01(\r\x12\x0f\n\x07vectors\x18\t \x01(\x04\x12\x15\n\rdataset_bytes\x18\n \x01(\x04\x12\x12\n\ntier_bytes\x18\x0b \x01(\x04\x12\x12\n\nfast_bytes\x18\x0c \x01(\x04\x12\x15\n\ramplification\x18\r \x01(\x01\x12\x1d\n\x15\x66\x61st_bytes_per_vector\x18\x0e \x01(\x01\x12%\n\x08sections\x18\x0f \x03(\x0b\x32\x13.tiervec.v1.Section\x12\'\n\x06params\x18\x10 \x01(\x0b\x32\x17.google.protobuf.Struct\x12\x31\n\x0b\x63\x61libration\x18\x11 \x01(\x0b\x32\x17.google.protobuf.StructH\x00\x88\x01\x01\x12(\n\x07\x64\x65tails\x18\x12 \x01(\x0b\x32\x17.google.protobuf.StructB\x0e\n\x0c_calibration\"Y\n\x07Section\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0c\n\x04\x66ile\x18\x02 \x01(\t\x12\x11\n\tplacement\x18\x03 \x01(\t\x12\r\n\x05\x62ytes\x18\x04 \x01(\x04\x12\x10\n\x08\x63hecksum\x18\x05 \x01(\t2\x8e\x01\n\x0cIndexService\x12G\n\x04List\x12\x1e.tiervec.v1.ListIndexesRequest\x1a\x1f.tiervec.v1.ListIndexesResponse\x12\x35\n\x03Get\x12\x1b.tiervec.v1.GetIndexRequest\x1a\x11.tiervec.v1.Indexb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -40,9 +40,9 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_GETINDEXREQUEST']._serialized_start=175
   _globals['_GETINDEXREQUEST']._serialized_end=206
   _globals['_INDEX']._serialized_start=209
-  _globals['_INDEX']._serialized_end=644
-  _globals['_SECTION']._serialized_start=646
-  _globals['_SECTION']._serialized_end=735
-  _globals['_INDEXSERVICE']._serialized_start=738
-  _globals['_INDEXSERVICE']._serialized_end=880
+  _globals['_INDEX']._serialized_end=686
+  _globals['_SECTION']._serialized_start=688
+  _globals['_SECTION']._serialized_end=777
+  _globals['_INDEXSERVICE']._serialized_start=780
+  _globals['_INDEXSERVICE']._serialized_end=922
 # @@protoc_insertion_point(module_scope)

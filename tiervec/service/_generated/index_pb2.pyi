@@ -25,7 +25,7 @@ class GetIndexRequest(_message.Message):
     def __init__(self, name: _Optional[str] = ...) -> None: ...
 
 class Index(_message.Message):
-    __slots__ = ("name", "tier", "emulated", "format_version", "kind", "metric", "dtype", "dim", "vectors", "dataset_bytes", "tier_bytes", "fast_bytes", "amplification", "fast_bytes_per_vector", "sections", "params", "calibration")
+    __slots__ = ("name", "tier", "emulated", "format_version", "kind", "metric", "dtype", "dim", "vectors", "dataset_bytes", "tier_bytes", "fast_bytes", "amplification", "fast_bytes_per_vector", "sections", "params", "calibration", "details")
     NAME_FIELD_NUMBER: _ClassVar[int]
     TIER_FIELD_NUMBER: _ClassVar[int]
     EMULATED_FIELD_NUMBER: _ClassVar[int]
@@ -43,6 +43,7 @@ class Index(_message.Message):
     SECTIONS_FIELD_NUMBER: _ClassVar[int]
     PARAMS_FIELD_NUMBER: _ClassVar[int]
     CALIBRATION_FIELD_NUMBER: _ClassVar[int]
+    DETAILS_FIELD_NUMBER: _ClassVar[int]
     name: str
     tier: str
     emulated: bool
@@ -60,7 +61,8 @@ class Index(_message.Message):
     sections: _containers.RepeatedCompositeFieldContainer[Section]
     params: _struct_pb2.Struct
     calibration: _struct_pb2.Struct
-    def __init__(self, name: _Optional[str] = ..., tier: _Optional[str] = ..., emulated: bool = ..., format_version: _Optional[int] = ..., kind: _Optional[str] = ..., metric: _Optional[str] = ..., dtype: _Optional[_Union[_vectors_pb2.DType, str]] = ..., dim: _Optional[int] = ..., vectors: _Optional[int] = ..., dataset_bytes: _Optional[int] = ..., tier_bytes: _Optional[int] = ..., fast_bytes: _Optional[int] = ..., amplification: _Optional[float] = ..., fast_bytes_per_vector: _Optional[float] = ..., sections: _Optional[_Iterable[_Union[Section, _Mapping]]] = ..., params: _Optional[_Union[_struct_pb2.Struct, _Mapping]] = ..., calibration: _Optional[_Union[_struct_pb2.Struct, _Mapping]] = ...) -> None: ...
+    details: _struct_pb2.Struct
+    def __init__(self, name: _Optional[str] = ..., tier: _Optional[str] = ..., emulated: bool = ..., format_version: _Optional[int] = ..., kind: _Optional[str] = ..., metric: _Optional[str] = ..., dtype: _Optional[_Union[_vectors_pb2.DType, str]] = ..., dim: _Optional[int] = ..., vectors: _Optional[int] = ..., dataset_bytes: _Optional[int] = ..., tier_bytes: _Optional[int] = ..., fast_bytes: _Optional[int] = ..., amplification: _Optional[float] = ..., fast_bytes_per_vector: _Optional[float] = ..., sections: _Optional[_Iterable[_Union[Section, _Mapping]]] = ..., params: _Optional[_Union[_struct_pb2.Struct, _Mapping]] = ..., calibration: _Optional[_Union[_struct_pb2.Struct, _Mapping]] = ..., details: _Optional[_Union[_struct_pb2.Struct, _Mapping]] = ...) -> None: ...
 
 class Section(_message.Message):
     __slots__ = ("name", "file", "placement", "bytes", "checksum")

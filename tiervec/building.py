@@ -1,0 +1,252 @@
+"""Building an index, and writing another layout of one."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import tempfile
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tiervec.cluster_index.params import ClusterBuildParams
+from tiervec.cluster_index.relayout import relayout_cluster_index
+from tiervec.durable_files import replaced_directory, require_free_space, storage_errors
+from tiervec.errors import InvalidArgumentError, ResourceExhaustedError, UnsupportedError
+from tiervec.graph_index.params import GraphBuildParams
+from tiervec.index_directory import IndexDirectory, check_out
+from tiervec.index_info import IndexInfo
+from tiervec.index_kind import IndexBuild, IndexKind
+from tiervec.index_kinds import index_kind
+from tiervec.interruptible import BuildProgress
+from tiervec.parameter_checks import check_bytes, check_keys, check_threads, checked_params
+from tiervec.sizes import format_size
+from tiervec.vector_files import VectorFile, open_vectors
+from tiervec.vectors import as_matrix, as_queries, check_finite, check_ids, check_range
+
+__all__ = ["build", "relayout"]
+
+BuildParams = GraphBuildParams | ClusterBuildParams
+
+METRICS = ("l2", "ip", "cosine")
+_SMALLEST_VALUE = 1e-15  # squared distances of smaller ones lose their digits
+
+
+def build(
+    data: Any,
+    out: str | os.PathLike[str],
+    *,
+    kind: str = "graph",
+    metric: str = "l2",
+    ids: Any = None,
+    params: Mapping[str, Any] | BuildParams | None = None,
+    memory_limit: int | None = None,
+    threads: int = 0,
+    seed: int = 0,
+    progress: BuildProgress | None = None,
+    calibration_queries: Any = None,
+) -> IndexInfo:
+    """Builds an index and saves it at `out`, whole or not at all.
+
+    Args:
+        data: Vectors (n, dim) as an array (numpy, DLPack, Arrow) or the path of a .npy .fbin .u8bin .i8bin .fvecs
+            .bvecs .parquet .hdf5 file; float32, float16, int8 or uint8. An array is used where it is; a file is read
+            once, and not held twice.
+        out: The directory to create; it must not exist.
+        kind: ``graph`` or ``cluster``.
+        metric: ``l2`` (squared), ``ip`` or ``cosine``.
+        ids: n unique non-negative integers to return instead of 0, 1, 2, ...
+        params: A mapping of build keys, or `GraphBuildParams` or `ClusterBuildParams`.
+        memory_limit: Refuse the build when it is estimated to need more bytes than this. A cluster index of a file
+            that does not fit is built with the vectors left in the file.
+        threads: 0 means all allowed CPUs. One thread and one seed always give the same index.
+        seed: Of everything random.
+        progress: Called with (stage, steps done, steps in all, seconds left or None), a few times a second.
+        calibration_queries: Vectors like the queries to come, on which ``target_recall`` is calibrated; without them
+            some of the base vectors are held out.
+
+    Returns:
+        The description of the index.
+
+    Raises:
+        InvalidArgumentError: Data, ids or parameters are not usable; the sentence says which and why.
+        AlreadyExistsError: `out` exists.
+        ResourceExhaustedError: memory_limit is too small, or the disk is.
+
+    Example:
+        >>> import tempfile, numpy as np, tiervec
+        >>> vectors = np.random.default_rng(0).normal(size=(500, 16)).astype(np.float32)
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     info = tiervec.build(vectors, folder + "/index", params={"graph_degree": 16})
+        ...     with tiervec.open(info.path) as index:
+        ...         found = index.search(vectors[:3], k=1, target_recall=0.95)
+        >>> found.ids.ravel().tolist()
+        [0, 1, 2]
+    """
+    chosen = index_kind(kind)
+    if metric not in METRICS:
+        raise InvalidArgumentError(f"metric is {metric!r}; it must be one of {', '.join(METRICS)}")
+    build_params = checked_params(params, chosen.build_params, "build", kind)
+    threads = check_threads(threads)
+    seed = _check_seed(seed)
+    check_bytes("memory_limit", memory_limit)
+    target = check_out(out)
+    vectors = _load(data, _MemoryCheck(chosen, build_params, memory_limit, threads, progress), target.parent)
+    check_finite(vectors)
+    check_range(vectors, "data", least=_SMALLEST_VALUE)
+    queries = None
+    if calibration_queries is not None:
+        queries = _load_queries(calibration_queries, vectors)
+    labels = None if ids is None else check_ids(ids, len(vectors))
+    chosen.write(
+        IndexBuild(
+            vectors=vectors,
+            metric=metric,
+            params=build_params,
+            labels=labels,
+            threads=threads,
+            seed=seed,
+            progress=progress,
+            calibration_queries=queries,
+            memory_limit=memory_limit,
+        ),
+        target,
+    )
+    return IndexInfo.from_manifest(target, IndexDirectory.open(target).manifest)
+
+
+def relayout(
+    path: str | os.PathLike[str],
+    out: str | os.PathLike[str] | None = None,
+    *,
+    params: Mapping[str, Any] | None = None,
+    threads: int = 0,
+    progress: BuildProgress | None = None,
+) -> IndexInfo:
+    """Writes a cluster index in another layout, with the same clusters.
+
+    Args:
+        path: A cluster index.
+        out: The directory to create; it must not exist. None: the new index takes the place of the old one, which is
+            removed when the new one is complete. Who has the old one open goes on with it.
+        params: Build keys that change: ``layout``, ``code``, ``code_bits``, ``align``. Without any change, and without
+            `out`, nothing is written.
+        threads: 0 means all allowed CPUs.
+        progress: As in `build`.
+
+    Returns:
+        The description of the new index.
+
+    Raises:
+        NotFoundError: There is no index at `path`.
+        UnsupportedError: It is no cluster index.
+        InvalidArgumentError: A key that cannot change without clustering again.
+        AlreadyExistsError: `out` exists.
+        ResourceExhaustedError: The disk is full.
+    """
+    directory = IndexDirectory.open(path)
+    if directory.manifest.kind != "cluster":
+        raise UnsupportedError(
+            f"{directory.path} is a {directory.manifest.kind} index; only a cluster index has layouts"
+        )
+    given = {} if params is None else params
+    check_keys(given, ClusterBuildParams, "build", "cluster")
+    threads = check_threads(threads)
+    if out is None:
+        target = directory.path
+        if directory.manifest.params == {**directory.manifest.params, **given}:
+            return IndexInfo.from_manifest(target, directory.manifest)
+        with replaced_directory(target) as beside:
+            relayout_cluster_index(directory, beside, given, threads=threads, progress=progress)
+    else:
+        target = check_out(out)
+        relayout_cluster_index(directory, target, given, threads=threads, progress=progress)
+    return IndexInfo.from_manifest(target, IndexDirectory.open(target).manifest)
+
+
+@dataclass(frozen=True)
+class _MemoryCheck:
+    """Whether a build fits into the memory that it may take."""
+
+    kind: IndexKind[Any, Any]
+    params: Any
+    limit: int | None
+    threads: int
+    progress: BuildProgress | None
+
+    def fits_in_memory(self, shape: tuple[int, ...], itemsize: int, *, may_stream: bool) -> bool:
+        """True: with the vectors in memory; False: with the vectors left in their file.
+
+        Raises:
+            InvalidArgumentError: The sizes are beyond what the kind of index holds.
+            ResourceExhaustedError: It does not fit either way.
+        """
+        self.kind.check_buildable(shape[0], shape[1], self.params)
+        for streamed in (False, True) if may_stream and self.kind.streams else (False,):
+            estimate = self.kind.estimate_memory_bytes(
+                shape[0], shape[1], itemsize, self.params, self.threads, streamed=streamed
+            )
+            if self.limit is None or estimate <= self.limit:
+                if self.progress is not None:
+                    self.progress(f"estimated peak memory {format_size(estimate)}", 1, 1, None)
+                return not streamed
+        assert self.limit is not None
+        settings = self.kind.largest_settings(dataclasses.asdict(self.params))
+        raise ResourceExhaustedError(
+            f"memory_limit is {format_size(self.limit)}; building {shape[0]:,} vectors of dimension {shape[1]} with "
+            f"{settings} needs about {format_size(estimate)}"
+        )
+
+
+def _load(data: Any, memory: _MemoryCheck, folder: Path) -> NDArray[Any]:
+    """The vectors, once, in memory or mapped. The memory of the build is checked before they are read."""
+    if not isinstance(data, (str, os.PathLike)):
+        matrix = as_matrix(data)
+        memory.fits_in_memory(matrix.shape, matrix.itemsize, may_stream=False)
+        return matrix
+    file = open_vectors(data)
+    if not memory.fits_in_memory(file.shape, file.dtype.itemsize, may_stream=True):
+        return _mapped(file, folder, memory.progress)
+    vectors = np.empty(file.shape, file.dtype)
+    file.read_into(vectors, _reading(memory.progress))
+    return vectors
+
+
+def _mapped(file: VectorFile, folder: Path, progress: BuildProgress | None) -> NDArray[Any]:
+    """The vectors of a file without holding them; a format that cannot be mapped is copied to `folder` first."""
+    mapped = file.mapped
+    if mapped is not None and mapped.flags.c_contiguous:
+        return mapped
+    report = _reading(progress)
+    require_free_space(folder, file.nbytes, f"copying {file.path}")
+    with storage_errors(f"copying {file.path}", folder), tempfile.TemporaryFile(dir=folder) as copy:
+        for first, block in file.chunks():
+            copy.write(block.data)
+            report(first + len(block), file.shape[0])
+        copy.flush()
+        # The file has no name any more and is gone with the last map of it.
+        return np.asarray(np.memmap(copy, file.dtype, mode="r", shape=file.shape))
+
+
+def _reading(progress: BuildProgress | None) -> Callable[[int, int], None]:
+    return lambda done, total: None if progress is None else progress("reading vectors", done, total, None)
+
+
+def _load_queries(queries: Any, vectors: NDArray[Any]) -> NDArray[Any]:
+    if isinstance(queries, (str, os.PathLike)):
+        file = open_vectors(queries)
+        queries = file.rows(0, file.shape[0])
+    matrix = as_queries(queries, vectors.dtype, vectors.shape[1], what="calibration_queries")
+    check_finite(matrix, what="calibration_queries")
+    check_range(matrix, "calibration_queries")
+    return matrix
+
+
+def _check_seed(seed: int) -> int:
+    if isinstance(seed, bool) or not isinstance(seed, int) or not 0 <= seed < 2**63:
+        raise InvalidArgumentError(f"seed is {seed!r}; it must be a whole number from 0 to 2^63 - 1")
+    return seed
