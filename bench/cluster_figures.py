@@ -4,8 +4,9 @@
 
 Builds a coded index in DIR, unless it is there, and converts it to the other layouts. Prints what each layout takes at
 the target recall, and what grouping and ordering save: reads per query of the test queries, counted for the vectors in
-the order of the data, by group, and by group along the order that sample queries gave; the last also with gaps read
-through up to the knee of the device. Test queries are only counted: groups and order come from held-out base vectors.
+the order of the data; by group, the groups in no order; with groups along the chain of near clusters; with their members
+ordered, too; and the last also with gaps read through up to the knee of the device. Test queries are only counted: groups
+and order come from held-out base vectors.
 Then `grouped` and `replicated` run in turn on each emulated device, at the same setting, which gives both the same
 candidates: queries per second as measured, and as the model of the device would allow.
 """
@@ -121,8 +122,9 @@ def grouping_figures(path: Path, queries: NDArray[Any], nprobe: int, knee_bytes:
     probes = _nearest(clustering.centroids, queries.astype(np.float32), nprobe)
     offsets, members = memberships.members()
     groups = choose_groups(memberships, frequencies(clustering.probes, details["clusters"]))
-    by_group = np.empty(vectors, np.int64)
-    by_group[np.argsort(groups, kind="stable")] = np.arange(vectors)
+    places = np.random.default_rng(0).permutation(details["clusters"])  # as k-means numbers them: in no order
+    by_group = positions_of(places[groups])
+    along_chain = positions_of(groups)
     ordered = arrange("grouped", memberships, probes=clustering.probes, threads=0).positions.astype(np.int64)
     record = manifest.dim * np.dtype(manifest.dtype).itemsize + _RECORD_CHECK_BYTES
     gap = int(knee_bytes // record)
@@ -132,13 +134,20 @@ def grouping_figures(path: Path, queries: NDArray[Any], nprobe: int, knee_bytes:
         for name, positions, through in (
             ("decoupled", np.arange(vectors), 0),
             ("grouped", by_group, 0),
+            ("groups along the chain", along_chain, 0),
             ("grouped, ordered", ordered, 0),
-            (f"grouped, gaps up to {gap} read through", by_group, gap),
             (f"grouped, ordered, gaps up to {gap} read through", ordered, gap),
         ):
-            places = np.sort(positions[rows])
-            counts.setdefault(name, []).append(1 + int((np.diff(places) > through + 1).sum()))
+            read = np.sort(positions[rows])
+            counts.setdefault(name, []).append(1 + int((np.diff(read) > through + 1).sum()))
     return {name: float(np.mean(values)) for name, values in counts.items()}
+
+
+def positions_of(keys: NDArray[Any]) -> NDArray[np.int64]:
+    """Position of each row when rows lie by ascending key, and within a key in their order."""
+    positions = np.empty(len(keys), np.int64)
+    positions[np.argsort(keys, kind="stable")] = np.arange(len(keys))
+    return positions
 
 
 def _nearest(centroids: NDArray[np.float32], queries: NDArray[np.float32], count: int) -> NDArray[np.int64]:

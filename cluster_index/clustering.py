@@ -29,8 +29,8 @@ from tiervec.index_kind import IndexBuild
 
 __all__ = ["Clustering", "cluster_vectors"]
 
-_SAMPLE_QUERIES = 4000
-_SAMPLE_WIDTH = 48  # about what a recall of 0.95 takes
+_SAMPLE_QUERIES = 8000
+_SAMPLE_WIDTH = 96  # about what a recall of 0.95 takes
 _STREAMED_SHARE = 4  # of the memory limit: the rows that centroids are trained on
 
 

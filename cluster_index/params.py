@@ -47,7 +47,7 @@ class ClusterBuildParams:
     layout: str = "coded"
     code: str = "rabitq"
     code_bits: float = 2.0
-    closure: float = 0.4
+    closure: float = 0.1
     align: int = 1
 
     def __post_init__(self) -> None:

@@ -70,11 +70,11 @@ def test_sample_probes_are_of_the_given_queries(cluster: Callable[..., Clusterin
         calibration_queries=vectors[:7] + np.float32(0.01),
     )
     clustering = cluster_vectors(build)
-    assert clustering.probes.shape == (7, 48)
+    assert clustering.probes.shape == (7, 96)
     squared = ((vectors[:7, None] + np.float32(0.01) - clustering.centroids[None]) ** 2).sum(axis=2)
     np.testing.assert_array_equal(clustering.probes[:, 0], squared.argmin(axis=1))
     # Without queries some of the vectors stand for them.
-    assert cluster(vectors, clusters=100).probes.shape == (ROWS, 48)
+    assert cluster(vectors, clusters=100).probes.shape == (ROWS, 96)
 
 
 def test_what_does_not_fit_together_is_refused(cluster: Callable[..., Clustering], tmp_path: Path) -> None:
