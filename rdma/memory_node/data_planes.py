@@ -118,4 +118,4 @@ def open_data_plane(
     try:
         return opened(port)
     except AlreadyExistsError as error:
-        raise UnavailableError(f"the {transport} data plane cannot listen on {host}:{port}: {error}") from error
+        raise UnavailableError(f"the {transport} data plane: {error}") from error

@@ -18,7 +18,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from tiervec import _core
 from tiervec.errors import (
     DataLossError,
     InvalidArgumentError,
@@ -29,6 +28,7 @@ from tiervec.errors import (
     UnsupportedError,
 )
 from tiervec.rdma.memory_node.data_planes import DataPlane
+from tiervec.rdma.memory_node.memory import RegionMemory, memory_bytes
 from tiervec.rdma.memory_node.names import EXTENT_BYTES, TRANSPORTS, check_name
 from tiervec.rdma.memory_node.region import Region, RegionState, RemoteKey
 from tiervec.rdma.memory_node.storage import RegionStorage, StoredRegion
@@ -38,11 +38,6 @@ __all__ = ["Attached", "Counters", "MemoryNode"]
 
 _log = logging.getLogger(__name__)
 _MOST_REGIONS: Final = 4096
-_PAGE_BYTES: Final = 4096
-_LOCK_ADVICE: Final = (
-    "raise the limit of locked memory: `ulimit -l unlimited` in the shell that starts the node, LimitMEMLOCK=infinity "
-    "in its systemd unit, or --ulimit memlock=-1 for its container"
-)
 
 
 @dataclass(kw_only=True)
@@ -76,8 +71,7 @@ class MemoryNode:
         capacity_bytes: Of all regions together.
         planes: Where readers read; closed by `close`.
         storage: Where sealed regions are kept, or None; closed by `close`.
-        lock_memory: ``try`` locks regions into memory where the system allows it, ``require`` refuses a region that
-            cannot be locked, ``no`` does not ask.
+        lock_memory: Of `RegionMemory`.
         abandoned_after_s: An upload untouched for so long makes room for another one.
     """
 
@@ -95,9 +89,8 @@ class MemoryNode:
         self.on_health: Callable[[str, bool], None] = lambda _name, _serving: None
         self._planes = {plane.transport: plane for plane in planes}
         self._storage = storage
-        self._lock_memory = lock_memory
+        self._memory = RegionMemory(lock_memory)
         self._abandoned_after_s = abandoned_after_s
-        self._warned_of_lock = False
         self._reserved_bytes = 0  # of regions whose memory is being allocated
         self._lock = threading.RLock()
         self._regions: dict[tuple[str, str], Region] = {}
@@ -121,7 +114,7 @@ class MemoryNode:
     def used_bytes(self) -> int:
         """Memory that regions take."""
         with self._lock:
-            return self._reserved_bytes + sum(_memory_bytes(region.size_bytes) for region in self._regions.values())
+            return self._reserved_bytes + sum(memory_bytes(region.size_bytes) for region in self._regions.values())
 
     def create(self, name: str, version: str, size_bytes: int) -> Region:
         """Reserves memory for a version; one that exists is returned with what it has.
@@ -140,12 +133,12 @@ class MemoryNode:
             if found is not None:
                 return found
             self._make_room(name, size_bytes)
-            self._reserved_bytes += _memory_bytes(size_bytes)
+            self._reserved_bytes += memory_bytes(size_bytes)
         try:
-            memory = self._allocate(name, size_bytes)  # locking pages may take long: others must not wait for it
+            memory = self._memory.allocate(name, size_bytes)  # locking pages may take long: others must not wait for it
         finally:
             with self._lock:
-                self._reserved_bytes -= _memory_bytes(size_bytes)
+                self._reserved_bytes -= memory_bytes(size_bytes)
         with self._lock:
             found = self._existing(name, version, size_bytes)  # somebody may have been quicker
             if found is not None:
@@ -288,7 +281,7 @@ class MemoryNode:
                 self._storage.remove(region.region_id)
         self._report_health(name)
         _log.info("%s was deleted", region.label)
-        return _memory_bytes(region.size_bytes)
+        return memory_bytes(region.size_bytes)
 
     def attach(self, name: str, version: str, transport: str) -> Attached:
         """What a reader needs to read a version, or the current one.
@@ -378,7 +371,7 @@ class MemoryNode:
 
     def _find_stored(self, storage: RegionStorage) -> None:
         for stored in storage.stored():
-            need = self.used_bytes + _memory_bytes(stored.size_bytes)
+            need = self.used_bytes + memory_bytes(stored.size_bytes)
             if need > self.capacity_bytes:
                 raise ResourceExhaustedError(
                     f"the regions in {storage.folder} take more than the capacity of "
@@ -403,7 +396,7 @@ class MemoryNode:
 
     def _load_one(self, region: Region, stored: StoredRegion) -> None:
         assert self._storage is not None
-        region.memory = self._allocate(region.name, region.size_bytes)
+        region.memory = self._memory.allocate(region.name, region.size_bytes)
         with self._storage.open_extents(stored.region_id) as file:
             for index in range(region.extents):
                 if self._stopping.is_set():
@@ -526,7 +519,7 @@ class MemoryNode:
         raise NotFoundError(f"region {name} has no current version; there is {held}")
 
     def _make_room(self, name: str, size_bytes: int) -> None:
-        needed = _memory_bytes(size_bytes)
+        needed = memory_bytes(size_bytes)
         if self.used_bytes + needed > self.capacity_bytes:
             self._drop_abandoned()
         free = self.capacity_bytes - self.used_bytes
@@ -546,19 +539,6 @@ class MemoryNode:
                 _log.warning("%s was not touched for %.0f s and is dropped to make room", region.label, idle_s)
                 self.delete(region.name, region.version)
 
-    def _allocate(self, name: str, size_bytes: int) -> Any:
-        memory = _core.NodeMemory(size_bytes, self._lock_memory != "no")
-        if self._lock_memory == "no" or memory.locked:
-            return memory
-        if self._lock_memory == "require":
-            raise ResourceExhaustedError(
-                f"region {name} of {format_size(size_bytes)} cannot be locked into memory; {_LOCK_ADVICE}"
-            )
-        if not self._warned_of_lock:
-            self._warned_of_lock = True
-            _log.warning("regions are not locked into memory and may be swapped out; %s", _LOCK_ADVICE)
-        return memory
-
     def _refuse_when_stopping(self) -> None:
         if self._stopping.is_set():
             raise UnavailableError("the memory node is stopping")
@@ -567,11 +547,6 @@ class MemoryNode:
         with self._lock:
             current = self._regions.get((name, self._current.get(name, "")))
             self.on_health(name, current is not None and current.state is RegionState.READY)
-
-
-def _memory_bytes(size_bytes: int) -> int:
-    """What a region takes of the capacity: whole pages."""
-    return -(-size_bytes // _PAGE_BYTES) * _PAGE_BYTES
 
 
 def _read_fully(file: Any, size: int) -> bytes:

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import logging
-import signal
 import threading
 from collections.abc import Callable
 from concurrent import futures
 from contextlib import ExitStack
-from types import FrameType, TracebackType
+from types import TracebackType
 from typing import Any, Final
 
 import grpc
@@ -23,6 +22,7 @@ from tiervec.rdma.memory_node.names import EXTENT_BYTES
 from tiervec.rdma.memory_node.node import MemoryNode
 from tiervec.rdma.memory_node.scrubber import Scrubber
 from tiervec.rdma.memory_node.storage import RegionStorage
+from tiervec.rpc.foreground import run_until_signalled
 from tiervec.rpc.listening import bind
 from tiervec.sizes import format_size
 
@@ -110,24 +110,13 @@ class MemoryNodeServer:
         Args:
             on_ready: Called once calls are answered.
         """
-        signalled = threading.Event()
-
-        def on_signal(number: int, _frame: FrameType | None) -> None:
-            if signalled.is_set():
-                self._server.stop(0)
-                return
-            _log.info("%s: stopping, running calls get %g s", signal.Signals(number).name, self._config.drain_s)
-            signalled.set()
-
-        previous = {number: signal.signal(number, on_signal) for number in (signal.SIGTERM, signal.SIGINT)}
-        try:
-            self.start()
-            on_ready()
-            signalled.wait()
-            self.stop()
-        finally:
-            for number, handler in previous.items():
-                signal.signal(number, handler)
+        run_until_signalled(
+            start=self.start,
+            stop=self.stop,
+            cut_short=lambda: self._server.stop(0),
+            on_ready=on_ready,
+            drain_s=self._config.drain_s,
+        )
 
     def __enter__(self) -> MemoryNodeServer:
         self.start()

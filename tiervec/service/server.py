@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import logging
-import signal
-import threading
 from collections.abc import Callable
 from concurrent import futures
-from types import FrameType, TracebackType
+from types import TracebackType
 from typing import Any
 
 import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
+from tiervec.rpc.foreground import run_until_signalled
 from tiervec.rpc.listening import bind
 from tiervec.service._generated import index_pb2, index_pb2_grpc, search_pb2, search_pb2_grpc
 from tiervec.service.admission import Admission
@@ -89,24 +88,13 @@ class Server:
         Args:
             on_ready: Called once calls are answered.
         """
-        signalled = threading.Event()
-
-        def on_signal(number: int, _frame: FrameType | None) -> None:
-            if signalled.is_set():
-                self._server.stop(0)
-                return
-            _log.info("%s: stopping, running calls get %g s", signal.Signals(number).name, self._drain_s)
-            signalled.set()
-
-        previous = {number: signal.signal(number, on_signal) for number in (signal.SIGTERM, signal.SIGINT)}
-        try:
-            self.start()
-            on_ready()
-            signalled.wait()
-            self.stop()
-        finally:
-            for number, handler in previous.items():
-                signal.signal(number, handler)
+        run_until_signalled(
+            start=self.start,
+            stop=self.stop,
+            cut_short=lambda: self._server.stop(0),
+            on_ready=on_ready,
+            drain_s=self._drain_s,
+        )
 
     def __enter__(self) -> Server:
         self.start()

@@ -82,14 +82,21 @@ void TcpTier::check() {
   fail(ErrorCode::kUnavailable, node_name_, with_errno("does not answer", connection.last_errno()));
 }
 
-// Of one queue: what one worker can get from the node now.
+// Of one queue: what one worker can get from the node now. The best of some runs: while the machine is busy with
+// something else, a run shows less than the limit.
 void TcpTier::measure() {
   const auto at_most = [this](std::uint32_t bytes) {
     return static_cast<std::uint32_t>(std::min<std::uint64_t>(bytes, node_.region_bytes));
   };
   const auto reads_per_s = [&](std::uint32_t bytes, std::uint32_t in_flight) {
-    return measure_reads_per_s(
-        *this, {.read_bytes = at_most(bytes), .threads = 1, .reads_in_flight = in_flight, .seconds = 0.01});
+    double best = 0;
+    for (int run = 0; run < 3; ++run) {
+      best = std::max(
+          best,
+          measure_reads_per_s(
+              *this, {.read_bytes = at_most(bytes), .threads = 1, .reads_in_flight = in_flight, .seconds = 0.01}));
+    }
+    return best;
   };
   const std::vector<double> latency_ns = measure_latency_ns(*this, at_most(64), 101, 1);
   profile_.latency_us = latency_ns[latency_ns.size() / 2] * 1e-3;
