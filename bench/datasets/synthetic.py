@@ -5,8 +5,8 @@ and embeddings have about 10 to 30 (SIFT about 12, GIST and word vectors about 2
 
     centre_c + z A_c + sin(z B) C / 3 + noise,    z of `intrinsic` independent normal values
 
-The sizes of the clusters fall off as in natural data. Vector i depends on the parameters and on i alone, so a smaller set
-is the beginning of a larger one.
+The sizes of the clusters fall off as in natural data. Vector i depends on the parameters and on i alone, so a smaller
+set is the beginning of a larger one.
 """
 
 from __future__ import annotations
