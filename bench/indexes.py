@@ -112,6 +112,11 @@ class OpenedSystem:
         self.notes: tuple[str, ...] = ()
         try:
             self._start()
+        except SystemFailedError as failure:
+            self.close()
+            if failure.status == "missing" and key.spec.get_it:
+                raise SystemFailedError("missing", f"{failure.reason}: {key.spec.get_it}") from None
+            raise
         except BaseException:
             self.close()
             raise

@@ -28,7 +28,8 @@ class SystemSpec:
         opening_keys: Search parameters that are fixed when an index is opened.
         has_tiers: Whether it reads from a tier that a URL names.
         on_disk: Whether its big part stays on an SSD.
-        get_it: How one gets what it needs, when it has no environment of its own.
+        module: What it imports, when it has no environment of its own.
+        get_it: How one gets that module.
         licence: What a user must accept before it is installed; None: it is free software.
     """
 
@@ -41,12 +42,15 @@ class SystemSpec:
     opening_keys: tuple[str, ...] = ()
     has_tiers: bool = False
     on_disk: bool = False
+    module: str = ""
     get_it: str = ""
     licence: str | None = None
 
 
 def _faiss(kind: str, title: str) -> SystemSpec:
-    return SystemSpec(name=f"faiss-{kind}", title=title, file=_FOLDER / "faiss.py", variant={"kind": kind})
+    return SystemSpec(
+        name=f"faiss-{kind}", title=title, file=_FOLDER / "faiss.py", variant={"kind": kind}, module="faiss"
+    )
 
 
 def _tiervec(kind: str) -> SystemSpec:
@@ -55,6 +59,7 @@ def _tiervec(kind: str) -> SystemSpec:
         title=f"the {kind} index, on any tier",
         file=_FOLDER / "tiervec.py",
         variant={"kind": kind},
+        module="tiervec",
         opening_keys=("fast_memory",),
         has_tiers=True,
     )
@@ -82,6 +87,7 @@ SYSTEMS: Final[Mapping[str, SystemSpec]] = {
             name="hnswlib",
             title="HNSW, float32, in memory",
             file=_FOLDER / "hnswlib.py",
+            module="hnswlib",
             get_it="pip install 'tiervec[bench]'",
         ),
         _faiss("ivfflat", "inverted file, float32, in memory"),
@@ -105,6 +111,7 @@ SYSTEMS: Final[Mapping[str, SystemSpec]] = {
             title="SPANN on an SSD; for who has built SPTAG's Python module",
             file=_FOLDER / "sptag.py",
             on_disk=True,
+            module="SPTAG",
             get_it="build https://github.com/microsoft/SPTAG and put its module SPTAG onto PYTHONPATH",
         ),
     )

@@ -24,5 +24,5 @@ def add_report(commands: Any) -> None:
     parser.set_defaults(run=_run)
 
 
-def _run(arguments: argparse.Namespace) -> int:
+def _run(_arguments: argparse.Namespace) -> int:
     raise UnsupportedError("`tiervec bench report` is not part of this version")
