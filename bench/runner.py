@@ -138,9 +138,7 @@ class _Work:
             described = environment()
             measured, reason = None, None
             try:
-                measured = profile(
-                    tier, progress=lambda done, total, at=tier: self._progress(f"measuring {at}", done, total, None)
-                ).as_dict()
+                measured = profile(tier, progress=self._profiling(tier)).as_dict()
             except TiervecError as error:
                 reason = str(error)
             result = ProfileResult(
@@ -156,6 +154,9 @@ class _Work:
             )
             write_profile(self._options.folder, name, result)
             self.measured += 1
+
+    def _profiling(self, tier: str) -> Callable[[int, int], None]:
+        return lambda done, total: self._progress(f"measuring {tier}", done, total, None)
 
     def search(self) -> None:
         """All groups."""

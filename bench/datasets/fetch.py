@@ -9,7 +9,8 @@ from typing import Final
 
 from tiervec.bench.datasets.cache import default_cache
 from tiervec.bench.datasets.download import download
-from tiervec.bench.datasets.opening import Progress, is_at_hand, parse_dataset_name
+from tiervec.bench.datasets.opening import is_at_hand, parse_dataset_name
+from tiervec.bench.datasets.preparing import Progress
 from tiervec.bench.datasets.registry import DatasetEntry, DatasetFile, load_registry
 from tiervec.durable_files import storage_errors
 from tiervec.errors import DataLossError, InvalidArgumentError, NotFoundError, UnavailableError

@@ -24,7 +24,7 @@ class System:
         import faiss
 
         self._job, self._faiss, self._kind = job, faiss, job.variant["kind"]
-        known = {"M": 32, "ef_construction": 200} if self._kind == "hnsw" else {"nlist": None}
+        known: dict[str, Any] = {"M": 32, "ef_construction": 200} if self._kind == "hnsw" else {"nlist": None}
         if self._kind == "ivfpqfs":
             known["m"] = None
         self._params = job.parameters(job.build, known)
@@ -88,7 +88,7 @@ class System:
         return self._index.search(queries, k)[1], None
 
     def _refining(self) -> Any:
-        index = self._faiss.downcast_index(self._index)
+        index: Any = self._faiss.downcast_index(self._index)
         return index if hasattr(index, "k_factor") else self._faiss.downcast_index(index.index)
 
     def _converted(self, matrix: NDArray[Any]) -> NDArray[Any]:
