@@ -40,8 +40,8 @@ class Comparison:
         ratio: A / B, of each round.
         control: The A/A ratios of both, of each round; None when the plan asked for none.
         interleaved: False when the two were not measured in turn: their rounds then do not belong together.
-        difference: ``none`` when the ratio's spread contains 1 or is within that of the control; else ``higher`` or
-            ``lower``.
+        difference: ``none`` when the ratio's spread contains 1, or its median is no farther from 1 than the farthest of
+            the control; else ``higher`` or ``lower``.
         note: What else one must know.
     """
 
@@ -233,6 +233,7 @@ def _rounds(result: Result, which: str, figure: str) -> Mapping[int, float]:
 
 
 def _difference(ratio: Spread, control: Spread | None) -> str:
-    if ratio.low <= 1 <= ratio.high or (control is not None and control.low <= ratio.median <= control.high):
+    noise = 0.0 if control is None else max(abs(math.log(control.low)), abs(math.log(control.high)))
+    if ratio.low <= 1 <= ratio.high or abs(math.log(ratio.median)) <= noise:
         return "none"
     return "higher" if ratio.median > 1 else "lower"

@@ -93,13 +93,15 @@ def run_plan(
         InvalidArgumentError: The folder holds a run of another plan, machine or version.
         ResourceExhaustedError: The disk is full; what was finished is kept.
     """
-    _continue_or_begin(plan, options)
+    folder = options.folder
+    _check_continues(plan, folder)
     work = _Work(plan, options, progress or (lambda *_: None), find)
+    work.look_ahead()  # mistakes are found before anything is measured
+    _begin(plan, folder)
     for experiment in plan.experiments:
         if experiment.kind == "profile":
             work.profile(experiment)
     work.search()
-    folder = options.folder
     return RunSummary(
         folder=folder,
         results=tuple(read_result(path) for path in sorted((folder / "cells").glob("*.json"))),
@@ -114,6 +116,7 @@ class _Work:
     def __init__(self, plan: Plan, options: RunOptions, progress: Progress, find: Callable[[str], SystemSpec]) -> None:
         self._plan, self._options, self._progress, self._find = plan, options, progress, find
         self.measured = 0
+        self._todo: list[tuple[Group, Dataset, list[PlannedCell]]] = []
         self._done_runs, self._all_runs, self._stage = 0, 0, ""
         self._timed_runs, self._timed_s = 0, 0.0
         self._last_run_at: float | None = None
@@ -158,9 +161,8 @@ class _Work:
     def _profiling(self, tier: str) -> Callable[[int, int], None]:
         return lambda done, total: self._progress(f"measuring {tier}", done, total, None)
 
-    def search(self) -> None:
-        """All groups."""
-        todo: list[tuple[Group, Dataset, list[PlannedCell]]] = []
+    def look_ahead(self) -> None:
+        """Opens all data sets and plans all cells that have no result yet."""
         for experiment in self._plan.experiments:
             for group in _with_datasets(experiment, self._options.datasets).groups():
                 dataset = open_dataset(
@@ -169,9 +171,12 @@ class _Work:
                 planned = planned_cells(group, dataset, _affinity(experiment), self._find)
                 cells = [cell for cell in planned if not self._has("cells", cell.name)]
                 if cells:
-                    todo.append((group, dataset, cells))
+                    self._todo.append((group, dataset, cells))
                     self._all_runs += len(cells) * _runs_of_a_cell(experiment)
-        for group, dataset, cells in todo:
+
+    def search(self) -> None:
+        """Measures what `look_ahead` found."""
+        for group, dataset, cells in self._todo:
             self._stage = f"{group.experiment.name} on {group.dataset}"
             before, self._last_run_at = self._done_runs, None
             with GroupRun(
@@ -215,13 +220,11 @@ def _file_name_of(tier: str) -> str:
     return f"{plain}-{hashlib.sha256(tier.encode()).hexdigest()[:8]}"
 
 
-def _continue_or_begin(plan: Plan, options: RunOptions) -> None:
-    folder, described = options.folder, environment()
+def _check_continues(plan: Plan, folder: Path) -> None:
+    """A folder that holds a run goes on only with the same plan, on the same machine, with the same version."""
     if not (folder / "run.json").exists():
-        began = datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds")
-        write_run_info(folder, RunInfo(run=folder.name, plan=plan.text, began=began, environment=described))
         return
-    info = read_run_info(folder)
+    info, described = read_run_info(folder), environment()
     other = None
     if info.plan != plan.text:
         other = "another plan"
@@ -231,6 +234,12 @@ def _continue_or_begin(plan: Plan, options: RunOptions) -> None:
         other = f"another version ({info.environment.get('commit')})"
     if other is not None:
         raise InvalidArgumentError(f"{folder} holds a run of {other}; give this one another name (--name)")
+
+
+def _begin(plan: Plan, folder: Path) -> None:
+    if not (folder / "run.json").exists():
+        began = datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds")
+        write_run_info(folder, RunInfo(run=folder.name, plan=plan.text, began=began, environment=environment()))
 
 
 def _with_datasets(experiment: Experiment, datasets: Sequence[str]) -> Experiment:

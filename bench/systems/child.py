@@ -169,7 +169,7 @@ def _answer(session: _Session, request: dict[str, Any]) -> dict[str, Any]:
         full = getattr(error, "code", None) == "resource_exhausted" and "no space left" in str(error)
         return {"ok": False, "kind": "full" if full else "failed", "reason": f"out of memory: {_sentence(error)}"}
     except OSError as error:
-        full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+        full = error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
         return {"ok": False, "kind": "full" if full else "failed", "reason": _sentence(error)}
     except Exception as error:
         return {"ok": False, "kind": "failed", "reason": _sentence(error)}

@@ -59,6 +59,11 @@ class SystemProcess:
             )
 
     @property
+    def pid(self) -> int:
+        """Of the process."""
+        return self._process.pid
+
+    @property
     def is_alive(self) -> bool:
         """Whether it can still be asked."""
         return self._process.returncode is None

@@ -98,6 +98,10 @@ class System:
             "notes": receipt.notes,
         }
 
+    def close(self) -> None:
+        """Closes the index and ends a memory node of its own."""
+        self._open.close()
+
     def _tier(self, url: str) -> str:
         scheme, _, rest = url.partition("://")
         if not is_remote(url) or "/" in rest:
