@@ -250,7 +250,8 @@ class GroupRun:
             "ids": str(ids_path),
         }
         try:
-            answer = self._opened[key.text].search(request)
+            asked_s = 0.0 if arrivals is None else 2 * self._experiment.seconds
+            answer = self._opened[key.text].search(request, asked_s)
             return self._figures(cell, answer, np.load(ids_path), number)
         except SystemFailedError as failure:
             self._fail(cell, failure)

@@ -283,6 +283,12 @@ def test_open_runs_have_the_asked_rate(run: Run, arrivals: str) -> None:
         assert all(repeat.seconds >= 0.2 for repeat in result.repeats)
 
 
+def test_the_limit_of_a_run_comes_on_top_of_the_length_that_was_asked(run: Run) -> None:
+    text = HEAD.replace("search_s = 30", "search_s = 0.6").replace("repeats = 2", "repeats = 1")
+    result = run(text + 'mode = "open"\narrival_qps = 20\nseconds = 1.0\narrivals = "fixed"\n' + GOOD).results[0]
+    assert (result.status, result.repeats[0].queries) == ("ok", 20)
+
+
 def test_an_open_run_that_cannot_keep_up_has_no_recall(run: Run) -> None:
     text = HEAD.replace("repeats = 2", "repeats = 1") + 'mode = "open"\narrival_qps = 500\nseconds = 0.1\n' + GOOD
     result = run(text + "search = { sleep = 0.2 }\n").results[0]
