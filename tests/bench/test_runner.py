@@ -104,6 +104,17 @@ def test_the_cells_of_a_group_take_turns(run: Run) -> None:
     ]
 
 
+def test_indexes_that_do_not_fit_together_are_measured_after_each_other(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tiervec.bench.group_run._available_bytes", lambda: 1 << 20)
+    text = HEAD + "".join(f'[[experiment.system]]\nsystem = "{name}"\n' for name in "abc")
+    results = run(text).results
+    assert [result.status for result in results] == ["ok"] * 3
+    assert len({result.group for result in results}) == 3
+    assert all("memory did not suffice" in result.notes[-1] for result in results)
+
+
 def test_without_a_control(run: Run) -> None:
     summary = run(HEAD + "control = false\nwarmups = 0\n" + GOOD)
     assert summary.results[0].control == ()
