@@ -22,6 +22,7 @@ from types import FrameType
 
 from tiervec.cli import (
     advise,
+    bench,
     build,
     doctor,
     info,
@@ -37,7 +38,21 @@ from tiervec.cli import (
 
 __all__ = ["main"]
 
-_COMMANDS = (build, info, verify, relayout, search, serve, publish, memory_node, regions, profile, doctor, advise)
+_COMMANDS = (
+    build,
+    info,
+    verify,
+    relayout,
+    search,
+    serve,
+    publish,
+    memory_node,
+    regions,
+    profile,
+    advise,
+    bench,
+    doctor,
+)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
