@@ -99,7 +99,7 @@ def advise(request: Request, step: Callable[[str], None] = lambda _: None) -> Ad
         samples = draw(request.data, most=request.sample, seed=request.seed, folder=folder, queries=request.queries)
         runs = _run(request, samples, tried, step)
         step("measuring memory")
-        costs = {name: fit(group) for name, group in _groups(runs).items()}
+        costs = {name: fit(group) for name, group in _groups(runs, samples.growth.large).items()}
         predictions = _predict(request, samples, runs, costs)
     return _advice(request, samples.sizes(), vectors, predictions, costs, dim)
 
@@ -121,22 +121,26 @@ def _run(request: Request, samples: Samples, tried: Sequence[Design], step: Call
                 ]
     step("measuring searches of the samples")
     asked = [run for run in runs if run.target_recall == request.target_recall]
+    large = [run for run in asked if run.size == samples.growth.large]
+    small = [run for run in asked if run.size < samples.growth.large]
     others = [run for run in runs if run.target_recall != request.target_recall]
     how: dict[str, Any] = {"k": request.k, "threads": request.threads}
-    measure(asked, samples.queries, tier=request.device.url, alone=True, **how)
+    measure(large, samples.queries, tier=request.device.url, rounds=5, alone=True, **how)
+    measure(small, samples.queries, tier=request.device.url, rounds=1, alone=False, **how)  # its counts are wanted
     # Where the device sets the pace, waiting looks like work: CPU time is then what it is in memory.
-    slowed = [run for run in asked if run.fraction_of_limit >= _BUSY_DEVICE]
+    slowed = [run for run in large if run.fraction_of_limit >= _BUSY_DEVICE]
     for run in slowed:
         run.receipts.clear()
-    measure([*slowed, *others], samples.queries, tier="dram:", alone=False, **how)
+    measure([*slowed, *others], samples.queries, tier="dram:", rounds=3, alone=False, **how)
     return runs
 
 
-def _groups(runs: Sequence[Run]) -> dict[str, list[Run]]:
-    """Runs that share their code path, so that the same parts cost the same."""
+def _groups(runs: Sequence[Run], size: int) -> dict[str, list[Run]]:
+    """Runs of the larger sample that share their code path, so that the same parts cost the same."""
     found: dict[str, list[Run]] = {}
     for run in runs:
-        found.setdefault(_group(run.design), []).append(run)
+        if run.size == size:
+            found.setdefault(_group(run.design), []).append(run)
     return found
 
 

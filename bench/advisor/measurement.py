@@ -19,8 +19,8 @@ from tiervec.receipt import Receipt
 
 __all__ = ["Run", "Work", "measure", "one_by_one_us"]
 
-_ROUNDS = 5
 _ALONE = 200
+_QUERIES = 1000
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -100,7 +100,7 @@ class Run:
 
 
 def measure(
-    runs: Sequence[Run], queries: NDArray[Any], *, tier: str, k: int, threads: int, alone: bool, rounds: int = _ROUNDS
+    runs: Sequence[Run], queries: NDArray[Any], *, tier: str, k: int, threads: int, alone: bool, rounds: int = 5
 ) -> None:
     """Runs all settings in turn, round by round, after one round that does not count.
 
@@ -113,6 +113,7 @@ def measure(
         alone: Measure the latency of queries one at a time too.
         rounds: Rounds that count.
     """
+    queries = queries[:_QUERIES]
     with ExitStack() as stack:
         opened = {path: stack.enter_context(tiervec.open(path, tier=tier, threads=threads)) for path in _paths(runs)}
         for number in range(rounds + 1):
