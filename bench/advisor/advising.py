@@ -23,7 +23,7 @@ from tiervec.bench.advisor.advice import Advice, Prediction
 from tiervec.bench.advisor.cost_model import CostModel, MemoryGrowth, code_access, fit
 from tiervec.bench.advisor.design import Design, designs
 from tiervec.bench.advisor.device import Device
-from tiervec.bench.advisor.growth import Growth, line, logarithm, power
+from tiervec.bench.advisor.growth import Growth, exponent, line, logarithm, power
 from tiervec.bench.advisor.measurement import Run, Work, measure
 from tiervec.bench.advisor.sample import Samples, draw
 from tiervec.codes import code_row_bytes
@@ -36,7 +36,7 @@ __all__ = ["Request", "advise"]
 
 _BUSY_DEVICE = 0.7  # from this share of its limit on, the device and not the CPU sets the pace
 _SAME_QPS = 0.95  # designs that are at least so fast as the best: the one with fewer bytes wins
-_OTHER_RECALLS = (0.8, 0.99)  # more settings for the cost model
+_OTHER_RECALLS = (0.8, 0.98, 0.99)  # more settings for the cost model; those above the target for growth too
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -99,7 +99,10 @@ def advise(request: Request, step: Callable[[str], None] = lambda _: None) -> Ad
         samples = draw(request.data, most=request.sample, seed=request.seed, folder=folder, queries=request.queries)
         runs = _run(request, samples, tried, step)
         step("measuring memory")
-        costs = {name: fit(group) for name, group in _groups(runs, samples.growth.large).items()}
+        costs = {
+            name: fit([run for run in group if run.size == samples.growth.large])
+            for name, group in _groups(runs).items()
+        }
         predictions = _predict(request, samples, runs, costs)
     return _advice(request, samples.sizes(), vectors, predictions, costs, dim)
 
@@ -111,19 +114,15 @@ def _run(request: Request, samples: Samples, tried: Sequence[Design], step: Call
         for size in samples.sizes():
             path = samples.index(design, size, metric=request.metric, threads=request.threads, step=step)
             for width in design.widths:
-                recalls = (
-                    {request.target_recall, *_OTHER_RECALLS}
-                    if size == samples.growth.large
-                    else {request.target_recall}
-                )
                 runs += [
-                    Run(design=design, size=size, path=path, width=width, target_recall=recall) for recall in recalls
+                    Run(design=design, size=size, path=path, width=width, target_recall=recall)
+                    for recall in sorted({request.target_recall, *_OTHER_RECALLS})
                 ]
     step("measuring searches of the samples")
     asked = [run for run in runs if run.target_recall == request.target_recall]
     large = [run for run in asked if run.size == samples.growth.large]
-    small = [run for run in asked if run.size < samples.growth.large]
-    others = [run for run in runs if run.target_recall != request.target_recall]
+    small = [run for run in runs if run.size < samples.growth.large]
+    others = [run for run in runs if run.size == samples.growth.large and run not in large]
     how: dict[str, Any] = {"k": request.k, "threads": request.threads}
     measure(large, samples.queries, tier=request.device.url, rounds=5, alone=True, **how)
     measure(small, samples.queries, tier=request.device.url, rounds=1, alone=False, **how)  # its counts are wanted
@@ -135,12 +134,11 @@ def _run(request: Request, samples: Samples, tried: Sequence[Design], step: Call
     return runs
 
 
-def _groups(runs: Sequence[Run], size: int) -> dict[str, list[Run]]:
-    """Runs of the larger sample that share their code path, so that the same parts cost the same."""
+def _groups(runs: Sequence[Run]) -> dict[str, list[Run]]:
+    """Runs that share their code path, so that the same parts cost the same."""
     found: dict[str, list[Run]] = {}
     for run in runs:
-        if run.size == size:
-            found.setdefault(_group(run.design), []).append(run)
+        found.setdefault(_group(run.design), []).append(run)
     return found
 
 
@@ -148,21 +146,54 @@ def _group(design: Design) -> str:
     return design.kind if design.kind == "graph" else f"cluster {design.params.get('layout', 'coded')}"
 
 
+@dataclass(frozen=True, kw_only=True)
+class _Exponents:
+    """How what a query of one kind costs grows."""
+
+    reads: float
+    rounds: float
+    codes: float
+
+    @classmethod
+    def of(cls, growth: Growth, runs: Sequence[Run], target_recall: float) -> _Exponents:
+        """From all runs of a group that have one width, at the recall asked for and above."""
+        small = {(run.design.key, run.width, run.target_recall): run for run in runs if run.size == growth.small}
+        pairs = [
+            (small[run.design.key, run.width, run.target_recall].work, run.work)
+            for run in runs
+            if run.size == growth.large and run.target_recall >= target_recall
+        ]
+        return cls(
+            reads=exponent(growth, [(one.reads, two.reads) for one, two in pairs]),
+            rounds=exponent(growth, [(one.rounds, two.rounds) for one, two in pairs]),
+            codes=exponent(growth, [(one.codes, two.codes) for one, two in pairs]),
+        )
+
+
 def _predict(
     request: Request, samples: Samples, runs: Sequence[Run], costs: Mapping[str, CostModel]
 ) -> list[Prediction]:
-    asked = [run for run in runs if run.target_recall == request.target_recall]
-    small = {(run.design.key, run.width): run for run in asked if run.size == samples.growth.small}
-    return [
-        _prediction(request, samples, small[run.design.key, run.width], run, costs[_group(run.design)])
-        for run in asked
-        if run.size == samples.growth.large
-    ]
+    found = []
+    for name, group in _groups(runs).items():
+        asked = [run for run in group if run.target_recall == request.target_recall]
+        exponents = {
+            width: _Exponents.of(samples.growth, [run for run in group if run.width == width], request.target_recall)
+            for width in {run.width for run in group}
+        }
+        small = {(run.design.key, run.width): run for run in asked if run.size == samples.growth.small}
+        found += [
+            _prediction(request, samples, small[run.design.key, run.width], run, exponents[run.width], costs[name])
+            for run in asked
+            if run.size == samples.growth.large
+        ]
+    return found
 
 
-def _prediction(request: Request, samples: Samples, small: Run, large: Run, cost: CostModel) -> Prediction:
+def _prediction(
+    request: Request, samples: Samples, small: Run, large: Run, exponents: _Exponents, cost: CostModel
+) -> Prediction:
     growth, device = samples.growth, request.device
-    work = _grown(growth, small.work, large.work)
+    work = _grown(growth, small.work, large.work, exponents)
     assert small.info is not None
     assert large.info is not None
     assert large.alone_us is not None
@@ -192,14 +223,14 @@ def _prediction(request: Request, samples: Samples, small: Run, large: Run, cost
     )
 
 
-def _grown(growth: Growth, small: Work, large: Work) -> Work:
-    reads = power(growth, small.reads, large.reads)
+def _grown(growth: Growth, small: Work, large: Work, exponents: _Exponents) -> Work:
+    reads = power(growth, large.reads, exponents.reads)
     per_read = (each.read_bytes / each.reads if each.reads else 0.0 for each in (small, large))
     return Work(
         reads=reads,
         read_bytes=reads * logarithm(growth, *per_read),
-        rounds=power(growth, small.rounds, large.rounds),
-        codes=power(growth, small.codes, large.codes),
+        rounds=power(growth, large.rounds, exponents.rounds),
+        codes=power(growth, large.codes, exponents.codes),
     )
 
 

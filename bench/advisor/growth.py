@@ -1,15 +1,17 @@
 """How what a query costs grows with the number of vectors, from two samples of the data.
 
-Measured on 25 thousand to a million SIFT descriptors, reads and code distances of a search at one recall grow as a
+Measured on 12 thousand to a million SIFT descriptors, reads and code distances of a search at one recall grow as a
 power of the number of vectors: about 0.2 for a graph, about 0.5 for clusters of a fixed size.
 """
 
 from __future__ import annotations
 
 import math
+import statistics
+from collections.abc import Iterable
 from dataclasses import dataclass
 
-__all__ = ["Growth", "line", "logarithm", "power"]
+__all__ = ["Growth", "exponent", "line", "logarithm", "power"]
 
 _MOST_EXPONENT = 1.0
 
@@ -28,17 +30,31 @@ class Growth:
         return self.wanted > self.large and self.small < self.large
 
 
-def power(growth: Growth, small: float, large: float) -> float:
-    """``large * (wanted / large) ** b`` with b from the two points; never less than `large`, at most linear.
+def exponent(growth: Growth, pairs: Iterable[tuple[float, float]]) -> float:
+    """The b of ``n ** b``: the median over pairs of what was counted on the small and on the large sample.
+
+    One pair would not do: a calibrated search of a small sample cannot be cheaper than the least thorough setting, and
+    parameters jump from one grid point to the next.
 
     Example:
-        >>> round(power(Growth(small=100, large=400, wanted=1600), 10.0, 20.0), 6)
+        >>> exponent(Growth(small=100, large=400, wanted=1600), [(10, 20), (10, 20), (10, 10)])
+        0.5
+    """
+    if not growth.is_needed:
+        return 0.0
+    ratio = math.log(growth.large / growth.small)
+    found = [math.log(large / small) / ratio for small, large in pairs if small > 0 and large > 0]
+    return min(max(statistics.median(found), 0.0), _MOST_EXPONENT) if found else 0.0
+
+
+def power(growth: Growth, large: float, b: float) -> float:
+    """``large * (wanted / large sample) ** b``.
+
+    Example:
+        >>> power(Growth(small=100, large=400, wanted=1600), 20.0, 0.5)
         40.0
     """
-    if not growth.is_needed or small <= 0 or large <= small:
-        return large
-    exponent = min(math.log(large / small) / math.log(growth.large / growth.small), _MOST_EXPONENT)
-    return large * (growth.wanted / growth.large) ** exponent
+    return large * (growth.wanted / growth.large) ** b if growth.is_needed else large
 
 
 def logarithm(growth: Growth, small: float, large: float) -> float:

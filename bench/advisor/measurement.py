@@ -85,13 +85,8 @@ class Run:
 
     @property
     def busy_us(self) -> float:
-        """Time of one thread that a query takes: the smaller of CPU time and elapsed time, median of the rounds.
-
-        Elapsed time counts what others do on the machine; CPU time does not.
-        """
-        return statistics.median(
-            min(each.cpu_us_per_query, each.threads * each.wall_us / each.queries) for each in self.receipts
-        )
+        """CPU time of a query in the best round: what else runs on the machine can only add to it."""
+        return min(each.cpu_us_per_query for each in self.receipts)
 
     @property
     def fraction_of_limit(self) -> float:
