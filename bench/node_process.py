@@ -23,14 +23,21 @@ class NodeProcess:
         capacity_bytes: What it lends.
         data_dir: Where it keeps its regions, or None.
         listen: ``HOST:PORT``; port 0 picks a free one.
+        transports: ``tcp``, ``rdma`` or both.
     """
 
     def __init__(
-        self, folder: Path, *, capacity_bytes: int, data_dir: Path | None = None, listen: str = "127.0.0.1:0"
+        self,
+        folder: Path,
+        *,
+        capacity_bytes: int,
+        data_dir: Path | None = None,
+        listen: str = "127.0.0.1:0",
+        transports: str = "tcp",
     ) -> None:
         self._log = folder / f"node-{time.monotonic_ns()}.log"
         command = [sys.executable, "-m", "tiervec.cli", "memory-node", "--listen", listen]
-        command += ["--capacity", str(capacity_bytes)]
+        command += ["--capacity", str(capacity_bytes), "--transports", transports]
         command += [] if data_dir is None else ["--data-dir", str(data_dir)]
         with open(self._log, "w") as log:
             self._process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log)

@@ -395,7 +395,7 @@ class _Table:
         accepted: tuple[type, ...] = (int, float) if kind is float else (kind,)
         if not isinstance(value, accepted) or (isinstance(value, bool) and kind is not bool):
             raise InvalidArgumentError(f"{self.where}: {key} is {value!r}; it must be {_KINDS[kind]}")
-        return float(value) if kind is float else value
+        return float(value) if kind is float and isinstance(value, (int, float)) else value
 
 
 _KINDS: Final[dict[type, str]] = {

@@ -229,6 +229,7 @@ class Result:
         repeats: One per round.
         control: The A/A repeats: the same cell again in the same rounds; empty when the plan says so.
         notes: Sentences about what was not done as asked.
+        group: Results with the same one were measured in turn: their rounds may be compared one by one.
         environment: Of `tiervec.environment`.
         commit: Of the source tree, also in the environment.
     """
@@ -240,6 +241,7 @@ class Result:
     provenance: Provenance
     status: Status
     reason: str | None = None
+    group: str = ""
     build: BuildFigures = field(default_factory=BuildFigures)
     repeats: tuple[Repeat, ...] = ()
     control: tuple[Repeat, ...] = ()

@@ -77,7 +77,7 @@ def _prepared(matrix: NDArray[Any], metric: str) -> NDArray[np.float32]:
     rows = np.ascontiguousarray(matrix, dtype=np.float32)
     if metric == "cosine":
         norms = np.linalg.norm(rows, axis=1, keepdims=True)
-        rows = rows / np.where(norms > 0, norms, 1)
+        rows = rows / np.where(norms > 0, norms, np.float32(1))
     return rows
 
 

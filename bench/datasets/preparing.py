@@ -90,7 +90,7 @@ def prepare(source: Source, rows: int | None, most_queries: int | None, cache: P
         queries=len(queries),
         checksum=checksum,
         queries_checksum=queries_checksum,
-        ground_truth_checksum=xxhash.xxh3_64_hexdigest(np.ascontiguousarray(truth)),
+        ground_truth_checksum=_checksum(truth),
     )
     return Dataset(key=key, vectors_path=vectors_path, queries_path=queries_path, queries=queries, ground_truth=truth)
 
@@ -131,7 +131,7 @@ def _write_slice(source: Source, count: int, path: Path, progress: Progress) -> 
 
 
 def _queries(queries: NDArray[Any], cache: Path) -> tuple[Path, str]:
-    checksum = xxhash.xxh3_64_hexdigest(np.ascontiguousarray(queries))
+    checksum = _checksum(queries)
     path = cache / "queries" / f"{checksum}.npy"
     if not path.exists():
         with _made(path) as file:
@@ -167,7 +167,7 @@ def _given_truth(
         raise InvalidArgumentError(
             f"{path} has the neighbours of {len(ids):,} queries, but {source.name} has {len(source.queries):,}"
         )
-    file_checksum = xxhash.xxh3_64_hexdigest(np.ascontiguousarray(ids))
+    file_checksum = _checksum(ids)
     seal = cache / "ground_truth" / f"{checksums[0]}-{source.metric}-{file_checksum}.checked"
     if seal.exists():
         return ids
@@ -194,6 +194,10 @@ def _made(path: Path, needed_bytes: int | None = None) -> Iterator[BinaryIO]:
         path.parent.mkdir(parents=True, exist_ok=True)
     with replacing_file(path, needed_bytes) as file:
         yield file
+
+
+def _checksum(matrix: NDArray[Any]) -> str:
+    return xxhash.xxh3_64_hexdigest(np.ascontiguousarray(matrix).reshape(-1).view(np.uint8).data)
 
 
 def _file_name(name: str) -> str:

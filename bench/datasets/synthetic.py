@@ -1,12 +1,12 @@
-"""Generated vectors that are as hard to search as real ones: near curved surfaces of a given dimension, in clusters.
+"""Generated vectors that are as hard to search as real ones: near one curved surface of a given dimension, in clusters.
 
 Independent coordinates would have an intrinsic dimension near the full one, in which no index works well; descriptors
-and embeddings have about 10 to 30 (SIFT about 12, GIST and word vectors about 20). A vector of cluster c is
+and embeddings have about 10 to 30 (SIFT about 12, GIST and word vectors about 20). A vector is
 
-    centre_c + z A_c + sin(z B) C / 3 + noise,    z of `intrinsic` independent normal values
+    z A + sin(z B) C + noise,    z of `intrinsic` values, normal around the mean of its cluster
 
-The sizes of the clusters fall off as in natural data. Vector i depends on the parameters and on i alone, so a smaller set
-is the beginning of a larger one.
+The clusters overlap, their sizes fall off, and some are denser than others, as in natural data. Vector i depends on the
+parameters and on i alone, so a smaller set is the beginning of a larger one.
 """
 
 from __future__ import annotations
@@ -115,11 +115,15 @@ class _World:
         self._params = params
         rng = np.random.default_rng([params.seed, 0])
         dim, intrinsic, clusters = params.dim, params.intrinsic, params.clusters
-        frames = rng.normal(size=(clusters, intrinsic, dim)).astype(np.float32)
-        self._frames = frames / np.sqrt(intrinsic)
-        self._centres = rng.normal(size=(clusters, dim)).astype(np.float32)
-        self._bends = rng.normal(size=(intrinsic, 2 * intrinsic)).astype(np.float32) / np.float32(np.sqrt(intrinsic))
-        self._curves = rng.normal(size=(2 * intrinsic, dim)).astype(np.float32) / np.float32(3 * np.sqrt(intrinsic))
+
+        def normal(rows: int, columns: int, scale: float) -> NDArray[np.float32]:
+            return np.asarray(rng.normal(scale=scale, size=(rows, columns)), np.float32)
+
+        self._means = normal(clusters, intrinsic, 0.7)
+        self._spreads = rng.uniform(0.4, 1.0, (clusters, 1)).astype(np.float32)
+        self._frame = normal(intrinsic, dim, intrinsic**-0.5)
+        self._bends = normal(intrinsic, 2 * intrinsic, intrinsic**-0.5)
+        self._curves = normal(2 * intrinsic, dim, 0.5 * (2 * intrinsic) ** -0.5)
         weights = 1 / np.sqrt(np.arange(1, clusters + 1))
         self._weights = weights / weights.sum()
 
@@ -128,11 +132,9 @@ class _World:
         params = self._params
         rng = np.random.default_rng([params.seed, 1, stream])
         cluster = rng.choice(params.clusters, _BLOCK_ROWS, p=self._weights)
-        latent = rng.normal(size=(_BLOCK_ROWS, params.intrinsic)).astype(np.float32)
-        rows = np.sin(latent @ self._bends) @ self._curves + self._centres[cluster]
-        for each in np.unique(cluster):
-            members = cluster == each
-            rows[members] += latent[members] @ self._frames[each]
+        latent = rng.standard_normal((_BLOCK_ROWS, params.intrinsic), dtype=np.float32)
+        latent = latent * self._spreads[cluster] + self._means[cluster]
+        rows = latent @ self._frame + np.sin(latent @ self._bends) @ self._curves
         rows += np.float32(_NOISE) * rng.standard_normal(rows.shape, dtype=np.float32)
         if params.dtype in ("float32", "float16"):
             return np.asarray(rows.astype(params.dtype))

@@ -1,0 +1,255 @@
+"""Built indexes, kept in CACHE/indexes by what they are made of, and systems that have one open.
+
+CACHE/indexes/<system>-<hash>/            the index, as the system leaves it
+CACHE/indexes/<system>-<hash>/built.json  written last: seconds, peak memory, version, machine. Without it the folder
+                                          is what an interrupted build left, and is made again
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from tiervec.bench.datasets import Dataset
+from tiervec.bench.plan import Limits
+from tiervec.bench.results import BuildFigures, machine_of
+from tiervec.bench.systems.environments import make_environment, python_of, why_missing
+from tiervec.bench.systems.process import SystemFailedError, SystemProcess
+from tiervec.bench.systems.registry import SystemSpec
+from tiervec.durable_files import replacing_file, storage_errors
+from tiervec.environment import environment
+
+__all__ = ["IndexKey", "OpenedSystem", "Workshop"]
+
+_BUILT: Final = "built.json"
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class IndexKey:
+    """An open index: what is built, and how it is opened.
+
+    Attributes:
+        spec: The system.
+        build: Build parameters.
+        tier: URL, or None.
+        opening: Parameters that are fixed when it is opened.
+    """
+
+    spec: SystemSpec
+    build: Mapping[str, Any]
+    tier: str | None
+    opening: Mapping[str, Any]
+
+    @property
+    def text(self) -> str:
+        """The same for equal keys."""
+        return json.dumps([self.spec.name, dict(self.build), self.tier, dict(self.opening)], sort_keys=True)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Workshop:
+    """Where and how indexes are built.
+
+    Attributes:
+        cache: Folder of indexes and environments.
+        logs: Folder for what systems print.
+        limits: When something counts as hung.
+        seed: Of builds.
+        setup: Make environments that are missing.
+        reuse: Take an index that another version built.
+        say: Called with what is being done.
+    """
+
+    cache: Path
+    logs: Path
+    limits: Limits
+    seed: int
+    setup: bool = False
+    reuse: bool = False
+    say: Callable[[str], None] = lambda _: None
+
+    def python(self, spec: SystemSpec) -> Path:
+        """The interpreter of a system.
+
+        Raises:
+            SystemFailedError: Its environment is missing.
+        """
+        found = python_of(spec, self.cache / "venvs")
+        if found is None and self.setup and not spec.licence:
+            found = make_environment(spec, self.cache / "venvs", say=self.say)
+        if found is None:
+            raise SystemFailedError("missing", why_missing(spec))
+        return found
+
+
+class OpenedSystem:
+    """A system in its process with an index open; restarts after a crash.
+
+    Args:
+        key: What to open.
+        dataset: On what.
+        workshop: Where.
+        threads: Threads, at least 1.
+        affinity: CPUs.
+
+    Raises:
+        SystemFailedError: It could not be built or opened.
+    """
+
+    def __init__(
+        self, key: IndexKey, dataset: Dataset, workshop: Workshop, threads: int, affinity: tuple[int, ...]
+    ) -> None:
+        self.key, self._dataset, self._workshop = key, dataset, workshop
+        self._threads, self._affinity = threads, affinity
+        self._folder = workshop.cache / "indexes" / f"{Path(key.spec.name).stem}-{self._checksum()}"
+        self._process: SystemProcess | None = None
+        self.figures = BuildFigures()
+        self.notes: tuple[str, ...] = ()
+        try:
+            self._start()
+        except SystemFailedError as failure:
+            self.close()
+            if failure.status == "missing" and key.spec.get_it:
+                raise SystemFailedError("missing", f"{failure.reason}: {key.spec.get_it}") from None
+            raise
+        except BaseException:
+            self.close()
+            raise
+
+    def search(self, request: Mapping[str, Any]) -> dict[str, Any]:
+        """One run; starts the process again when the last run ended it.
+
+        Raises:
+            SystemFailedError: As of `SystemProcess.ask`.
+        """
+        if self._process is None or not self._process.is_alive:
+            self._start()
+        assert self._process is not None
+        return self._process.ask({"do": "search", **request}, self._workshop.limits.search_s)
+
+    def close(self) -> None:
+        """Ends the process."""
+        if self._process is not None:
+            self._process.kill()
+            self._process = None
+
+    def _start(self) -> None:
+        process = self._new_process()
+        version = process.ask({"do": "version", **self._job()}, self._workshop.limits.search_s)["version"]
+        built = self._built()
+        is_same = built is not None and (built["version"] == version or self._workshop.reuse)
+        if built is None or not is_same:
+            built = self._build(process, version)
+            process = self._new_process()  # memory that the build took must not count as that of the search
+        self._open(process, built)
+
+    def _build(self, process: SystemProcess, version: str) -> dict[str, Any]:
+        spec = self.key.spec
+        self._workshop.say(f"building {spec.name} {_words(self.key.build)} on {self._dataset.key.name}")
+        with storage_errors(f"making {self._folder}", self._workshop.cache):
+            shutil.rmtree(self._folder, ignore_errors=True)
+            self._folder.mkdir(parents=True)
+        try:
+            request = {"do": "build", **self._job(), "vectors": str(self._dataset.vectors_path)}
+            answer = process.ask(request, self._workshop.limits.build_s)
+        except SystemFailedError:
+            shutil.rmtree(self._folder, ignore_errors=True)
+            raise
+        built = {
+            "version": version,
+            "seconds": answer["seconds"],
+            "peak_bytes": answer["peak_bytes"],
+            "machine": [list(pair) for pair in machine_of(environment())],
+        }
+        with replacing_file(self._folder / _BUILT) as file:
+            file.write(json.dumps(built).encode())
+        return built
+
+    def _open(self, process: SystemProcess, built: Mapping[str, Any]) -> None:
+        request = {
+            "do": "open",
+            **self._job(),
+            "queries": str(self._dataset.queries_path),
+            "most_queries": len(self._dataset.queries),
+        }
+        answer = process.ask(request, self._workshop.limits.build_s)
+        key, raw = self._dataset.key, self._dataset.key.raw_bytes
+        is_ours = built["machine"] == [list(pair) for pair in machine_of(environment())]
+        tier_bytes = int(answer.get("tier_bytes", 0))
+        fast_bytes = int(answer.get("fast_bytes", answer["memory_bytes"]))
+        self.figures = BuildFigures(
+            seconds=built["seconds"] if is_ours else None,
+            peak_bytes=built["peak_bytes"] if is_ours else None,
+            disk_bytes=_bytes_in(self._folder) - (self._folder / _BUILT).stat().st_size,
+            memory_bytes=int(answer["memory_bytes"]),
+            fast_bytes=fast_bytes,
+            tier_bytes=tier_bytes,
+            amplification=tier_bytes / raw if tier_bytes else None,
+            fast_bytes_per_vector=fast_bytes / key.n,
+            version=str(answer["version"]),
+        )
+        self.notes = tuple(answer.get("notes", ()))
+        if built["version"] != answer["version"]:
+            self.notes += (f"the index was built by version {built['version']}",)
+
+    def _new_process(self) -> SystemProcess:
+        self.close()
+        spec = self.key.spec
+        python = self._workshop.python(spec)
+        log = self._workshop.logs / f"{self._folder.name}.log"
+        with storage_errors(f"making {log}", log.parent):
+            log.parent.mkdir(parents=True, exist_ok=True)
+            self._process = SystemProcess(spec, python=python, threads=self._threads, log=log)
+        return self._process
+
+    def _built(self) -> dict[str, Any] | None:
+        try:
+            found = json.loads((self._folder / _BUILT).read_bytes())
+        except (OSError, ValueError):
+            return None
+        return found if isinstance(found, dict) else None
+
+    def _job(self) -> dict[str, Any]:
+        key, dataset = self.key, self._dataset.key
+        return {
+            "folder": str(self._folder),
+            "metric": dataset.metric,
+            "dim": dataset.dim,
+            "dtype": dataset.dtype,
+            "threads": self._threads,
+            "affinity": list(self._affinity),
+            "seed": self._workshop.seed,
+            "build": dict(key.build),
+            "opening": dict(key.opening),
+            "tier": key.tier,
+            "variant": dict(key.spec.variant),
+        }
+
+    def _checksum(self) -> str:
+        dataset = self._dataset.key
+        made_of = [
+            self.key.spec.name,
+            dict(self.key.spec.variant),
+            dict(self.key.build),
+            dataset.checksum,
+            dataset.metric,
+            self._threads,
+            self._workshop.seed,
+        ]
+        return hashlib.sha256(json.dumps(made_of, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def _bytes_in(folder: Path) -> int:
+    files = [path for path in folder.rglob("*") if path.is_file()]
+    for link in (path for path in folder.iterdir() if path.is_symlink() and path.is_dir()):
+        files += [path for path in link.resolve().rglob("*") if path.is_file()]
+    return sum(path.stat().st_size for path in files)
+
+
+def _words(params: Mapping[str, Any]) -> str:
+    return " ".join(f"{key}={value}" for key, value in params.items()) or "with its defaults"

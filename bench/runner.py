@@ -1,0 +1,265 @@
+"""Runs a plan: opens its data sets, measures group by group, and goes on where an earlier run was interrupted."""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime
+import hashlib
+import os
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from tiervec.bench.datasets import Dataset, open_dataset
+from tiervec.bench.datasets.preparing import Progress
+from tiervec.bench.group_run import GroupRun, PlannedCell, planned_cells, provenance_of
+from tiervec.bench.indexes import Workshop
+from tiervec.bench.plan import Experiment, Group, Plan
+from tiervec.bench.results import (
+    ProfileResult,
+    Result,
+    RunInfo,
+    machine_of,
+    read_profile,
+    read_result,
+    read_run_info,
+    write_profile,
+    write_result,
+    write_run_info,
+)
+from tiervec.bench.systems.registry import SystemSpec, find_system
+from tiervec.environment import environment
+from tiervec.errors import InvalidArgumentError, TiervecError
+
+__all__ = ["RunOptions", "RunSummary", "run_plan"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunOptions:
+    """Where a run goes and what it may do.
+
+    Attributes:
+        folder: Of the run; its name is the run's name.
+        cache: Of data sets, indexes, environments.
+        setup: Make environments that are missing.
+        retry_failed: Measure again what is not ``ok``; the old files are removed.
+        reuse_indexes: Take indexes that another version built.
+        datasets: Instead of those of the plan.
+    """
+
+    folder: Path
+    cache: Path
+    setup: bool = False
+    retry_failed: bool = False
+    reuse_indexes: bool = False
+    datasets: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunSummary:
+    """What a run left.
+
+    Attributes:
+        folder: Of the run.
+        results: All its cells, those of earlier, interrupted runs included.
+        profiles: All its profiles.
+        measured: How many of them this call measured.
+    """
+
+    folder: Path
+    results: tuple[Result, ...]
+    profiles: tuple[ProfileResult, ...]
+    measured: int
+
+
+def run_plan(
+    plan: Plan,
+    options: RunOptions,
+    *,
+    progress: Progress | None = None,
+    find: Callable[[str], SystemSpec] = find_system,
+) -> RunSummary:
+    """Measures what of a plan has no result yet.
+
+    Args:
+        plan: What to measure.
+        options: Where.
+        progress: Called with (stage, runs done, runs in all, seconds left or None).
+        find: Name to system.
+
+    Raises:
+        NotFoundError: An unknown system or data set, or a data set that is not at hand.
+        InvalidArgumentError: The folder holds a run of another plan, machine or version.
+        ResourceExhaustedError: The disk is full; what was finished is kept.
+    """
+    folder = options.folder
+    _check_continues(plan, folder)
+    work = _Work(plan, options, progress or (lambda *_: None), find)
+    work.look_ahead()  # mistakes are found before anything is measured
+    _begin(plan, folder)
+    for experiment in plan.experiments:
+        if experiment.kind == "profile":
+            work.profile(experiment)
+    work.search()
+    return RunSummary(
+        folder=folder,
+        results=tuple(read_result(path) for path in sorted((folder / "cells").glob("*.json"))),
+        profiles=tuple(read_profile(path) for path in sorted((folder / "profiles").glob("*.json"))),
+        measured=work.measured,
+    )
+
+
+class _Work:
+    """One call of `run_plan`."""
+
+    def __init__(self, plan: Plan, options: RunOptions, progress: Progress, find: Callable[[str], SystemSpec]) -> None:
+        self._plan, self._options, self._progress, self._find = plan, options, progress, find
+        self.measured = 0
+        self._todo: list[tuple[Group, Dataset, list[PlannedCell]]] = []
+        self._done_runs, self._all_runs, self._stage = 0, 0, ""
+        self._timed_runs, self._timed_s = 0, 0.0
+        self._last_run_at: float | None = None
+        self._workshop = Workshop(
+            cache=options.cache,
+            logs=options.folder / "logs",
+            limits=plan.limits,
+            seed=plan.seed,
+            setup=options.setup,
+            reuse=options.reuse_indexes,
+            say=lambda text: progress(text, 1, 1, None),
+        )
+
+    def profile(self, experiment: Experiment) -> None:
+        """The tiers of a ``profile`` experiment."""
+        from tiervec.rdma.profile import profile
+
+        for tier in experiment.tiers:
+            name = f"{experiment.name}-{_file_name_of(tier)}"
+            if self._has("profiles", name):
+                continue
+            described = environment()
+            measured, reason = None, None
+            try:
+                measured = profile(tier, progress=self._profiling(tier)).as_dict()
+            except TiervecError as error:
+                reason = str(error)
+            result = ProfileResult(
+                run=self._options.folder.name,
+                experiment=experiment.name,
+                tier=tier,
+                provenance=provenance_of(tier),
+                status="ok" if reason is None else "failed",
+                reason=reason,
+                profile=measured,
+                environment=described,
+                commit=described["commit"],
+            )
+            write_profile(self._options.folder, name, result)
+            self.measured += 1
+
+    def _profiling(self, tier: str) -> Callable[[int, int], None]:
+        return lambda done, total: self._progress(f"measuring {tier}", done, total, None)
+
+    def look_ahead(self) -> None:
+        """Opens all data sets and plans all cells that have no result yet."""
+        for experiment in self._plan.experiments:
+            for group in _with_datasets(experiment, self._options.datasets).groups():
+                dataset = open_dataset(
+                    group.dataset, queries=experiment.queries, cache=self._options.cache, progress=self._progress
+                )
+                planned = planned_cells(group, dataset, _affinity(experiment), self._find)
+                cells = [cell for cell in planned if not self._has("cells", cell.name)]
+                if cells:
+                    self._todo.append((group, dataset, cells))
+                    self._all_runs += len(cells) * _runs_of_a_cell(experiment)
+
+    def search(self) -> None:
+        """Measures what `look_ahead` found."""
+        for group, dataset, cells in self._todo:
+            self._stage = f"{group.experiment.name} on {group.dataset}"
+            before, self._last_run_at = self._done_runs, None
+            with GroupRun(
+                self._options.folder.name, group, cells, dataset, self._workshop, self._finished, self._stepped
+            ) as run:
+                run.measure()
+            self._done_runs = before + len(cells) * _runs_of_a_cell(group.experiment)
+
+    def _finished(self, name: str, result: Result) -> None:
+        write_result(self._options.folder, name, result)
+        self.measured += 1
+        if result.status != "ok":
+            self._workshop.say(f"{result.cell.label}: {result.status}: {result.reason}")
+
+    def _stepped(self) -> None:
+        """One run more; the time left is that of runs, because builds tell nothing about them."""
+        now = time.monotonic()
+        if self._last_run_at is not None:
+            self._timed_runs += 1
+            self._timed_s += now - self._last_run_at
+        self._done_runs, self._last_run_at = self._done_runs + 1, now
+        left = None
+        if self._timed_runs:
+            left = self._timed_s / self._timed_runs * (self._all_runs - self._done_runs)
+        self._progress(self._stage, self._done_runs, self._all_runs, left)
+
+    def _has(self, kind: str, name: str) -> bool:
+        path = self._options.folder / kind / f"{name}.json"
+        if not path.exists():
+            return False
+        status = (read_result(path) if kind == "cells" else read_profile(path)).status
+        if self._options.retry_failed and status != "ok":
+            path.unlink()
+            return False
+        return True
+
+
+def _file_name_of(tier: str) -> str:
+    """A file name for a URL."""
+    plain = "".join(letter if letter.isalnum() else "-" for letter in tier)[:40]
+    return f"{plain}-{hashlib.sha256(tier.encode()).hexdigest()[:8]}"
+
+
+def _check_continues(plan: Plan, folder: Path) -> None:
+    """A folder that holds a run goes on only with the same plan, on the same machine, with the same version."""
+    if not (folder / "run.json").exists():
+        return
+    info, described = read_run_info(folder), environment()
+    other = None
+    if info.plan != plan.text:
+        other = "another plan"
+    elif machine_of(info.environment) != machine_of(described):
+        other = "another machine"
+    elif any(info.environment.get(key) != described[key] for key in ("tiervec", "commit")):
+        other = f"another version ({info.environment.get('commit')})"
+    if other is not None:
+        raise InvalidArgumentError(f"{folder} holds a run of {other}; give this one another name (--name)")
+
+
+def _begin(plan: Plan, folder: Path) -> None:
+    if not (folder / "run.json").exists():
+        began = datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds")
+        write_run_info(folder, RunInfo(run=folder.name, plan=plan.text, began=began, environment=environment()))
+
+
+def _with_datasets(experiment: Experiment, datasets: Sequence[str]) -> Experiment:
+    if experiment.kind == "profile":
+        return dataclasses.replace(experiment, datasets=())
+    return dataclasses.replace(experiment, datasets=tuple(datasets)) if datasets else experiment
+
+
+def _affinity(experiment: Experiment) -> tuple[int, ...]:
+    allowed = os.sched_getaffinity(0)
+    if experiment.affinity is None:
+        return tuple(sorted(allowed))
+    for cpu in experiment.affinity:
+        if cpu not in allowed:
+            raise InvalidArgumentError(
+                f"experiment {experiment.name!r}: affinity names CPU {cpu}; this process may use "
+                f"{', '.join(map(str, sorted(allowed)))}"
+            )
+    return tuple(sorted(set(experiment.affinity)))
+
+
+def _runs_of_a_cell(experiment: Experiment) -> int:
+    return experiment.warmups + experiment.repeats * (2 if experiment.control else 1)

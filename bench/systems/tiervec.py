@@ -1,0 +1,121 @@
+"""TierVec itself: its graph and its cluster index on any tier.
+
+Build parameters are those of `tiervec.build`; ``index = "DIR"`` takes an index that is there instead. Search parameters
+are those of the kind of index, or ``target_recall``. ``fast_memory`` (a size) is fixed when the index is opened.
+
+Tiers are URLs. ``tcp://loopback`` and ``rdma://loopback`` start a memory node in a process of its own on this machine,
+publish the index there and read it from there. ``tcp://HOST:PORT`` publishes it to that node for the time of the run;
+``tcp://HOST:PORT/REGION`` reads what somebody published.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import tiervec
+from tiervec.environment import environment
+from tiervec.index_directory import IndexDirectory
+from tiervec.rdma.remote_url import is_remote
+from tiervec.sizes import parse_size
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from tiervec.bench.systems.child import Job, Vectors
+
+
+class System:
+    """See ``Measured`` in child.py."""
+
+    def __init__(self, job: Job) -> None:
+        self._job = job
+        self._open = contextlib.ExitStack()
+        self._index: Any = None
+        self._params: dict[str, Any] = {}
+        self._target_recall: float | None = None
+
+    def version(self) -> str:
+        """Version and commit: another commit may build another index."""
+        return f"{tiervec.__version__} {environment()['commit'] or ''}".strip()
+
+    def build(self, vectors: Vectors) -> None:
+        """Builds from the file, as users do."""
+        job, params = self._job, dict(self._job.build)
+        target = job.folder / "index"
+        if (given := params.pop("index", None)) is not None:
+            if params:
+                raise ValueError(f"index = {given!r} is built already; leave out {', '.join(params)}")
+            target.symlink_to(Path(given).resolve(), target_is_directory=True)
+            return
+        tiervec.build(
+            vectors.path,
+            target,
+            kind=job.variant["kind"],
+            metric=job.metric,
+            params=params,
+            threads=job.threads,
+            seed=job.seed,
+        )
+
+    def open(self) -> Mapping[str, Any]:
+        """Opens it on the tier."""
+        job = self._job
+        opening = job.parameters(job.opening, {"fast_memory": None})
+        fast_memory = None if opening["fast_memory"] is None else parse_size(opening["fast_memory"])
+        tier = self._tier(job.tier or "dram:")
+        self._index = self._open.enter_context(
+            tiervec.open(job.folder / "index", tier=tier, fast_memory=fast_memory, threads=job.threads)
+        )
+        info = self._index.info
+        return {"fast_bytes": info.fast_bytes, "tier_bytes": info.tier_bytes}
+
+    def configure(self, k: int, params: Mapping[str, Any]) -> None:
+        """Takes parameters, or a recall to aim at."""
+        del k
+        self._params = dict(params)
+        self._target_recall = self._params.pop("target_recall", None)
+
+    def prepare_queries(self, queries: NDArray[Any]) -> NDArray[Any]:
+        """As they are."""
+        return queries
+
+    def search(self, queries: NDArray[Any], k: int, threads: int) -> tuple[Any, Mapping[str, Any]]:
+        """One call; a call with one query runs on one thread."""
+        del threads  # the index has as many as the job
+        ids, _, receipt = self._index.search(queries, k, target_recall=self._target_recall, params=self._params or None)
+        bound = receipt.device_bound_qps
+        return ids, {
+            "reads": receipt.reads,
+            "bytes_read": receipt.bytes_read,
+            "rounds": receipt.rounds,
+            "code_distances": receipt.code_distances,
+            "device_s": None if bound is None else receipt.queries / bound,
+            "latency_us": receipt.latency_us,
+            "notes": receipt.notes,
+        }
+
+    def close(self) -> None:
+        """Closes the index and ends a memory node of its own."""
+        self._open.close()
+
+    def _tier(self, url: str) -> str:
+        scheme, _, rest = url.partition("://")
+        if not is_remote(url) or "/" in rest:
+            return url
+        from tiervec.bench.node_process import NodeProcess
+        from tiervec.rdma.publish import publish
+
+        address, folder = rest, self._job.folder / "index"
+        if rest == "loopback":
+            logs = Path(self._open.enter_context(tempfile.TemporaryDirectory()))
+            sections = IndexDirectory.open(folder).manifest.sections
+            size = sum(section.bytes for section in sections if section.placement == "tier")
+            node = NodeProcess(logs, capacity_bytes=2 * size + (64 << 20), transports=scheme)
+            address = self._open.enter_context(node).address
+        region = f"{scheme}://{address}/bench-{self._job.folder.name}"
+        publish(folder, region)
+        return region

@@ -1,0 +1,332 @@
+"""Runs of plans with systems that misbehave on demand."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from tiervec.bench.datasets import LocalFiles, remember_files
+from tiervec.bench.plan import parse_plan
+from tiervec.bench.results import Result, load_profiles, load_results
+from tiervec.bench.runner import RunOptions, RunSummary, run_plan
+from tiervec.bench.systems.registry import SystemSpec
+from tiervec.errors import InvalidArgumentError, NotFoundError, ResourceExhaustedError
+
+Run = Callable[..., RunSummary]
+RNG = np.random.default_rng(6)
+
+HEAD = """
+repeats = 2
+[limits]
+build_s = 30
+search_s = 30
+[[experiment]]
+name = "e"
+datasets = "mine"
+threads = 1
+k = 5
+"""
+GOOD = '[[experiment.system]]\nsystem = "good"\n'
+
+
+@pytest.fixture(autouse=True)
+def data(tmp_path: Path, own_cache: Path) -> None:
+    np.save(tmp_path / "base.npy", RNG.normal(size=(200, 4)).astype(np.float32))
+    np.save(tmp_path / "queries.npy", RNG.normal(size=(20, 4)).astype(np.float32))
+    files = LocalFiles(base=str(tmp_path / "base.npy"), queries=str(tmp_path / "queries.npy"))
+    remember_files("mine", files)
+
+
+@pytest.fixture
+def run(tmp_path: Path, own_cache: Path, find_fake: Callable[[str], SystemSpec]) -> Run:
+    def run(text: str, name: str = "r", find: Any = find_fake, progress: Any = None, **options: Any) -> RunSummary:
+        chosen = RunOptions(folder=tmp_path / "results" / name, cache=own_cache, **options)
+        return run_plan(parse_plan(text, "p"), chosen, progress=progress, find=find)
+
+    return run
+
+
+def by_label(summary: RunSummary) -> dict[str, Result]:
+    return {result.cell.label: result for result in summary.results}
+
+
+def builds(cache: Path) -> int:
+    return sum(len(path.read_text()) for path in (cache / "indexes").glob("*/builds"))
+
+
+def test_a_cell_is_measured_in_rounds_with_its_control(run: Run, own_cache: Path) -> None:
+    summary = run(HEAD + GOOD + "search = { good = [5, 3] }\n")
+    assert summary.measured == 2
+    assert [path.name for path in summary.folder.iterdir() if path.is_file()] == ["run.json"]
+    full = next(result for result in summary.results if result.cell.search == {"good": 5})
+    half = next(result for result in summary.results if result.cell.search == {"good": 3})
+    assert [repeat.round for repeat in full.repeats] == [repeat.round for repeat in full.control] == [0, 1]
+    assert full.median("recall") == 1.0
+    assert half.median("recall") == pytest.approx(0.6)
+    assert full.group == half.group != ""
+    assert full.rounds("reads_per_query") == {0: 3.0, 1: 3.0}
+    assert full.rounds("device_bound_qps") == {0: 1000.0, 1: 1000.0}
+    assert full.repeats[0].fraction_of_limit == pytest.approx(full.repeats[0].qps / 1000)
+    assert full.repeats[0].qps == pytest.approx(20 / full.repeats[0].seconds)
+    assert full.notes == ("opened on None",)
+    assert (full.provenance, full.status, full.reason) == ("memory", "ok", None)
+    assert (full.cell.threads, full.cell.affinity) == (1, tuple(sorted(os.sched_getaffinity(0))))
+    assert full.environment["cpu"] is not None
+    build = full.build
+    assert build.seconds is not None
+    assert build.disk_bytes is not None
+    assert build.disk_bytes > 200 * 16
+    assert build.peak_bytes is not None
+    assert (build.tier_bytes, build.amplification, build.version) == (500, 500 / 3200, "7")
+    assert builds(own_cache) == 1  # two cells, one index
+
+
+def test_the_cells_of_a_group_take_turns(run: Run) -> None:
+    summary = run(HEAD.replace("repeats = 2", "repeats = 3") + GOOD + "search = { good = [1, 2, 3] }\n")
+    order = sorted(
+        (repeat.started, repeat.round, result.cell.search["good"], part)
+        for result in summary.results
+        for part, repeats in (("a", result.repeats), ("aa", result.control))
+        for repeat in repeats
+    )
+    assert [(number, good, part) for _, number, good, part in order] == [
+        (number, good, part)
+        for number in range(3)
+        for part in ("a", "aa")
+        for good in ((1, 2, 3) if number % 2 == 0 else (3, 2, 1))
+    ]
+
+
+def test_without_a_control(run: Run) -> None:
+    summary = run(HEAD + "control = false\nwarmups = 0\n" + GOOD)
+    assert summary.results[0].control == ()
+    assert len(summary.results[0].repeats) == 2
+
+
+@pytest.mark.parametrize(
+    ("how", "status", "says"),
+    [
+        ("crash", "crashed", "ended by SIGSEGV; its last words: my last words"),
+        ("fail", "failed", "ValueError: no such thing"),
+        ("missing", "missing", "No module named"),
+        ("hang", "hung", r"search took longer than 1 s and was ended"),
+    ],
+)
+def test_a_system_that_misbehaves_is_recorded_and_the_run_goes_on(run: Run, how: str, status: str, says: str) -> None:
+    text = HEAD.replace("search_s = 30", "search_s = 1") + GOOD
+    bad = f'[[experiment.system]]\nsystem = "good"\nlabel = "bad"\nsearch = {{ do = "{how}" }}\n'
+    found = by_label(run(text + bad))
+    assert found["bad"].status == status
+    assert says.replace("\\", "") in str(found["bad"].reason)
+    assert found["bad"].repeats == ()
+    # The same process served both: it was started again.
+    assert found["good"].status == "ok"
+    assert len(found["good"].repeats) == len(found["good"].control) == 2
+
+
+@pytest.mark.parametrize(
+    ("how", "status"), [("crash", "crashed"), ("fail", "failed"), ("missing", "missing"), ("hang", "hung")]
+)
+def test_a_build_that_misbehaves_is_recorded_too(run: Run, own_cache: Path, how: str, status: str) -> None:
+    text = HEAD.replace("build_s = 30", "build_s = 1.5") if how == "hang" else HEAD
+    bad = f'[[experiment.system]]\nsystem = "bad"\nbuild = {{ at_build = "{how}" }}\nsearch = {{ good = [1, 2] }}\n'
+    summary = run(text + bad + GOOD)
+    assert [result.status for result in summary.results] == [status, status, "ok"]
+    assert not list((own_cache / "indexes").glob("bad*"))
+
+
+def test_a_system_without_its_environment_is_missing(run: Run) -> None:
+    found = by_label(run(HEAD + GOOD + '[[experiment.system]]\nsystem = "walled"\n'))
+    assert found["walled"].status == "missing"
+    assert "`tiervec bench setup walled` makes it" in str(found["walled"].reason)
+    assert found["good"].status == "ok"
+
+
+def test_a_full_disk_ends_the_run_with_one_sentence(run: Run) -> None:
+    bad = '[[experiment.system]]\nsystem = "bad"\nbuild = { at_build = "full" }\n'
+    with pytest.raises(
+        ResourceExhaustedError, match=r"bad: OSError: .*No space left on device; finished cells are kept"
+    ):
+        run(HEAD + bad)
+
+
+def test_results_that_do_not_fit_end_the_run(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("shutil.disk_usage", lambda _: SimpleNamespace(free=100))
+    with pytest.raises(ResourceExhaustedError, match=r"writing .* needs .* but only 100 are free"):
+        run(HEAD + GOOD)
+
+
+class Stopped(BaseException):
+    pass
+
+
+def test_an_interrupted_run_goes_on_where_it_was(run: Run, own_cache: Path) -> None:
+    second = HEAD[HEAD.index("[[experiment]]") :].replace('name = "e"', 'name = "second"')
+    text = HEAD + GOOD + second + GOOD
+
+    def stop(stage: str, *_: Any) -> None:
+        if stage.startswith("second"):
+            raise Stopped
+
+    with pytest.raises(Stopped):
+        run(text, progress=stop)
+    first = {path: path.read_bytes() for path in own_cache.parent.glob("results/r/cells/*")}
+    assert len(first) == 1
+    steps: list[tuple[int, int]] = []
+    summary = run(text, progress=lambda stage, done, total, eta: steps.append((done, total)))
+    assert summary.measured == 1
+    assert [result.experiment for result in summary.results] == ["e", "second"]
+    assert all(path.read_bytes() == content for path, content in first.items())
+    assert builds(own_cache) == 1
+    assert steps[-1] == (5, 5)  # one warm-up, two repeats, two of the control
+    assert run(text).measured == 0
+
+
+def test_an_unfinished_index_is_built_again(run: Run, own_cache: Path) -> None:
+    run(HEAD + GOOD)
+    (built,) = (own_cache / "indexes").glob("*/built.json")
+    built.unlink()
+    assert run(HEAD + GOOD, name="again").results[0].status == "ok"
+    document = json.loads(built.read_bytes())
+    assert builds(own_cache) == 1  # the folder was emptied first
+    built.write_text(json.dumps({**document, "version": "6"}))
+    found = run(HEAD + GOOD, name="reusing", reuse_indexes=True).results[0]
+    assert "the index was built by version 6" in found.notes
+    assert json.loads(built.read_bytes())["version"] == "6"
+    run(HEAD + GOOD, name="new")
+    assert json.loads(built.read_bytes())["version"] == "7"
+
+
+def test_build_times_of_another_machine_are_not_ours(run: Run, own_cache: Path) -> None:
+    run(HEAD + GOOD)
+    (built,) = (own_cache / "indexes").glob("*/built.json")
+    document = json.loads(built.read_bytes())
+    built.write_text(json.dumps({**document, "machine": [["cpu", "Other"]]}))
+    assert run(HEAD + GOOD, name="again").results[0].build.seconds is None
+
+
+def test_what_failed_is_tried_again_only_when_asked(run: Run, fake_file: Path) -> None:
+    text = HEAD + '[[experiment.system]]\nsystem = "good"\nsearch = { do = "fail" }\n'
+    assert run(text).results[0].status == "failed"
+    fake_file.write_text(fake_file.read_text().replace('how == "fail"', 'how == "never"'))
+    assert (run(text).results[0].status, run(text).measured) == ("failed", 0)
+    again = run(text, retry_failed=True)
+    assert (again.results[0].status, again.measured) == ("ok", 1)
+
+
+@pytest.mark.parametrize(
+    ("key", "says"), [("kernel", "another machine"), ("commit", "another version"), ("plan", "another plan")]
+)
+def test_a_run_is_of_one_plan_machine_and_version(
+    run: Run, monkeypatch: pytest.MonkeyPatch, key: str, says: str
+) -> None:
+    run(HEAD + GOOD)
+    text = HEAD + GOOD
+    if key == "plan":
+        text += "\n"
+    else:
+        from tiervec.environment import environment
+
+        other = {**environment(), key: "other"}
+        monkeypatch.setattr("tiervec.bench.runner.environment", lambda: other)
+    with pytest.raises(InvalidArgumentError, match=f"holds a run of {says}.*--name"):
+        run(text)
+
+
+@pytest.mark.parametrize(("target", "good"), [(0.2, 1), (0.6, 3), (0.75, 4), (1.0, 5)])
+def test_tuning_takes_the_first_value_that_reaches_the_target(run: Run, target: float, good: int) -> None:
+    tuned = GOOD + "search = { sleep = 0.0 }\ntune = { good = [1, 2, 3, 4, 5] }\n"
+    text = HEAD + f"target_recall = {target}\n" + tuned
+    result = run(text).results[0]
+    assert result.cell.search == {"sleep": 0.0, "good": good}
+    assert result.cell.target_recall == target
+    assert run(text).measured == 0
+
+
+def test_a_target_that_is_not_reached_is_said(run: Run) -> None:
+    text = HEAD + "target_recall = 0.9\n" + GOOD + "tune = { good = [1, 2, 3] }\n"
+    result = run(text).results[0]
+    assert (result.status, result.reason) == ("failed", "recall 0.6000 at most, with good=3; 0.9 was asked")
+
+
+def test_tiers_and_parameters_of_opening(run: Run, own_cache: Path) -> None:
+    text = HEAD + (
+        '[[experiment.system]]\nsystem = "tiered"\ntiers = ["dram:", "emulated:x", "ssd:"]\n'
+        "search = { cached = [0, 1] }\n"
+    )
+    summary = run(text)
+    found = {(result.cell.tier, result.provenance, result.notes) for result in summary.results}
+    assert found == {
+        ("dram:", "memory", ("opened on dram:",)),
+        ("emulated:x", "emulated", ("opened on emulated:x",)),
+        ("ssd:", "real", ("opened on ssd:",)),
+    }
+    assert len(summary.results) == 6
+    assert builds(own_cache) == 1
+
+
+@pytest.mark.parametrize("arrivals", ["poisson", "fixed"])
+def test_open_runs_have_the_asked_rate(run: Run, arrivals: str) -> None:
+    text = HEAD + f'mode = "open"\narrival_qps = 200\nseconds = 0.2\narrivals = "{arrivals}"\n' + GOOD
+    result = run(text).results[0]
+    assert (result.cell.mode, result.cell.arrival_qps, result.cell.batch) == ("open", 200.0, 1)
+    assert [repeat.queries for repeat in result.repeats] == [40, 40]
+    assert result.median("recall") == 1.0
+    if arrivals == "fixed":
+        assert all(repeat.seconds >= 0.2 for repeat in result.repeats)
+
+
+def test_an_open_run_that_cannot_keep_up_has_no_recall(run: Run) -> None:
+    text = HEAD.replace("repeats = 2", "repeats = 1") + 'mode = "open"\narrival_qps = 500\nseconds = 0.1\n' + GOOD
+    result = run(text + "search = { sleep = 0.2 }\n").results[0]
+    assert result.repeats[0].unanswered > 0
+    assert result.repeats[0].recall is None
+    assert result.repeats[0].latency_us is not None
+    assert result.repeats[0].latency_us.p99 > 1e6
+
+
+def test_profiles_of_tiers(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fake_profile(url: str, *, progress: Any) -> Any:
+        progress(1, 1)
+        if url == "nowhere:":
+            raise InvalidArgumentError("no such tier")
+        return SimpleNamespace(as_dict=lambda: {"url": url})
+
+    monkeypatch.setattr("tiervec.rdma.profile.profile", fake_profile)
+    text = '[[experiment]]\nname = "d"\nkind = "profile"\ntiers = ["dram:", "nowhere:"]\n'
+    summary = run(text)
+    assert {(each.tier, each.status, each.reason) for each in summary.profiles} == {
+        ("dram:", "ok", None),
+        ("nowhere:", "failed", "no such tier"),
+    }
+    assert len(load_profiles([summary.folder])) == 2
+    assert load_results([summary.folder]) == []
+    assert run(text).measured == 0
+
+
+def test_mistakes_of_a_plan_are_found_before_anything_is_built(run: Run, own_cache: Path) -> None:
+    from tiervec.bench.systems.registry import find_system
+
+    tiers = '[[experiment.system]]\nsystem = "hnswlib"\ntiers = "dram:"\n'
+    for text, error, says in (  # all under one name: a mistake leaves nothing behind that would be in the way
+        (HEAD.replace('"mine"', '"yours"') + GOOD, NotFoundError, "there is no data set 'yours'; known: .*mine"),
+        (HEAD + '[[experiment.system]]\nsystem = "x"\n', NotFoundError, "there is no system 'x'"),
+        (HEAD + tiers, InvalidArgumentError, "hnswlib has no tiers; leave out 'dram:'"),
+        (HEAD + "affinity = [4095]\n" + tiers, InvalidArgumentError, "affinity names CPU 4095"),
+        (HEAD.replace("k = 5", "k = 101") + tiers, InvalidArgumentError, "k is 101, but mine has 100 true neighbours"),
+    ):
+        with pytest.raises(error, match=says):
+            run(text, find=find_system)
+    assert not (own_cache / "indexes").exists()
+
+
+def test_other_data_sets_than_those_of_the_plan(run: Run) -> None:
+    result = run(HEAD + GOOD, datasets=("mine:150",)).results[0]
+    assert (result.cell.dataset.n, result.cell.dataset.slice) == (150, 150)
