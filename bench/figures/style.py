@@ -47,7 +47,7 @@ _SETTINGS: Mapping[str, Any] = {
     "lines.markersize": 5,
     "legend.frameon": False,
     "figure.dpi": 100,
-    "savefig.dpi": 200,
+    "savefig.dpi": 150,
     "svg.hashsalt": "tiervec",
 }
 _WIDE_RANGE = 1000

@@ -216,7 +216,7 @@ def test_files_that_cannot_be_mapped_are_sampled_too(data: Path, tmp_path: Path)
 
 def test_too_few_vectors_are_refused(tmp_path: Path) -> None:
     np.save(tmp_path / "few.npy", np.zeros((10, 4), np.float32))
-    with pytest.raises(InvalidArgumentError, match="has 10 vectors; the advisor needs 1000"):
+    with pytest.raises(InvalidArgumentError, match="has 10 vectors; the advisor needs 1,000"):
         draw(tmp_path / "few.npy", most=1000, seed=0, folder=tmp_path)
     with pytest.raises(InvalidArgumentError, match="sample is 5"):
         draw(tmp_path / "few.npy", most=5, seed=0, folder=tmp_path)
