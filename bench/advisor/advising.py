@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from tiervec import _core
 from tiervec.bench.advisor.advice import Advice, Prediction
-from tiervec.bench.advisor.cost_model import CostModel, MemoryGrowth, code_access, fit
+from tiervec.bench.advisor.cost_model import CostModel, MemoryGrowth, fit
 from tiervec.bench.advisor.design import Design, designs
 from tiervec.bench.advisor.device import Device
 from tiervec.bench.advisor.growth import Growth, exponent, line, logarithm, power
@@ -235,14 +235,13 @@ def _grown(growth: Growth, small: Work, large: Work, exponents: _Exponents) -> W
 
 
 def _memory_us(memory: MemoryGrowth, large: Run, work: Work, device: Device, dim: int) -> float:
-    """What a query's accesses cost more than in the sample's memory."""
-    scanned = large.design.kind == "cluster"
-    bits = large.design.code_bits
-    row = code_row_bytes("rabitq", bits, dim) if bits is not None else 0
-    access, per_code = code_access(row, scanned=scanned)
-    read = round(work.read_bytes / work.reads) if work.reads else 1
-    code_us, read_us = memory.more_us([access, read])
-    return (work.codes * per_code * code_us if row else 0.0) + (work.reads * read_us if device.in_memory else 0.0)
+    """What a query's scattered accesses cost more than in the sample's memory; scans of codes run ahead of memory."""
+    codes = work.codes if large.design.kind == "graph" else 0.0
+    row_bytes = code_row_bytes("rabitq", large.design.code_bits or 0.5, dim)
+    reads = work.reads if device.in_memory else 0.0
+    read_bytes = round(work.read_bytes / work.reads) if work.reads else 1
+    code_us, read_us = memory.more_us([row_bytes, read_bytes])
+    return codes * code_us + reads * read_us
 
 
 def _advice(

@@ -17,8 +17,7 @@ __all__ = ["TERMS", "CostModel", "MemoryGrowth", "fit"]
 TERMS = ("us_per_query", "us_per_code", "us_per_read", "us_per_kib", "us_per_round")
 _LEAST_REGION = 1 << 20
 _LARGEST_REGION = 256 << 20  # far beyond the caches that a thread has for itself
-_SEEN = 1 / 3  # of that time; during the rest a search computes (5 of 16 us on a million SIFT descriptors)
-_CODES_OF_A_BLOCK = 32  # a scan reads codes by blocks
+_SEEN = 1 / 3  # of that time; during the rest a search computes (9 of 24 us on a million SIFT descriptors)
 _LONGEST_READ = 1 << 16
 
 
@@ -69,11 +68,6 @@ class MemoryGrowth:
         )
         us = {each.read_bytes: 1e6 * self.threads / each.reads_per_s.median for each in measured.sizes}
         return [us[size] for size in sizes]
-
-
-def code_access(row_bytes: int, *, scanned: bool) -> tuple[int, float]:
-    """(bytes of one access to codes, accesses per code): a graph's codes lie scattered, a cluster's in blocks."""
-    return (_CODES_OF_A_BLOCK * row_bytes, 1 / _CODES_OF_A_BLOCK) if scanned else (row_bytes, 1.0)
 
 
 def fit(runs: Sequence[Run]) -> CostModel:

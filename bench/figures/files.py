@@ -42,6 +42,7 @@ def write_figure(module: ModuleType, data: RunData, folder: Path) -> Written | N
         return None
     sources = f"{provenance_text(rows)} Measured on {'; '.join(data.environments())}."
     figure = module.draw(rows)
+    figure.suptitle(module.TITLE, fontsize=11, fontweight="bold", x=0.01, ha="left")
     figure.supxlabel(_wrapped(sources), fontsize=6.5, color="#555555", x=0.01, ha="left")
     svg = io.StringIO()
     figure.savefig(svg, format="svg", metadata={"Date": None})

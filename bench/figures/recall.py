@@ -13,8 +13,8 @@ NAME = "recall"
 TITLE = "Recall against throughput"
 READING = (
     "Up and to the right is better. One point is one search setting, medians of the repeats; a line joins the settings "
-    "of one index. All systems ran in turn on the same machine, vectors, queries, k and threads. Systems of one colour "
-    "and marker differ in tier; dashed and hollow: emulated devices."
+    "of one index. All systems of a panel ran in turn on the same machine, vectors, queries, k and threads. Dashed and "
+    "hollow: emulated devices."
 )
 _OWN_FIGURE = ("dilemma", "ablation", "kinds", "memory", "growth")
 

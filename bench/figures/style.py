@@ -34,7 +34,6 @@ _SETTINGS: Mapping[str, Any] = {
     "font.family": "DejaVu Sans",
     "font.size": 9,
     "axes.titlesize": 10,
-    "axes.titleweight": "bold",
     "axes.titlelocation": "left",
     "axes.labelsize": 9,
     "axes.spines.top": False,
@@ -68,7 +67,7 @@ def appearance(at: int, *, emulated: bool) -> dict[str, Any]:
     colour = COLOURS[at % len(COLOURS)]
     return {
         "color": colour,
-        "marker": _MARKERS[at % len(_MARKERS)],
+        "marker": _MARKERS[(at + at // len(COLOURS)) % len(_MARKERS)],  # the second blue is no circle again
         "linestyle": "--" if emulated else "-",
         "markerfacecolor": "white" if emulated else colour,
         "markeredgecolor": colour,

@@ -104,20 +104,20 @@ def _little_is_enough(rows: Sequence[Row], system: str) -> Finding:
 
 def _other_choice(rows: Sequence[Row]) -> Finding:
     """Which kind wins is another question on memory than on SSD."""
-    found, ratios = [], {}
+    found: list[str] = []
+    ratios: dict[str, list[float]] = {}
     for name, tiers in (("SSD", _SSD), ("second tier", _SECOND_TIER)):
-        for tier in ordered(row["tier"] for row in rows if row["tier"].startswith(tiers)):
+        listed = [row for row in rows if row["tier"].startswith(tiers)]
+        for tier, dataset in ordered((row["tier"], row["dataset"]) for row in listed):
+            here = [row for row in listed if (row["tier"], row["dataset"]) == (tier, dataset)]
             best = {
-                system: max(
-                    (row["qps"] for row in rows if row["tier"] == tier and row["system"] == system), default=None
-                )
+                system: max((row["qps"] for row in here if row["system"] == system), default=None)
                 for system in (_GRAPH, _CLUSTER)
             }
             if best[_GRAPH] and best[_CLUSTER]:
                 ratio = best[_GRAPH] / best[_CLUSTER]
                 ratios.setdefault(name, []).append(ratio)
-                row = next(row for row in rows if row["tier"] == tier)
-                found.append(f"{tier_text(row)}: graph / cluster {ratio:.2f}")
+                found.append(f"{tier_text(here[0])}, {dataset}: graph / cluster {ratio:.2f}")
     held = []
     if len(ratios) == 2:
         held = [
