@@ -1,3 +1,3 @@
-"""Benchmarks: measured systems, runs, figures. Nothing here is imported by the service or the library."""
+"""The comparison harness: data sets, measured systems, runs, figures. The service and the library do not import it."""
 
 from __future__ import annotations

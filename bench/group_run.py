@@ -5,7 +5,8 @@
     warm-up rounds                        runs that do not count
     round 0: A B C | A B C (control)      round 1: C B A | C B A      and so on
 
-What fails is taken out with its reason, and the others go on.
+What fails is taken out with its reason, and the others go on. When memory does not hold all indexes at once, the rest
+is left for a group of its own, and its results say so.
 """
 
 from __future__ import annotations
@@ -34,6 +35,7 @@ from tiervec.errors import InvalidArgumentError, ResourceExhaustedError
 __all__ = ["GroupRun", "PlannedCell", "planned_cells", "provenance_of"]
 
 _KERNEL_COMMAND: Final = Path("/proc/cmdline")
+_MEMORY: Final = Path("/proc/meminfo")
 _LOCAL_MEMORY: Final = ("dram:", "mmap:")
 
 
@@ -142,6 +144,7 @@ class GroupRun:
         workshop: Where indexes are.
         finished: Called with each cell's name and result, once.
         stepped: Called after every run over the queries.
+        is_rest: These are what an earlier one returned.
     """
 
     def __init__(
@@ -153,10 +156,11 @@ class GroupRun:
         workshop: Workshop,
         finished: Callable[[str, Result], None],
         stepped: Callable[[], None] = lambda: None,
+        is_rest: bool = False,
     ) -> None:
         self._run, self._group, self._experiment = run, group, group.experiment
         self._dataset, self._workshop = dataset, workshop
-        self._finished, self._stepped = finished, stepped
+        self._finished, self._stepped, self._is_rest = finished, stepped, is_rest
         self._cells = [_Measured(planned=planned, cell=planned.cell) for planned in cells]
         self._opened: dict[str, OpenedSystem] = {}
         self._session = uuid.uuid4().hex
@@ -170,10 +174,10 @@ class GroupRun:
             system.close()
         self._scratch.cleanup()
 
-    def measure(self) -> None:
-        """Everything, from builds to results."""
+    def measure(self) -> list[PlannedCell]:
+        """Everything, from builds to results; returns the cells whose indexes did not fit into memory beside these."""
         experiment = self._experiment
-        self._open_all()
+        deferred = self._open_all()
         for cell in self._alive():
             self._tune(cell)
         for _ in range(experiment.warmups):
@@ -189,15 +193,20 @@ class GroupRun:
                     self._stepped()
         for cell in self._alive():
             self._finish(cell)
+        return deferred
 
     def _alive(self) -> list[_Measured]:
         return [cell for cell in self._cells if cell.status == "ok"]
 
-    def _open_all(self) -> None:
+    def _open_all(self) -> list[PlannedCell]:
         failures: dict[str, SystemFailedError] = {}
+        deferred: list[_Measured] = []
         for cell in self._cells:
             key = self._key(cell)
             if key.text not in self._opened and key.text not in failures:
+                if self._opened and _available_bytes() < self._reserve_bytes():
+                    deferred.append(cell)
+                    continue
                 try:
                     self._opened[key.text] = OpenedSystem(
                         key, self._dataset, self._workshop, cell.cell.threads, cell.cell.affinity
@@ -210,6 +219,15 @@ class GroupRun:
             else:
                 cell.build = self._opened[key.text].figures
                 cell.notes += self._opened[key.text].notes
+        self._cells = [cell for cell in self._cells if cell not in deferred]
+        if deferred or self._is_rest:
+            for cell in self._cells:
+                cell.notes.append("memory did not suffice to measure the whole experiment in turn")
+        return [cell.planned for cell in deferred]
+
+    def _reserve_bytes(self) -> int:
+        """What one more build may take, roughly."""
+        return (1 << 30) + 8 * self._dataset.key.raw_bytes
 
     def _tune(self, cell: _Measured) -> None:
         """Finds the first value that reaches the target; recall grows with the values."""
@@ -250,7 +268,8 @@ class GroupRun:
             "ids": str(ids_path),
         }
         try:
-            answer = self._opened[key.text].search(request)
+            asked_s = 0.0 if arrivals is None else 2 * self._experiment.seconds
+            answer = self._opened[key.text].search(request, asked_s)
             return self._figures(cell, answer, np.load(ids_path), number)
         except SystemFailedError as failure:
             self._fail(cell, failure)
@@ -326,3 +345,12 @@ class GroupRun:
             commit=described["commit"],
         )
         self._finished(cell.planned.name, result)
+
+
+def _available_bytes() -> int:
+    """Memory that this machine can still give; without a limit where nothing says it."""
+    try:
+        lines = _MEMORY.read_text().splitlines()
+    except OSError:
+        return 1 << 62
+    return next((int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable:")), 1 << 62)

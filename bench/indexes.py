@@ -121,8 +121,12 @@ class OpenedSystem:
             self.close()
             raise
 
-    def search(self, request: Mapping[str, Any]) -> dict[str, Any]:
+    def search(self, request: Mapping[str, Any], asked_s: float) -> dict[str, Any]:
         """One run; starts the process again when the last run ended it.
+
+        Args:
+            request: Of `child.py`.
+            asked_s: How long the run was asked to last; the limit comes on top of that.
 
         Raises:
             SystemFailedError: As of `SystemProcess.ask`.
@@ -130,7 +134,7 @@ class OpenedSystem:
         if self._process is None or not self._process.is_alive:
             self._start()
         assert self._process is not None
-        return self._process.ask({"do": "search", **request}, self._workshop.limits.search_s)
+        return self._process.ask({"do": "search", **request}, self._workshop.limits.search_s + asked_s)
 
     def close(self) -> None:
         """Ends the process."""
@@ -140,7 +144,7 @@ class OpenedSystem:
 
     def _start(self) -> None:
         process = self._new_process()
-        version = process.ask({"do": "version", **self._job()}, self._workshop.limits.search_s)["version"]
+        version = process.ask({"do": "version", **self._job()}, self._workshop.limits.build_s)["version"]
         built = self._built()
         is_same = built is not None and (built["version"] == version or self._workshop.reuse)
         if built is None or not is_same:

@@ -178,11 +178,20 @@ class _Work:
         """Measures what `look_ahead` found."""
         for group, dataset, cells in self._todo:
             self._stage = f"{group.experiment.name} on {group.dataset}"
-            before, self._last_run_at = self._done_runs, None
-            with GroupRun(
-                self._options.folder.name, group, cells, dataset, self._workshop, self._finished, self._stepped
-            ) as run:
-                run.measure()
+            before, left = self._done_runs, cells
+            while left:
+                self._last_run_at = None
+                with GroupRun(
+                    self._options.folder.name,
+                    group,
+                    left,
+                    dataset,
+                    self._workshop,
+                    self._finished,
+                    self._stepped,
+                    is_rest=left is not cells,
+                ) as run:
+                    left = run.measure()
             self._done_runs = before + len(cells) * _runs_of_a_cell(group.experiment)
 
     def _finished(self, name: str, result: Result) -> None:

@@ -203,6 +203,8 @@ _PACKAGES = (
     ("faiss", "faiss-cpu", "pq", "code=pq: training of product quantisation"),
     ("h5py", "h5py", "hdf5", ".hdf5 files"),
     ("pyarrow", "pyarrow", "parquet", ".parquet files and Arrow arrays"),
+    ("hnswlib", "hnswlib", "bench", "tiervec bench: a system to compare with"),
+    ("zstandard", "zstandard", "bench", "tiervec bench: packed data sets"),
 )
 
 

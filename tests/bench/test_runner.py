@@ -104,6 +104,17 @@ def test_the_cells_of_a_group_take_turns(run: Run) -> None:
     ]
 
 
+def test_indexes_that_do_not_fit_together_are_measured_after_each_other(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tiervec.bench.group_run._available_bytes", lambda: 1 << 20)
+    text = HEAD + "".join(f'[[experiment.system]]\nsystem = "{name}"\n' for name in "abc")
+    results = run(text).results
+    assert [result.status for result in results] == ["ok"] * 3
+    assert len({result.group for result in results}) == 3
+    assert all("memory did not suffice" in result.notes[-1] for result in results)
+
+
 def test_without_a_control(run: Run) -> None:
     summary = run(HEAD + "control = false\nwarmups = 0\n" + GOOD)
     assert summary.results[0].control == ()
@@ -281,6 +292,12 @@ def test_open_runs_have_the_asked_rate(run: Run, arrivals: str) -> None:
     assert result.median("recall") == 1.0
     if arrivals == "fixed":
         assert all(repeat.seconds >= 0.2 for repeat in result.repeats)
+
+
+def test_the_limit_of_a_run_comes_on_top_of_the_length_that_was_asked(run: Run) -> None:
+    text = HEAD.replace("search_s = 30", "search_s = 0.6").replace("repeats = 2", "repeats = 1")
+    result = run(text + 'mode = "open"\narrival_qps = 20\nseconds = 1.0\narrivals = "fixed"\n' + GOOD).results[0]
+    assert (result.status, result.repeats[0].queries) == ("ok", 20)
 
 
 def test_an_open_run_that_cannot_keep_up_has_no_recall(run: Run) -> None:

@@ -247,8 +247,12 @@ def _run(arguments: argparse.Namespace) -> int:
         reuse_indexes=arguments.reuse_indexes,
         datasets=tuple(arguments.datasets),
     )
-    with ProgressReport() as progress:
-        summary = run_plan(plan, options, progress=progress)
+    try:
+        with ProgressReport() as progress:
+            summary = run_plan(plan, options, progress=progress)
+    except KeyboardInterrupt:
+        print("finished cells are kept; the same command goes on", file=sys.stderr)
+        raise
     if arguments.json:
         print_json(
             {
