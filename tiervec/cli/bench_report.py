@@ -5,8 +5,6 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
-from tiervec.errors import UnsupportedError
-
 __all__ = ["add_report"]
 
 
@@ -19,10 +17,14 @@ def add_report(commands: Any) -> None:
         allow_abbrev=False,
     )
     parser.add_argument("runs", metavar="RUN", nargs="+", help="folder of a run")
-    parser.add_argument("--out", metavar="DIR", required=True, help="where to write")
+    parser.add_argument("--out", metavar="DIR", help="where to write (default: RUN-report, of the first run)")
     parser.add_argument("--allow-mixed", action="store_true", help="put results of unlike machines together, labelled")
     parser.set_defaults(run=_run)
 
 
-def _run(_arguments: argparse.Namespace) -> int:
-    raise UnsupportedError("`tiervec bench report` is not part of this version")
+def _run(arguments: argparse.Namespace) -> int:
+    from tiervec.bench.report import write_report
+
+    out = arguments.runs[0].rstrip("/") + "-report" if arguments.out is None else arguments.out
+    print(write_report(arguments.runs, out, allow_mixed=arguments.allow_mixed))
+    return 0

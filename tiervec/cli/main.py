@@ -21,6 +21,7 @@ from contextlib import contextmanager, suppress
 from types import FrameType
 
 from tiervec.cli import (
+    advise,
     bench,
     build,
     doctor,
@@ -37,7 +38,21 @@ from tiervec.cli import (
 
 __all__ = ["main"]
 
-_COMMANDS = (build, info, verify, relayout, search, serve, publish, memory_node, regions, profile, bench, doctor)
+_COMMANDS = (
+    build,
+    info,
+    verify,
+    relayout,
+    search,
+    serve,
+    publish,
+    memory_node,
+    regions,
+    profile,
+    advise,
+    bench,
+    doctor,
+)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -1,0 +1,137 @@
+"""What searches of the sample indexes cost: counters, which are free of noise, and CPU time, measured in turn."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Iterable, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+import tiervec
+from tiervec.api import Index, IndexInfo
+from tiervec.bench.advisor.design import Design
+from tiervec.receipt import Receipt
+
+__all__ = ["Run", "Work", "measure", "one_by_one_us"]
+
+_ALONE = 200
+_QUERIES = 1000
+
+
+@dataclass(frozen=True, kw_only=True)
+class Work:
+    """What one query costs, in counts: means.
+
+    Attributes:
+        reads: Reads of the tier.
+        read_bytes: Bytes of these.
+        rounds: Dependent round trips.
+        codes: Distances by code.
+    """
+
+    reads: float
+    read_bytes: float
+    rounds: float
+    codes: float
+
+    @classmethod
+    def of(cls, receipt: Receipt) -> Work:
+        """From a receipt."""
+        return cls(
+            reads=receipt.reads_per_query,
+            read_bytes=receipt.bytes_per_query,
+            rounds=receipt.rounds_per_query,
+            codes=receipt.code_distances_per_query,
+        )
+
+    def terms(self) -> NDArray[np.float64]:
+        """What CPU time is made of: the query itself, codes, reads, KiB, rounds."""
+        return np.array([1.0, self.codes, self.reads, self.read_bytes / 1024, self.rounds])
+
+
+@dataclass(kw_only=True)
+class Run:
+    """One setting of one sample index, and what its runs gave.
+
+    Attributes:
+        design: What was built.
+        size: Vectors of the sample.
+        path: The index.
+        width: ``beam_width``, or None.
+        target_recall: What was asked for.
+        info: The index's description.
+        receipts: One per round.
+        alone_us: Median latency of queries one at a time; None: not measured.
+    """
+
+    design: Design
+    size: int
+    path: Path
+    width: int | None
+    target_recall: float
+    info: IndexInfo | None = None
+    receipts: list[Receipt] = field(default_factory=list)
+    alone_us: float | None = None
+
+    @property
+    def work(self) -> Work:
+        """Counts; the same in every round."""
+        return Work.of(self.receipts[0])
+
+    @property
+    def busy_us(self) -> float:
+        """CPU time of a query in the best round: what else runs on the machine can only add to it."""
+        return min(each.cpu_us_per_query for each in self.receipts)
+
+    @property
+    def fraction_of_limit(self) -> float:
+        """Of the device, at best; 0 when it has no limit."""
+        return max((each.fraction_of_limit or 0.0) for each in self.receipts)
+
+
+def measure(
+    runs: Sequence[Run], queries: NDArray[Any], *, tier: str, k: int, threads: int, alone: bool, rounds: int = 5
+) -> None:
+    """Runs all settings in turn, round by round, after one round that does not count.
+
+    Args:
+        runs: What to run; results are added to them.
+        queries: To search for.
+        tier: Where the indexes are opened.
+        k: Neighbours.
+        threads: Worker threads.
+        alone: Measure the latency of queries one at a time too.
+        rounds: Rounds that count.
+    """
+    queries = queries[:_QUERIES]
+    with ExitStack() as stack:
+        opened = {path: stack.enter_context(tiervec.open(path, tier=tier, threads=threads)) for path in _paths(runs)}
+        for number in range(rounds + 1):
+            for run in runs:
+                receipt = _search(opened[run.path], queries, run, k)
+                run.info = opened[run.path].info
+                if number:
+                    run.receipts.append(receipt)
+        if alone:
+            for run in runs:
+                run.alone_us = one_by_one_us(opened[run.path], queries, run, k)
+
+
+def one_by_one_us(index: Index, queries: NDArray[Any], run: Run, k: int) -> float:
+    """Median latency of queries that are alone in flight."""
+    found = [_search(index, query[np.newaxis], run, k).latency_us_p50 for query in queries[:_ALONE]]
+    return statistics.median(each for each in found if each is not None)
+
+
+def _search(index: Index, queries: NDArray[Any], run: Run, k: int) -> Receipt:
+    params = None if run.width is None else {"beam_width": run.width}
+    return index.search(queries, k, target_recall=run.target_recall, params=params).receipt
+
+
+def _paths(runs: Iterable[Run]) -> list[Path]:
+    return list(dict.fromkeys(run.path for run in runs))

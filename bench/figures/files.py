@@ -1,0 +1,89 @@
+"""A figure as files: SVG for the page and for print, PNG for slides, CSV with the numbers in it."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType
+
+from tiervec.bench.figures.run_data import Row, RunData, columns, ordered, tier_text
+
+__all__ = ["Written", "csv_text", "provenance_text", "write_figure"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Written:
+    """A figure that was written.
+
+    Attributes:
+        name: Of the files, without suffix.
+        title: Of the figure.
+        reading: How it is read.
+        sources: What in it is real and what is emulated, and where it was measured.
+        svg: The picture.
+        rows: Its numbers.
+    """
+
+    name: str
+    title: str
+    reading: str
+    sources: str
+    svg: str
+    rows: Sequence[Row]
+
+
+def write_figure(module: ModuleType, data: RunData, folder: Path) -> Written | None:
+    """Writes ``NAME.svg``, ``NAME.png`` and ``NAME.csv``; None when the runs have nothing for it."""
+    rows: list[Row] = module.rows(data)
+    if not rows:
+        return None
+    sources = f"{provenance_text(rows)} Measured on {'; '.join(data.environments())}."
+    figure = module.draw(rows)
+    figure.suptitle(module.TITLE, fontsize=11, fontweight="bold", x=0.01, ha="left")
+    figure.supxlabel(_wrapped(sources), fontsize=6.5, color="#555555", x=0.01, ha="left")
+    svg = io.StringIO()
+    figure.savefig(svg, format="svg", metadata={"Date": None})
+    (folder / f"{module.NAME}.svg").write_text(svg.getvalue(), encoding="utf-8")
+    figure.savefig(folder / f"{module.NAME}.png", format="png")
+    (folder / f"{module.NAME}.csv").write_text(csv_text(rows), encoding="utf-8")
+    return Written(
+        name=module.NAME,
+        title=module.TITLE,
+        reading=module.READING,
+        sources=sources,
+        svg=svg.getvalue()[svg.getvalue().index("<svg") :],
+        rows=rows,
+    )
+
+
+def provenance_text(rows: Sequence[Row]) -> str:
+    """Which tiers of these rows are real and which are models."""
+    parts = []
+    for provenance, what in (
+        ("real", "Real devices"),
+        ("memory", "Real, in this machine's memory"),
+        ("guest", "Devices of a virtual machine"),
+        ("emulated", "EMULATED (a model of the device; its throughput and latency are the model's)"),
+    ):
+        tiers = ordered(tier_text(row).removesuffix(" (emulated)") for row in rows if row["provenance"] == provenance)
+        if tiers:
+            parts.append(f"{what}: {', '.join(tiers)}.")
+    return " ".join(parts)
+
+
+def csv_text(rows: Sequence[Row]) -> str:
+    """Rows as CSV; columns without a value are left out."""
+    text = io.StringIO()
+    writer = csv.DictWriter(text, columns(rows), extrasaction="ignore", lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    return text.getvalue()
+
+
+def _wrapped(text: str, width: int = 150) -> str:
+    import textwrap
+
+    return "\n".join(textwrap.wrap(text, width))

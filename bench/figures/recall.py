@@ -1,0 +1,64 @@
+"""Recall against throughput, with all systems that ran."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from matplotlib.figure import Figure
+
+from tiervec.bench.figures.run_data import Row, RunData, ordered, tier_text
+from tiervec.bench.figures.style import appearance, colour_of, label_ends, new_figure, plain_log
+
+NAME = "recall"
+TITLE = "Recall against throughput"
+READING = (
+    "Up and to the right is better. One point is one search setting, medians of the repeats; a line joins the settings "
+    "of one index. All systems of a panel ran in turn on the same machine, vectors, queries, k and threads. Dashed and "
+    "hollow: emulated devices."
+)
+_OWN_FIGURE = ("dilemma", "ablation", "kinds", "memory", "growth")
+
+
+def rows(data: RunData) -> list[Row]:
+    """Cells of the closed loop that have no figure of their own and know their recall."""
+    found = data.rows(lambda each: each.cell.mode == "closed" and not each.experiment.startswith(_OWN_FIGURE))
+    return [row for row in found if row["recall"] is not None]
+
+
+def draw(rows: Sequence[Row]) -> Figure:
+    """One panel per experiment, data set and k."""
+    panels = ordered(map(_panel, rows))
+    figure, grid = new_figure(len(panels), 1, width=8.5, height=4.6)
+    for panel, axes in zip(panels, grid.flat, strict=True):
+        here = [row for row in rows if _panel(row) == panel]
+        ends = []
+        for at, series in enumerate(ordered(map(_series, here))):
+            line = sorted((row for row in here if _series(row) == series), key=lambda row: row["recall"])
+            look = appearance(at, emulated=line[0]["provenance"] == "emulated")
+            axes.plot([row["recall"] for row in line], [row["qps"] for row in line], **look)
+            ends.append((line[-1]["recall"], line[-1]["qps"], series, colour_of(at)))
+        plain_log(axes, "y")
+        low, high = min(row["recall"] for row in here), max(row["recall"] for row in here)
+        margin = max(high - low, 0.01) * 0.03
+        axes.set_xlim(low - margin, high + margin)
+        experiment, dataset, k, threads = panel
+        axes.set_title(f"{dataset}, k={k}, {threads} threads  ({experiment})")
+        axes.set_xlabel(f"recall@{k}")
+        axes.set_ylabel("queries per second")
+        label_ends(axes, ends)
+    return figure
+
+
+def _panel(row: Row) -> tuple[str, str, int, int]:
+    return row["experiment"], row["dataset"], row["k"], row["threads"]
+
+
+def _series(row: Row) -> str:
+    where = f", {tier_text(row)}" if row["tier"] else ""
+    return f"{row['label']}{where}" + (f" [{row['build']}]" if row["build"] else "")
+
+
+if __name__ == "__main__":
+    from tiervec.bench.figures.command import main
+
+    main("recall")

@@ -1,0 +1,215 @@
+"""Results as rows: one for each measured cell, with the names and units of the CSV files."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tiervec.bench.results import (
+    DatasetKey,
+    ProfileResult,
+    Result,
+    environment_label,
+    load_profiles,
+    load_results,
+    machine_of,
+    read_run_info,
+)
+from tiervec.errors import InvalidArgumentError
+
+__all__ = ["Row", "RunData", "load", "ordered", "tier_text"]
+
+Row = dict[str, Any]
+
+_TIERS = (
+    "ssd:",
+    "emulated:ssd",
+    "mmap:",
+    "tcp:",
+    "rdma:",
+    "emulated:rdma",
+    "numa:",
+    "dax:",
+    "emulated:nvm",
+    "emulated:cxl",
+)
+_BELOW_TARGET = 0.01  # so much less recall than asked for is another setting, not noise
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunData:
+    """What one or several runs measured.
+
+    Attributes:
+        names: Of the runs.
+        results: Every cell, measured or not.
+        profiles: Of tiers.
+        machines: Machine to its letter; one machine: no letter is shown.
+    """
+
+    names: tuple[str, ...]
+    results: tuple[Result, ...]
+    profiles: tuple[ProfileResult, ...]
+    machines: Mapping[tuple[Any, ...], str]
+
+    @property
+    def is_mixed(self) -> bool:
+        """True when they are of unlike machines."""
+        return len(self.machines) > 1
+
+    def environments(self) -> list[str]:
+        """Each machine in a few words, with its letter when there are several."""
+        seen: dict[str, str] = {}
+        for each in (*self.results, *self.profiles):
+            letter = self.machines[machine_of(each.environment)]
+            commit = "" if each.commit is None else f", commit {each.commit[:12]}"
+            seen.setdefault(letter, environment_label(each.environment) + commit)
+        return [f"[{letter}] {text}" if self.is_mixed else text for letter, text in sorted(seen.items())]
+
+    def rows(self, accepts: Callable[[Result], bool] = lambda _: True) -> list[Row]:
+        """The measured cells that a figure wants; those that missed their recall are left out."""
+        found = (each for each in self.results if each.status == "ok" and each.repeats and accepts(each))
+        return sorted((self.row(each) for each in found if not missed_recall(each)), key=_place)
+
+    def of(self, *experiments: str) -> list[Row]:
+        """The cells of experiments whose names begin so."""
+        return self.rows(lambda result: result.experiment.startswith(experiments))
+
+    def absent(self) -> list[tuple[str, str, str]]:
+        """(experiment, cell, why) of all that is not in the figures."""
+        listed = []
+        for each in self.results:
+            what = f"{each.cell.label} on {each.cell.dataset.name}" + (f", {each.cell.tier}" if each.cell.tier else "")
+            settings = " ".join(f"{key}={value}" for key, value in {**each.cell.build, **each.cell.search}.items())
+            what += f" ({settings})" if settings else ""
+            if each.status != "ok":
+                listed.append((each.experiment, what, f"{each.status}: {each.reason or 'no reason was given'}"))
+            elif not each.repeats:
+                listed.append((each.experiment, what, "no repeat was measured"))
+            elif missed_recall(each):
+                recall = each.median("recall")
+                listed.append(
+                    (each.experiment, what, f"recall {recall:.3f}, below the {each.cell.target_recall:g} asked for")
+                )
+        for each in self.profiles:
+            if each.status != "ok" or each.profile is None:
+                listed.append((each.experiment, each.tier, f"{each.status}: {each.reason or 'no reason was given'}"))
+        return listed
+
+    def row(self, result: Result) -> Row:
+        """One cell; figures of speed are medians of the repeats, with the lowest and highest."""
+        cell, build = result.cell, result.build
+        qps = list(result.rounds("qps").values())
+        control = [one.qps / two.qps for one, two in zip(result.control, result.repeats, strict=False) if two.qps]
+        letter = f" [{self.machines[machine_of(result.environment)]}]" if self.is_mixed else ""
+        return {
+            "experiment": result.experiment,
+            "label": cell.label + letter,
+            "system": cell.system,
+            "dataset": _dataset(cell.dataset),
+            "vectors": cell.dataset.n,
+            "k": cell.k,
+            "threads": cell.threads,
+            "mode": cell.mode,
+            "arrival_qps": cell.arrival_qps,
+            "tier": cell.tier or "",
+            "provenance": result.provenance,
+            "build": _settings(cell.build),
+            "search": _settings(cell.search),
+            **{f"build_{key}": value for key, value in cell.build.items()},
+            "recall": result.median("recall"),
+            "qps": statistics.median(qps),
+            "qps_low": min(qps),
+            "qps_high": max(qps),
+            "repeats": len(qps),
+            "aa_ratio": statistics.median(control) if control else None,
+            **{f"latency_us_{name}": result.median(f"latency_us.{name}") for name in ("p50", "p95", "p99")},
+            "cpu_us_per_query": result.median("cpu_us_per_query"),
+            "reads_per_query": result.median("reads_per_query"),
+            "bytes_per_query": result.median("bytes_per_query"),
+            "rounds_per_query": result.median("rounds_per_query"),
+            "device_bound_qps": result.median("device_bound_qps"),
+            "fraction_of_limit": result.median("fraction_of_limit"),
+            "amplification": build.amplification,
+            "fast_bytes_per_vector": build.fast_bytes_per_vector,
+            "build_seconds": build.seconds,
+            "peak_mib": None if build.peak_bytes is None else build.peak_bytes / 2**20,
+            "disk_mib": None if build.disk_bytes is None else build.disk_bytes / 2**20,
+            "version": build.version,
+            "run": result.run,
+        }
+
+
+def load(folders: Iterable[Path], *, allow_mixed: bool = False) -> RunData:
+    """Reads the folders of runs.
+
+    Raises:
+        NotFoundError: A folder is no run.
+        InvalidArgumentError: Unlike machines without `allow_mixed`, or nothing was measured yet.
+    """
+    paths = list(folders)
+    results = load_results(paths, allow_mixed=allow_mixed)
+    profiles = load_profiles(paths)
+    if not results and not profiles:
+        raise InvalidArgumentError(f"{', '.join(map(str, paths))}: nothing is measured yet; `tiervec bench run` does")
+    machines: dict[tuple[Any, ...], str] = {}
+    for each in (*results, *profiles):
+        machines.setdefault(machine_of(each.environment), chr(ord("A") + len(machines) % 26))
+    if len(machines) > 1 and not allow_mixed:  # of profiles; results are checked where they are loaded
+        raise InvalidArgumentError(
+            "profiles and results are of unlike machines; report runs of one machine, or allow mixed ones "
+            "(--allow-mixed)"
+        )
+    return RunData(
+        names=tuple(read_run_info(path).run for path in paths),
+        results=tuple(results),
+        profiles=tuple(profiles),
+        machines=machines,
+    )
+
+
+def missed_recall(result: Result) -> bool:
+    """True when a cell was to reach a recall and did not."""
+    target, recall = result.cell.target_recall, result.median("recall")
+    return target is not None and recall is not None and recall < target - _BELOW_TARGET
+
+
+def ordered(values: Iterable[Any]) -> list[Any]:
+    """Distinct values in the order in which they appear."""
+    return list(dict.fromkeys(values))
+
+
+def tier_text(row: Mapping[str, Any]) -> str:
+    """A tier as figures call it; what is not real says so."""
+    provenance = row["provenance"]
+    tier = str(row["tier"]) or ("memory" if provenance == "memory" else "disk")  # a system without tiers
+    if provenance == "emulated":
+        return tier.removeprefix("emulated:") + " (emulated)"
+    return f"{tier} (in a guest)" if provenance == "guest" else tier
+
+
+def columns(rows: Sequence[Row]) -> list[str]:
+    """Columns of which at least one row has a value."""
+    known = ordered(key for row in rows for key in row)
+    return [key for key in known if any(row.get(key) not in (None, "") for row in rows)]
+
+
+def _place(row: Row) -> tuple[Any, ...]:
+    """Slow devices first, so that panels and lines come in an order that says something."""
+    scheme = str(row["tier"]).split(",")[0]
+    tier = next((at for at, each in enumerate(_TIERS) if scheme.startswith(each)), len(_TIERS))
+    return row["vectors"], tier, row["tier"], row["experiment"], row["label"]
+
+
+def _dataset(dataset: DatasetKey) -> str:
+    """A data set in a few words: the name of a generated one says all its parameters."""
+    if dataset.name.startswith("synthetic"):
+        return f"synthetic, {dataset.n:,} x {dataset.dim}"
+    return dataset.name if dataset.slice is None else f"{dataset.name}, {dataset.n:,}"
+
+
+def _settings(values: Mapping[str, Any]) -> str:
+    return " ".join(f"{key}={value}" for key, value in values.items())

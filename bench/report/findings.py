@@ -1,0 +1,185 @@
+"""What the paper found (arXiv 2405.03267), our numbers beside it, and whether it held.
+
+Only what is certain is cited: the abstract, and the figures that the project's documentation takes from the paper. A
+finding that these runs do not speak about is "not measured", never guessed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from tiervec.bench.figures.run_data import Row, RunData, ordered, tier_text
+
+__all__ = ["Finding", "findings"]
+
+Verdict = Literal["held", "did not hold", "not measured"]
+
+_SSD = ("ssd:", "emulated:ssd-p5520")
+_SECOND_TIER = ("emulated:rdma-200g", "emulated:cxl-x8", "emulated:nvm-optane", "tcp:", "rdma:", "numa:", "dax:")
+_GRAPH, _CLUSTER = "tiervec-graph", "tiervec-cluster"
+_NOTICEABLE = 1.2  # a gain that costs bytes must be more than noise
+_NEARLY_BEST = 0.9
+
+
+@dataclass(frozen=True, kw_only=True)
+class Finding:
+    """One finding.
+
+    Attributes:
+        statement: In our words.
+        paper: The paper's numbers, and where they stand.
+        ours: Our numbers, tier by tier.
+        verdict: Whether it held here.
+        emulated: True when a number of ours is of an emulated device.
+    """
+
+    statement: str
+    paper: str
+    ours: str
+    verdict: Verdict
+    emulated: bool
+
+
+def findings(data: RunData) -> list[Finding]:
+    """All of them, measured or not."""
+    dilemma = [row for row in data.of("dilemma") if row["amplification"]]
+    kinds = [*data.of("kinds"), *dilemma]
+    return [
+        _amplification_buys(dilemma, _GRAPH, "5.7x the throughput at an amplification of 5.8x (abstract)"),
+        _amplification_buys(dilemma, _CLUSTER, "1.7x the throughput at an amplification of 7.7x (abstract)"),
+        _little_is_enough(dilemma, _GRAPH),
+        _little_is_enough(dilemma, _CLUSTER),
+        _other_choice(kinds),
+        _cpu_binds(kinds),
+    ]
+
+
+def _amplification_buys(rows: Sequence[Row], system: str, paper: str) -> Finding:
+    """On SSD, throughput costs bytes."""
+    found, held = [], []
+    for tier, group in _by_tier(rows, _SSD, system):
+        least, best = min(group, key=lambda row: row["amplification"]), max(group, key=lambda row: row["qps"])
+        gain = best["qps"] / least["qps"]
+        held.append(gain >= _NOTICEABLE and best["amplification"] > least["amplification"])
+        found.append(
+            f"{tier}: {gain:.1f}x the throughput from amplification {least['amplification']:.2f} to "
+            f"{best['amplification']:.2f}"
+        )
+    return _finding(
+        f"On SSD, a faster {_name(system)} index costs bytes: throughput grows with amplification.",
+        paper,
+        found,
+        held,
+        rows,
+        _SSD,
+    )
+
+
+def _little_is_enough(rows: Sequence[Row], system: str) -> Finding:
+    """On second-tier memory the least amplification is nearly as fast as the best."""
+    found, held = [], []
+    for tier, group in _by_tier(rows, _SECOND_TIER, system):
+        best = max(group, key=lambda row: row["qps"])
+        enough = min(
+            (row for row in group if row["qps"] >= _NEARLY_BEST * best["qps"]), key=lambda row: row["amplification"]
+        )
+        least = min(group, key=lambda row: row["amplification"])
+        held.append(enough["amplification"] <= 1.25 * least["amplification"])
+        found.append(
+            f"{tier}: {enough['qps'] / best['qps']:.0%} of the best throughput at amplification "
+            f"{enough['amplification']:.2f}; the least is {least['amplification']:.2f}, the best one's "
+            f"{best['amplification']:.2f}"
+        )
+    return _finding(
+        f"On second-tier memory, the {_name(system)} index reaches its best throughput with little amplification.",
+        "optimal performance with an amplification that is orders of magnitude smaller (abstract)",
+        found,
+        held,
+        rows,
+        _SECOND_TIER,
+    )
+
+
+def _other_choice(rows: Sequence[Row]) -> Finding:
+    """Which kind wins is another question on memory than on SSD."""
+    found: list[str] = []
+    ratios: dict[str, list[float]] = {}
+    for name, tiers in (("SSD", _SSD), ("second tier", _SECOND_TIER)):
+        listed = [row for row in rows if row["tier"].startswith(tiers)]
+        for tier, dataset in ordered((row["tier"], row["dataset"]) for row in listed):
+            here = [row for row in listed if (row["tier"], row["dataset"]) == (tier, dataset)]
+            best = {
+                system: max((row["qps"] for row in here if row["system"] == system), default=None)
+                for system in (_GRAPH, _CLUSTER)
+            }
+            if best[_GRAPH] and best[_CLUSTER]:
+                ratio = best[_GRAPH] / best[_CLUSTER]
+                ratios.setdefault(name, []).append(ratio)
+                found.append(f"{tier_text(here[0])}, {dataset}: graph / cluster {ratio:.2f}")
+    held = []
+    if len(ratios) == 2:
+        held = [
+            min(ratios["second tier"]) > max(ratios["SSD"]) * _NOTICEABLE
+            or max(ratios["second tier"]) * _NOTICEABLE < min(ratios["SSD"])
+        ]
+    return _finding(
+        "Which index to choose on second-tier memory is not what it is on SSD.",
+        "the findings on second-tier memory contradict the ones on SSDs (abstract)",
+        found,
+        held,
+        rows,
+        (*_SSD, *_SECOND_TIER),
+    )
+
+
+def _cpu_binds(rows: Sequence[Row]) -> Finding:
+    """The graph index is bound by CPU time and leaves the network card idle."""
+    found, held = [], []
+    for tier, group in _by_tier(rows, ("emulated:rdma-200g", "rdma:"), _GRAPH):
+        known = [row for row in group if row["fraction_of_limit"] is not None and row["cpu_us_per_query"] is not None]
+        if known:
+            best = max(known, key=lambda row: row["qps"])
+            held.append(best["fraction_of_limit"] < 0.5)
+            found.append(
+                f"{tier}: {best['fraction_of_limit']:.1%} of the device with {best['threads']} threads, "
+                f"{best['cpu_us_per_query']:.0f} us of CPU time per query"
+            )
+    return _finding(
+        "A graph search on RDMA is bound by the CPU, not by the network card.",
+        "5 to 8 % of the network card, about 1 ms of CPU time per query (ARCHITECTURE.md)",
+        found,
+        held,
+        rows,
+        ("emulated:rdma-200g", "rdma:"),
+    )
+
+
+def _by_tier(rows: Iterable[Row], tiers: tuple[str, ...], system: str) -> list[tuple[str, list[Row]]]:
+    """Tier and data set to rows, where at least two settings were measured."""
+    listed = [row for row in rows if row["system"] == system and row["tier"].startswith(tiers)]
+    keys = ordered((row["tier"], row["dataset"], row["label"]) for row in listed)
+    groups = [[row for row in listed if (row["tier"], row["dataset"], row["label"]) == key] for key in keys]
+    return [
+        (f"{group[0]['label']} on {tier_text(group[0])}, {group[0]['dataset']}", group)
+        for group in groups
+        if len(group) > 1
+    ]
+
+
+def _finding(
+    statement: str, paper: str, found: Sequence[str], held: Sequence[bool], rows: Sequence[Row], tiers: tuple[str, ...]
+) -> Finding:
+    verdict: Verdict = "not measured" if not held else "held" if all(held) else "did not hold"
+    return Finding(
+        statement=statement,
+        paper=paper,
+        ours="; ".join(found) if found else "these runs do not say",
+        verdict=verdict,
+        emulated=bool(found) and any(row["provenance"] == "emulated" for row in rows if row["tier"].startswith(tiers)),
+    )
+
+
+def _name(system: str) -> str:
+    return system.removeprefix("tiervec-")

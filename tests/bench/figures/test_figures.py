@@ -1,0 +1,87 @@
+"""Figures one by one, and the rows they are drawn from."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from pathlib import Path
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+from synthetic_run import CLUSTER, DRAM, GRAPH, RDMA, profiles, result, study, write_run
+
+pytest.importorskip("matplotlib", reason="figures need matplotlib")
+
+from tiervec.bench.figures import figures
+from tiervec.bench.figures.files import csv_text, provenance_text
+from tiervec.bench.figures.run_data import load, tier_text
+from tiervec.bench.figures.style import thousands
+
+
+@pytest.mark.parametrize("name", ["dilemma", "devices"])
+def test_a_figure_is_a_script(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = write_run(tmp_path / "run", study(), profiles())
+    command = importlib.import_module("tiervec.bench.figures.command")
+    monkeypatch.setattr(sys, "argv", [name, str(run), "--out", str(tmp_path / "out")])
+    command.main(name)
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [f"{name}.csv", f"{name}.png", f"{name}.svg"]
+
+
+def test_a_script_without_its_numbers_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = write_run(tmp_path / "run", [result("recall", GRAPH, 1e4)])
+    command = importlib.import_module("tiervec.bench.figures.command")
+    monkeypatch.setattr(sys, "argv", ["growth", str(run), "--out", str(tmp_path / "out")])
+    with pytest.raises(SystemExit, match="nothing for this figure"):
+        command.main("growth")
+    monkeypatch.setattr(sys, "argv", ["growth", str(tmp_path / "no"), "--out", str(tmp_path / "out")])
+    with pytest.raises(SystemExit, match=r"run\.json"):
+        command.main("growth")
+
+
+def test_every_figure_says_what_it_is() -> None:
+    names = [module.NAME for module in figures()]
+    assert len(set(names)) == len(names)
+    for module in figures():
+        assert module.TITLE
+        assert module.READING.endswith(".")
+        assert module.__doc__
+        assert f'main("{module.NAME}")' in Path(str(module.__file__)).read_text(encoding="utf-8")
+
+
+def test_rows_are_medians_with_their_spread(tmp_path: Path) -> None:
+    data = load([write_run(tmp_path / "run", [result("recall", GRAPH, 1000, fraction=0.5)])])
+    row = data.rows()[0]
+    assert (row["qps_low"], row["qps"], row["qps_high"]) == (960, 1000, 1040)
+    assert row["repeats"] == 5
+    assert row["aa_ratio"] == pytest.approx(1.01, abs=1e-3)
+    assert row["fraction_of_limit"] == 0.5
+
+
+def test_a_tier_is_called_what_it_is() -> None:
+    assert tier_text({"tier": "emulated:rdma-200g", "provenance": "emulated"}) == "rdma-200g (emulated)"
+    assert tier_text({"tier": "rdma://x", "provenance": "guest"}) == "rdma://x (in a guest)"
+    assert tier_text({"tier": "", "provenance": "memory"}) == "memory"
+    assert tier_text({"tier": "", "provenance": "real"}) == "disk"
+    assert tier_text({"tier": "ssd:", "provenance": "real"}) == "ssd:"
+
+
+def test_provenance_names_each_kind_once(tmp_path: Path) -> None:
+    found = [result("kinds", GRAPH, 1, tier=tier) for tier in (DRAM, RDMA)] + [result("kinds", CLUSTER, 1, tier=RDMA)]
+    rows = load([write_run(tmp_path / "run", found)]).rows()
+    text = provenance_text(rows)
+    assert text.count("rdma-200g") == 1
+    assert text.index("dram:") < text.index("EMULATED") < text.index("rdma-200g")
+
+
+def test_empty_columns_stay_out_of_the_csv(tmp_path: Path) -> None:
+    rows = load([write_run(tmp_path / "run", [result("recall", "hnswlib", 1, tier=None)])]).rows()
+    header = csv_text(rows).splitlines()[0].split(",")
+    assert "qps" in header
+    assert "reads_per_query" not in header
+    assert "tier" not in header
+
+
+def test_large_numbers_are_short() -> None:
+    assert [thousands(value) for value in (950, 25_000, 1_200_000, 2.5e9, 0.1)] == ["950", "25k", "1.2M", "2.5G", "0.1"]
