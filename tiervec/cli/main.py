@@ -20,11 +20,24 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from types import FrameType
 
-from tiervec.cli import build, doctor, info, memory_node, profile, publish, regions, relayout, search, serve, verify
+from tiervec.cli import (
+    build,
+    doctor,
+    import_index,
+    info,
+    memory_node,
+    profile,
+    publish,
+    regions,
+    relayout,
+    search,
+    serve,
+    verify,
+)
 
 __all__ = ["main"]
 
-_COMMANDS = (build, info, verify, relayout, search, serve, publish, memory_node, regions, profile, doctor)
+_COMMANDS = (build, import_index, info, verify, relayout, search, serve, publish, memory_node, regions, profile, doctor)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
