@@ -5,6 +5,7 @@ import json
 import os
 import struct
 import subprocess
+import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -246,29 +247,19 @@ def test_damaged_files_end_in_a_sentence(tmp_path_factory: pytest.TempPathFactor
 
 def test_the_command(tmp_path: Path) -> None:
     linked(tmp_path).write()
-    run = subprocess.run(
-        [
-            "tiervec",
-            "import",
-            "diskann",
-            str(tmp_path),
-            "--out",
-            str(tmp_path / "index"),
-            "--layout",
-            "sectors",
-            "--json",
-        ],
-        capture_output=True,
-        text=True,
-        check=True,
-    )
+    command = [
+        sys.executable,
+        "-m",
+        "tiervec.cli",
+        "import",
+        "diskann",
+        str(tmp_path),
+        "--out",
+        str(tmp_path / "index"),
+    ]
+    run = subprocess.run([*command, "--layout", "sectors", "--json"], capture_output=True, text=True, check=True)
     assert json.loads(run.stdout)["params"]["layout"] == "sectors"
-    again = subprocess.run(
-        ["tiervec", "import", "diskann", str(tmp_path), "--out", str(tmp_path / "index")],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    again = subprocess.run(command, capture_output=True, text=True, check=False)
     assert again.returncode == 1
     assert again.stderr.count("\n") == 1
 
