@@ -21,7 +21,7 @@ from tiervec.index_directory import IndexDescription, IndexDirectoryWriter
 from tiervec.index_kind import IndexBuild, search_natively
 from tiervec.interruptible import run_interruptibly, run_monitored
 
-__all__ = ["GraphBuild", "estimate_memory_bytes", "expected_index_bytes", "write_graph_index"]
+__all__ = ["GraphBuild", "LinkedGraph", "estimate_memory_bytes", "expected_index_bytes", "write_graph_index"]
 
 _logger = logging.getLogger(__name__)
 
@@ -30,9 +30,25 @@ _NAVIGATION_SHARE = 64  # one vector in so many is in the navigation sample
 _LEAST_NAVIGATION = 64
 _INTERPRETER_BYTES = 96 << 20  # Python, numpy and buffers
 _NAVIGATION_BYTES = 68  # of one sampled vector
+_SECTOR_BYTES = 4096
 
 
 GraphBuild = IndexBuild[GraphBuildParams]
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class LinkedGraph:
+    """A graph over the vectors that was linked elsewhere.
+
+    Attributes:
+        neighbors: uint32 (n, widest).
+        degrees: uint32 (n): so many of a row count.
+        origin: Where it is from; stored.
+    """
+
+    neighbors: NDArray[np.uint32]
+    degrees: NDArray[np.uint32]
+    origin: str
 
 
 def estimate_memory_bytes(vectors: int, dim: int, itemsize: int, params: GraphBuildParams, threads: int = 0) -> int:
@@ -54,13 +70,19 @@ def estimate_memory_bytes(vectors: int, dim: int, itemsize: int, params: GraphBu
 def expected_index_bytes(vectors: int, dim: int, itemsize: int, params: GraphBuildParams) -> int:
     """Bytes on disk of an index with full neighbour lists; the real one is a little smaller."""
     id_bits = max(1, (vectors - 1).bit_length())
-    record = dim * itemsize + 5 + 8 + (params.graph_degree * id_bits + 7) // 8
+    if params.layout == "sectors":
+        least = dim * itemsize + 5 + 8 + params.graph_degree * 4
+        record = -(-_SECTOR_BYTES // (_SECTOR_BYTES // least)) if least <= _SECTOR_BYTES else least + _SECTOR_BYTES
+    else:
+        record = dim * itemsize + 5 + 8 + (params.graph_degree * id_bits + 7) // 8
     rows = code_row_bytes(params.code, params.code_bits, dim)
     return int(vectors * (record + rows + 1.5 + _NAVIGATION_BYTES / _NAVIGATION_SHARE)) + 4 * dim * dim + (1 << 16)
 
 
-def write_graph_index(build: GraphBuild, out: Path) -> None:
+def write_graph_index(build: GraphBuild, out: Path, graph: LinkedGraph | None = None) -> None:
     """Builds the index and puts it at `out`; nothing is left there when it fails or is stopped.
+
+    With `graph` nothing is linked.
 
     Raises:
         TiervecError: Whatever stopped it: the disk is full, the code cannot be trained.
@@ -74,9 +96,10 @@ def write_graph_index(build: GraphBuild, out: Path) -> None:
         rows = _encode(build, code)
         writer.write_section("code", code.to_bytes(), placement="fast")
         writer.write_section("code_rows", rows, placement="fast")
-        linked = _link_and_calibrate(build, code, rows, writer.section_path("records"))
+        linked = _link_and_calibrate(build, code, rows, writer.section_path("records"), graph)
         writer.finish_section("records", placement="tier")
-        writer.write_section("locator", linked.written["locator"], placement="fast")
+        if len(linked.written["locator"]) > 0:
+            writer.write_section("locator", linked.written["locator"], placement="fast")
         writer.write_section("navigation_ids", linked.navigation_ids, placement="fast")
         writer.write_section("navigation_edges", linked.navigation_edges, placement="fast")
         writer.commit(
@@ -90,7 +113,7 @@ def write_graph_index(build: GraphBuild, out: Path) -> None:
                 params=asdict(build.params),
                 seed=build.seed,
                 calibration=linked.calibration,
-                details=_details(linked.written, code),
+                details=_details(linked.written, code) | ({} if graph is None else {"origin": graph.origin}),
             )
         )
 
@@ -103,21 +126,29 @@ class _Linked:
     calibration: dict[str, Any] | None
 
 
-def _link_and_calibrate(build: GraphBuild, code: TrainedCode, rows: NDArray[np.uint8], records_path: Path) -> _Linked:
+def _link_and_calibrate(
+    build: GraphBuild, code: TrainedCode, rows: NDArray[np.uint8], records_path: Path, graph: LinkedGraph | None
+) -> _Linked:
     """Builds the graph, measures recall on it, writes its records.
 
     Base vectors that serve as queries are linked after the measurement: like a query, they are not in the graph then.
-    To hide a linked one from its search would be harder than a query, whose neighbourhood has edges around it.
+    To hide a linked one from its search is harder than a query, whose neighbourhood has edges around it; in a graph
+    from elsewhere there is no other way, and the calibration is on the safe side.
     """
     params, count = build.params, len(build.vectors)
     queries = _calibration_queries(build)
-    late = None if queries is None or queries.rows is None else queries.rows.astype(np.uint32)
+    late = None if queries is None or queries.rows is None or graph is not None else queries.rows.astype(np.uint32)
     builder = _core.GraphBuilder(build.vectors, build.metric, build.threads)
-    run_monitored(
-        "linking",
-        lambda monitor: builder.link(params.graph_degree, params.build_list, params.alpha, build.seed, late, monitor),
-        build.progress,
-    )
+    if graph is not None:
+        builder.adopt(graph.neighbors, graph.degrees)
+    else:
+        run_monitored(
+            "linking",
+            lambda monitor: builder.link(
+                params.graph_degree, params.build_list, params.alpha, build.seed, late, monitor
+            ),
+            build.progress,
+        )
     size = max(count // _NAVIGATION_SHARE, min(count, _LEAST_NAVIGATION))
     ids, edges = run_monitored(
         "navigation sample", lambda monitor: builder.navigation(size, build.seed, monitor), build.progress
@@ -139,7 +170,7 @@ def _link_and_calibrate(build: GraphBuild, code: TrainedCode, rows: NDArray[np.u
     )
     aside = records_path.with_name("graph.aside")  # the graph and the loaded records are not in memory at once
     builder.set_aside(str(aside))
-    calibration = _calibrate(build, parts, queries, records_path)
+    calibration = _calibrate(build, parts, queries, records_path, indexed=graph is not None)
     if late is not None:
         builder.bring_back(str(aside))
         run_monitored("linking queries", builder.link_late, build.progress)
@@ -150,7 +181,9 @@ def _link_and_calibrate(build: GraphBuild, code: TrainedCode, rows: NDArray[np.u
 
 def _write_records(build: GraphBuild, builder: _core.GraphBuilder, path: Path) -> dict[str, Any]:
     return run_monitored(
-        "writing records", lambda monitor: builder.write_records(str(path), build.labels, monitor), build.progress
+        "writing records",
+        lambda monitor: builder.write_records(str(path), build.labels, monitor, build.params.layout),
+        build.progress,
     )
 
 
@@ -204,18 +237,24 @@ def _calibration_queries(build: GraphBuild) -> CalibrationQueries | None:
     return queries
 
 
-def _calibrate(build: GraphBuild, parts: GraphParts, queries: CalibrationQueries, records_path: Path) -> dict[str, Any]:
-    """Measures recall over the search parameters, on the index as it will be opened."""
+def _calibrate(
+    build: GraphBuild, parts: GraphParts, queries: CalibrationQueries, records_path: Path, *, indexed: bool
+) -> dict[str, Any]:
+    """Measures recall over the search parameters, on the index as it will be opened.
+
+    `indexed`: queries that are base vectors are in the graph, and each is hidden from its own search.
+    """
+    excluded = queries.rows if indexed else None
     expected = run_monitored(
         "calibration: exact neighbours",
-        lambda monitor: queries.exact_distances(build.vectors, build.metric, build.threads, monitor, indexed=False),
+        lambda monitor: queries.exact_distances(build.vectors, build.metric, build.threads, monitor, indexed=indexed),
         build.progress,
     )
     searcher = make_searcher(_core.open_tier("dram:", str(records_path)), parts)
 
     def search(k: int, chosen: dict[str, float]) -> Measured:
         params = GraphSearchParams(search_list=int(chosen["search_list"]), stop_margin=chosen["stop_margin"])
-        found = search_natively(searcher, queries.vectors, k, params, threads=build.threads)
+        found = search_natively(searcher, queries.vectors, k, params, threads=build.threads, exclude=excluded)
         return Measured(distances=found.distances, reads=found.reads / len(queries.vectors))
 
     return calibrate(CALIBRATION_GRID, search, expected, queries.source, build.progress)

@@ -19,7 +19,7 @@ from tiervec.index_kind import OpenedIndex
 from tiervec.interruptible import run_interruptibly
 from tiervec.rdma.section_tier import open_section
 
-__all__ = ["CALIBRATION_GRID", "GraphParts", "OpenedGraph", "make_searcher", "open_graph"]
+__all__ = ["CALIBRATION_GRID", "GraphParts", "OpenedGraph", "make_searcher", "open_graph", "record_sizes"]
 
 CALIBRATION_GRID = CalibrationGrid(
     coarse="search_list",
@@ -95,29 +95,38 @@ def open_graph(directory: IndexDirectory, tier_url: str) -> OpenedGraph:
     manifest = directory.manifest
     tier = open_section(directory, "records", tier_url)
     details = manifest.details
-    layout = details.get("layout")
-    if not isinstance(layout, Mapping) or details.get("code") not in CODE_NAMES:
+    if details.get("code") not in CODE_NAMES:
         raise DataLossError(f"{directory.path}: the manifest does not describe a graph index's records and code")
     if manifest.vectors > MOST_VECTORS or manifest.dim > LARGEST_DIM:
         raise DataLossError(
             f"{directory.path}: the manifest has {manifest.vectors:,} vectors of dimension {manifest.dim:,}, "
             f"more than a graph index holds"
         )
+    sizes = record_sizes(directory)
     parts = GraphParts(
         vectors=manifest.vectors,
         dim=manifest.dim,
         dtype=manifest.dtype,
         metric=manifest.metric,
-        layout={key: _whole(layout.get(key), key, directory) for key in ("id_bits", "label_bytes", "unit")},
+        layout=sizes,
         code=TrainedCode.from_bytes(
             directory.read_section("code").tobytes(), name=details["code"], metric=manifest.metric, dim=manifest.dim
         ),
         rows=directory.read_section("code_rows", _core.huge_bytes(directory.section("code_rows").bytes)),
-        locator=directory.read_section("locator"),
+        locator=np.empty(0, np.uint8) if sizes["sector_degree"] else directory.read_section("locator"),
         navigation_ids=directory.read_section("navigation_ids"),
         navigation_edges=directory.read_section("navigation_edges"),
     )
     return OpenedGraph(make_searcher(tier, parts), tier, manifest.vectors)
+
+
+def record_sizes(directory: IndexDirectory) -> dict[str, int]:
+    """The sizes that describe the records, as the native layout takes them."""
+    layout = directory.manifest.details.get("layout")
+    if not isinstance(layout, Mapping):
+        raise DataLossError(f"{directory.path}: the manifest does not describe a graph index's records and code")
+    sizes = {key: _whole(layout.get(key), key, directory) for key in ("id_bits", "label_bytes", "unit")}
+    return sizes | {"sector_degree": _whole(layout.get("sector_degree", 0), "sector_degree", directory)}
 
 
 def _whole(value: Any, key: str, directory: IndexDirectory) -> int:

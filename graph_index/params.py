@@ -8,12 +8,13 @@ from tiervec.codes import code_row_bytes
 from tiervec.errors import InvalidArgumentError
 from tiervec.parameter_checks import check_number, check_whole
 
-__all__ = ["LARGEST_DIM", "MOST_VECTORS", "GraphBuildParams", "GraphSearchParams"]
+__all__ = ["LARGEST_DEGREE", "LARGEST_DIM", "LAYOUTS", "MOST_VECTORS", "GraphBuildParams", "GraphSearchParams"]
 
 MOST_VECTORS = 2**31 - 1
 LARGEST_DIM = 16_384
+LAYOUTS = ("packed", "sectors")
 _MOST_READS_PER_ROUND = 32
-_MOST_DEGREE = 184  # with room for reverse edges a list must fit a byte
+LARGEST_DEGREE = 184  # with room for reverse edges a list must fit a byte
 _LONGEST_LIST = 100_000
 
 
@@ -25,7 +26,8 @@ class GraphBuildParams:
         graph_degree: Most neighbours of a vector, 2 to 184. More: fewer reads, bigger records.
         build_list: Candidate list of the build's searches, at least graph_degree. More: better graph, slower build.
         alpha: How much nearer a neighbour must be to make a longer edge superfluous, on squared distances, 1 to 4.
-        layout: ``packed``: records follow each other, ids take ceil(log2 n) bits.
+        layout: ``packed``: records follow each other, ids take ceil(log2 n) bits. ``sectors``: as many whole records as
+            fit share 4 KiB, ids take 32 bits, finding a record takes no fast memory (DiskANN, NeurIPS'19); for SSDs.
         code: ``rabitq``, ``sq`` or ``pq``.
         code_bits: Bits of code per dimension; ``rabitq`` pays its factors from them.
 
@@ -42,11 +44,11 @@ class GraphBuildParams:
     code_bits: float = 4.0
 
     def __post_init__(self) -> None:
-        check_whole("graph_degree", self.graph_degree, 2, _MOST_DEGREE)
+        check_whole("graph_degree", self.graph_degree, 2, LARGEST_DEGREE)
         check_whole("build_list", self.build_list, self.graph_degree, _LONGEST_LIST)
         check_number("alpha", self.alpha, 1, 4)
-        if self.layout != "packed":
-            raise InvalidArgumentError(f"layout is {self.layout!r}; a graph index has packed")
+        if self.layout not in LAYOUTS:
+            raise InvalidArgumentError(f"layout is {self.layout!r}; a graph index has {' and '.join(LAYOUTS)}")
         code_row_bytes(self.code, self.code_bits, 128)
 
 

@@ -368,3 +368,5 @@ def _write_scratch(path: Path, size: int) -> None:
     with path.open("wb") as file:
         for offset in range(0, size, len(chunk)):
             file.write(chunk[: size - offset])
+        file.flush()
+        os.fsync(file.fileno())  # a tier that reads past the page cache must not have to write it first

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+
 from tiervec import _core
 from tiervec.errors import NotFoundError
 from tiervec.index_directory import IndexDirectory
@@ -9,6 +11,8 @@ from tiervec.rdma.dax import open_dax_region
 from tiervec.rdma.remote_url import is_remote
 
 __all__ = ["default_region_name", "open_section"]
+
+_logger = logging.getLogger(__name__)
 
 
 def open_section(directory: IndexDirectory, name: str, url: str) -> _core.Tier:
@@ -41,6 +45,8 @@ def open_section(directory: IndexDirectory, name: str, url: str) -> _core.Tier:
             name=default_region_name(directory),
         )
     tier = _core.open_tier(url, str(directory.section_path(name)))
+    if url == "ssd:" and tier.profile["note"]:
+        _logger.warning("%s on tier %s: %s", directory.path, url, tier.profile["note"])
     if tier.verified_at_open:
         directory.verify_bytes(name, tier.loaded_bytes)
     return tier

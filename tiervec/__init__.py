@@ -14,7 +14,7 @@ except ModuleNotFoundError as missing:
     ) from missing
 
 from tiervec._core import CancelToken
-from tiervec.api import Index, IndexInfo, SearchResult, build, open, relayout  # noqa: A004 - the contract's name
+from tiervec.api import Index, IndexInfo, SearchResult, build, import_diskann, open, relayout  # noqa: A004 - the contract's name
 from tiervec.errors import (
     AlreadyExistsError,
     CancelledError,
@@ -52,6 +52,7 @@ __all__ = [
     "UnsupportedError",
     "__version__",
     "build",
+    "import_diskann",
     "open",
     "publish",
     "recall",

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tiervec import _core
-from tiervec.building import build, relayout
+from tiervec.building import build, import_diskann, relayout
 from tiervec.calibration import choose
 from tiervec.cluster_index.params import ClusterSearchParams
 from tiervec.errors import (
@@ -35,7 +35,7 @@ from tiervec.receipt import Receipt
 from tiervec.sizes import format_size
 from tiervec.vectors import as_queries, check_finite, check_range
 
-__all__ = ["Index", "IndexInfo", "SearchResult", "build", "open", "relayout"]
+__all__ = ["Index", "IndexInfo", "SearchResult", "build", "import_diskann", "open", "relayout"]
 
 SearchParams = GraphSearchParams | ClusterSearchParams
 

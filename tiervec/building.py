@@ -16,8 +16,11 @@ from numpy.typing import NDArray
 from tiervec.cluster_index.params import ClusterBuildParams
 from tiervec.cluster_index.relayout import relayout_cluster_index
 from tiervec.durable_files import replaced_directory, require_free_space, storage_errors
-from tiervec.errors import InvalidArgumentError, ResourceExhaustedError, UnsupportedError
+from tiervec.errors import InvalidArgumentError, ResourceExhaustedError
+from tiervec.graph_index.diskann_files import open_diskann
+from tiervec.graph_index.diskann_import import import_params, write_imported
 from tiervec.graph_index.params import GraphBuildParams
+from tiervec.graph_index.relayout import relayout_graph_index
 from tiervec.index_directory import IndexDirectory, check_out
 from tiervec.index_info import IndexInfo
 from tiervec.index_kind import IndexBuild, IndexKind
@@ -28,7 +31,7 @@ from tiervec.sizes import format_size
 from tiervec.vector_files import VectorFile, open_vectors
 from tiervec.vectors import as_matrix, as_queries, check_finite, check_ids, check_range
 
-__all__ = ["build", "relayout"]
+__all__ = ["build", "import_diskann", "relayout"]
 
 BuildParams = GraphBuildParams | ClusterBuildParams
 
@@ -127,14 +130,14 @@ def relayout(
     threads: int = 0,
     progress: BuildProgress | None = None,
 ) -> IndexInfo:
-    """Writes a cluster index in another layout, with the same clusters.
+    """Writes an index in another layout, with the same clusters or the same graph.
 
     Args:
-        path: A cluster index.
+        path: An index.
         out: The directory to create; it must not exist. None: the new index takes the place of the old one, which is
             removed when the new one is complete. Who has the old one open goes on with it.
-        params: Build keys that change: ``layout``, ``code``, ``code_bits``, ``align``. Without any change, and without
-            `out`, nothing is written.
+        params: Build keys that change: ``layout``; of a cluster index also ``code``, ``code_bits``, ``align``. Without
+            any change, and without `out`, nothing is written.
         threads: 0 means all allowed CPUs.
         progress: As in `build`.
 
@@ -143,28 +146,91 @@ def relayout(
 
     Raises:
         NotFoundError: There is no index at `path`.
-        UnsupportedError: It is no cluster index.
-        InvalidArgumentError: A key that cannot change without clustering again.
+        InvalidArgumentError: A key that cannot change without a new build.
         AlreadyExistsError: `out` exists.
         ResourceExhaustedError: The disk is full.
     """
     directory = IndexDirectory.open(path)
-    if directory.manifest.kind != "cluster":
-        raise UnsupportedError(
-            f"{directory.path} is a {directory.manifest.kind} index; only a cluster index has layouts"
-        )
     given = {} if params is None else params
-    check_keys(given, ClusterBuildParams, "build", "cluster")
+    kind = directory.manifest.kind
+    check_keys(given, index_kind(kind).build_params, "build", kind)
     threads = check_threads(threads)
-    if out is None:
+
+    def write(target: Path) -> None:
+        if kind == "graph":
+            relayout_graph_index(directory, target, given, progress=progress)
+        else:
+            relayout_cluster_index(directory, target, given, threads=threads, progress=progress)
+
+    if out is not None:
+        target = check_out(out)
+        write(target)
+    else:
         target = directory.path
         if directory.manifest.params == {**directory.manifest.params, **given}:
             return IndexInfo.from_manifest(target, directory.manifest)
         with replaced_directory(target) as beside:
-            relayout_cluster_index(directory, beside, given, threads=threads, progress=progress)
-    else:
-        target = check_out(out)
-        relayout_cluster_index(directory, target, given, threads=threads, progress=progress)
+            write(beside)
+    return IndexInfo.from_manifest(target, IndexDirectory.open(target).manifest)
+
+
+def import_diskann(
+    path: str | os.PathLike[str],
+    out: str | os.PathLike[str],
+    *,
+    params: Mapping[str, Any] | None = None,
+    dtype: str | None = None,
+    metric: str | None = None,
+    ids: Any = None,
+    threads: int = 0,
+    seed: int = 0,
+    progress: BuildProgress | None = None,
+    calibration_queries: Any = None,
+) -> IndexInfo:
+    """Writes an index that Microsoft's DiskANN built as a graph index: its graph and vectors, with codes of our own.
+
+    Args:
+        path: The folder that holds ``*_disk.index`` and the files beside it, or their common prefix.
+        out: The directory to create; it must not exist.
+        params: Build keys ``layout`` (``packed`` or ``sectors``), ``code``, ``code_bits``.
+        dtype: ``float32``, ``int8`` or ``uint8``; needed only without diskannpy's ``_metadata.bin``.
+        metric: ``l2`` or ``cosine``, likewise.
+        ids: As in `build`.
+        threads: As in `build`.
+        seed: As in `build`.
+        progress: As in `build`.
+        calibration_queries: As in `build`.
+
+    Returns:
+        The description of the index.
+
+    Raises:
+        NotFoundError: There is no DiskANN index at `path`.
+        DataLossError: A file of it is not what its header says.
+        UnsupportedError: It holds compressed vectors, inner products, or longer lists than a graph index.
+        InvalidArgumentError: A parameter of the graph itself; dtype or metric missing or wrong.
+        AlreadyExistsError: `out` exists.
+        ResourceExhaustedError: The disk is full.
+    """
+    given = {} if params is None else params
+    check_keys(given, GraphBuildParams, "build", "graph")
+    source = open_diskann(path, dtype=dtype, metric=metric)
+    used = import_params(source, given)
+    threads, seed, target = check_threads(threads), _check_seed(seed), check_out(out)
+    vectors, neighbors, degrees = source.read()
+    check_finite(vectors)
+    check_range(vectors, "the vectors of the index", least=_SMALLEST_VALUE)
+    build_ = IndexBuild(
+        vectors=vectors,
+        metric=source.metric,
+        params=used,
+        labels=None if ids is None else check_ids(ids, len(vectors)),
+        threads=threads,
+        seed=seed,
+        progress=progress,
+        calibration_queries=None if calibration_queries is None else _load_queries(calibration_queries, vectors),
+    )
+    write_imported(source, build_, neighbors, degrees, target)
     return IndexInfo.from_manifest(target, IndexDirectory.open(target).manifest)
 
 

@@ -172,7 +172,6 @@ class _Library:
 _LIBRARIES = (
     _Library(name="libibverbs", soname="libibverbs.so.1", debian="libibverbs1 ibverbs-providers", gives="rdma: tier"),
     _Library(name="librdmacm", soname="librdmacm.so.1", debian="librdmacm1", gives="rdma: tier"),
-    _Library(name="liburing", soname="liburing.so.2", debian="liburing2", gives="ssd: tier"),
 )
 
 
@@ -181,10 +180,7 @@ def _libraries() -> list[Finding]:
 
 
 def _library(library: _Library) -> Finding:
-    from tiervec import _core
-
-    is_used = library.gives.partition(":")[0] in [scheme["name"] for scheme in _core.tier_schemes()]
-    gives = f"the {library.gives}" + ("" if is_used else ", which this version does not have yet")
+    gives = f"the {library.gives}"
     try:
         ctypes.CDLL(library.soname)
     except OSError as error:
@@ -194,7 +190,7 @@ def _library(library: _Library) -> Finding:
             state="absent",
             found=_one_line(error),
             gives=gives,
-            advice=("" if is_used else "nothing now; when it is needed: ") + f"apt-get install {library.debian}",
+            advice=f"apt-get install {library.debian}",
         )
     return Finding(topic="library", name=library.name, state="ok", found=library.soname, gives=gives)
 
@@ -234,10 +230,6 @@ def _version(distribution: str) -> str:
         return "version unknown"
 
 
-# Of the design, and in no version yet: named here so that their absence is no riddle.
-_LATER_TIERS = ("rdma", "tcp", "ssd")
-
-
 def _tiers() -> list[Finding]:
     from tiervec import _core
 
@@ -250,16 +242,13 @@ def _tiers() -> list[Finding]:
             findings += _numa(_core.numa_nodes())
         elif scheme["name"] == "dax":
             findings += _dax(scheme["summary"], _core.dax_devices())
+        elif scheme["name"] == "ssd":
+            findings.append(_ssd(scheme, _core.io_uring_status()))
         elif scheme["name"] == "rdma":
             findings.append(_rdma(scheme, _core.verbs_status()))
         else:
             findings.append(Finding(topic="tier", name=scheme["form"], state="ok", found=scheme["summary"]))
-    known = [scheme["name"] for scheme in schemes]
-    return findings + [
-        Finding(topic="tier", name=f"{name}:", state="absent", found="not part of this version")
-        for name in _LATER_TIERS
-        if name not in known
-    ]
+    return findings
 
 
 def _emulated(profile: Mapping[str, Any]) -> Finding:
@@ -269,6 +258,19 @@ def _emulated(profile: Mapping[str, Any]) -> Finding:
     )
     found = f"a model of {profile['summary']}: {figures} ({profile['source']})"
     return Finding(topic="tier", name=f"emulated:{profile['name']}", state="ok", found=found)
+
+
+def _ssd(scheme: Mapping[str, str], io_uring: Mapping[str, Any]) -> Finding:
+    summary = scheme["summary"]
+    if io_uring["available"]:
+        return Finding(topic="tier", name=scheme["form"], state="ok", found=f"{summary}, by io_uring")
+    return Finding(
+        topic="tier",
+        name=scheme["form"],
+        state="slow",
+        found=f"{summary}, by a pool of threads: {io_uring['reason']}",
+        gives="with io_uring one system call for all reads of a flush",
+    )
 
 
 def _rdma(scheme: Mapping[str, str], verbs: Mapping[str, Any]) -> Finding:

@@ -32,13 +32,26 @@ RecordLayout RecordLayout::fit(std::uint32_t dim, Dtype dtype, std::uint32_t cou
   return layout;
 }
 
+RecordLayout RecordLayout::fit_sectors(std::uint32_t dim, Dtype dtype, std::uint64_t largest_label,
+                                       std::uint32_t max_degree) {
+  RecordLayout layout = fit(dim, dtype, 0, largest_label, 0);
+  layout.id_bits = kSectorIdBits;
+  layout.unit = kSectorIdBits / 8;  // so the size in units is the number of neighbours
+  layout.sector_degree = std::max<std::uint32_t>(max_degree, 1);
+  return layout;
+}
+
 void RecordLayout::check(std::uint32_t count) const {
-  const RecordLayout right = fit(dim, dtype, count, 0, kMaxDegree);  // kMaxDegree needs the largest unit there is
-  const bool unit_exists = std::has_single_bit(unit) && unit <= right.unit;
-  if (count == 0 || dim == 0 || id_bits != right.id_bits || label_bytes > sizeof(std::uint64_t) || !unit_exists) {
+  const RecordLayout right = in_sectors()
+                                 ? fit_sectors(dim, dtype, 0, sector_degree)
+                                 : fit(dim, dtype, count, 0, kMaxDegree);  // kMaxDegree needs the largest unit there is
+  const bool unit_exists = std::has_single_bit(unit) && (in_sectors() ? unit == right.unit : unit <= right.unit);
+  if (count == 0 || dim == 0 || id_bits != right.id_bits || label_bytes > sizeof(std::uint64_t) || !unit_exists ||
+      sector_degree > kMaxDegree) {
     throw Error(ErrorCode::kDataLoss, "the record layout (dim " + std::to_string(dim) + ", id_bits " +
                                           std::to_string(id_bits) + ", label_bytes " + std::to_string(label_bytes) +
-                                          ", unit " + std::to_string(unit) + ") is none of an index of " +
+                                          ", unit " + std::to_string(unit) + ", sector_degree " +
+                                          std::to_string(sector_degree) + ") is none of an index of " +
                                           std::to_string(count) + " vectors");
   }
 }
@@ -46,7 +59,7 @@ void RecordLayout::check(std::uint32_t count) const {
 void RecordLayout::encode(std::uint32_t vertex, const std::byte* vector, std::uint64_t label,
                           std::span<const std::uint32_t> neighbors, std::byte* record) const noexcept {
   const auto degree = static_cast<std::uint32_t>(neighbors.size());
-  const std::uint32_t bytes = record_bytes(edge_units(degree));
+  const std::uint32_t bytes = stored_bytes(degree);
   std::memset(record, 0, bytes);
   std::memcpy(record, vector, vector_bytes());
   std::memcpy(record + label_at(), &label, label_bytes);
@@ -79,7 +92,7 @@ std::uint64_t RecordLayout::label(std::uint32_t vertex, const std::byte* record)
 bool RecordLayout::intact(std::uint32_t vertex, const std::byte* record, std::uint32_t bytes) const noexcept {
   std::uint32_t check;
   std::memcpy(&check, record + check_at(), sizeof check);
-  return bytes == record_bytes(edge_units(degree(record))) && check == record_check(*this, vertex, record, bytes);
+  return bytes == stored_bytes(degree(record)) && check == record_check(*this, vertex, record, bytes);
 }
 
 }  // namespace tiervec::graph_index

@@ -4,53 +4,143 @@
 #include <cstring>
 
 #include <tiervec/core/output_file.h>
+#include <tiervec/graph_index/candidate_list.h>
 
 namespace tiervec::graph_index {
 namespace {
 
-std::uint32_t largest_degree(const Graph& graph) {
-  std::uint32_t largest = 0;
-  for (std::uint32_t v = 0; v < graph.count(); ++v) largest = std::max(largest, graph.degree(v));
-  return largest;
+/// What the sizes of records depend on.
+struct Extent {
+  std::uint32_t dim = 0;
+  Dtype dtype = Dtype::kFloat32;
+  std::uint32_t count = 0;
+  std::uint64_t largest_label = 0;  // 0: labels are the vertices
+  std::uint32_t max_degree = 0;
+};
+
+RecordLayout layout_for(const Extent& extent, RecordForm form) {
+  if (extent.max_degree > RecordLayout::kMaxDegree) {
+    throw Error(ErrorCode::kInvalidArgument,
+                "a vertex has " + std::to_string(extent.max_degree) + " neighbours; a record holds at most 255");
+  }
+  return form == RecordForm::kSectors
+             ? RecordLayout::fit_sectors(extent.dim, extent.dtype, extent.largest_label, extent.max_degree)
+             : RecordLayout::fit(extent.dim, extent.dtype, extent.count, extent.largest_label, extent.max_degree);
 }
+
+/// Appends records in the order of their vertices.
+class RecordStream {
+ public:
+  RecordStream(const Extent& extent, RecordForm form, const std::string& path, WorkMonitor* monitor)
+      : count_(extent.count), file_(path), monitor_(monitor) {
+    written_.layout = layout_for(extent, form);
+    if (form == RecordForm::kPacked) {
+      written_.locator.resize((count_ + LocatorGroup::kRecords - 1) / LocatorGroup::kRecords);
+    }
+  }
+
+  void append(std::uint32_t vertex, const std::byte* vector, std::uint64_t label,
+              std::span<const std::uint32_t> neighbors) {
+    if (vertex % 4096 == 0 && monitor_ != nullptr && monitor_->cancelled.load(std::memory_order_relaxed)) {
+      throw Error(ErrorCode::kCancelled, "stopped by request");
+    }
+    const RecordLayout& layout = written_.layout;
+    const auto degree = static_cast<std::uint32_t>(neighbors.size());
+    const std::uint32_t bytes = layout.stored_bytes(degree);
+    if (layout.in_sectors()) {
+      start_record(bytes);
+    } else {
+      LocatorGroup& group = written_.locator[vertex / LocatorGroup::kRecords];
+      if (vertex % LocatorGroup::kRecords == 0) group.start = written_.bytes;
+      group.units[vertex % LocatorGroup::kRecords] = static_cast<std::uint8_t>(layout.edge_units(degree));
+    }
+    layout.encode(vertex, vector, label, neighbors, file_.append(bytes));
+    written_.bytes += bytes;
+    written_.edges += degree;
+  }
+
+  WrittenRecords finish() {
+    if (written_.layout.in_sectors()) {
+      pad_to(written_.layout.sector_section_bytes(count_));
+    }
+    pad_to(written_.bytes + RecordLayout::kOverread);
+    file_.flush();
+    return std::move(written_);
+  }
+
+ private:
+  /// To the next sector, when the rest of this one is too small for a record.
+  void start_record(std::uint32_t bytes) {
+    const std::uint64_t used = written_.bytes % RecordLayout::kSectorBytes;
+    if (used != 0 && used + bytes > RecordLayout::kSectorBytes) {
+      pad_to(written_.bytes + RecordLayout::kSectorBytes - used);
+    }
+  }
+  void pad_to(std::uint64_t bytes) {
+    file_.append_zeros(bytes - written_.bytes);
+    written_.bytes = bytes;
+  }
+
+  std::uint32_t count_;
+  OutputFile file_;
+  WorkMonitor* monitor_;
+  WrittenRecords written_;
+};
 
 }  // namespace
 
+RecordForm parse_record_form(std::string_view name) {
+  if (name == "packed") return RecordForm::kPacked;
+  if (name == "sectors") return RecordForm::kSectors;
+  throw Error(ErrorCode::kInvalidArgument,
+              "layout is '" + std::string(name) + "'; a graph index has packed and sectors");
+}
+
 WrittenRecords write_records(const Graph& graph, const VectorSpace& space, std::span<const std::int64_t> labels,
-                             const std::string& path, WorkMonitor* monitor) {
-  const std::uint32_t count = graph.count();
-  std::uint64_t largest_label = 0;
-  for (std::int64_t label : labels) largest_label = std::max(largest_label, static_cast<std::uint64_t>(label));
-  const std::uint32_t max_degree = largest_degree(graph);
-  if (max_degree > RecordLayout::kMaxDegree) {
-    throw Error(ErrorCode::kInvalidArgument,
-                "a vertex has " + std::to_string(max_degree) + " neighbours; a record holds at most 255");
-  }
-  WrittenRecords written;
+                             const std::string& path, WorkMonitor* monitor, RecordForm form) {
+  Extent extent{space.dim(), space.dtype(), graph.count(), 0, 0};
+  for (std::uint32_t v = 0; v < graph.count(); ++v) extent.max_degree = std::max(extent.max_degree, graph.degree(v));
   // A single label of zero still needs a byte: no label means "equal to the vertex".
-  written.layout = RecordLayout::fit(space.dim(), space.dtype(), count,
-                                     labels.empty() ? 0 : std::max<std::uint64_t>(largest_label, 1), max_degree);
-  written.locator.resize((count + LocatorGroup::kRecords - 1) / LocatorGroup::kRecords);
-  OutputFile file(path);
-  for (std::uint32_t v = 0; v < count; ++v) {
-    if (v % 4096 == 0 && monitor != nullptr && monitor->cancelled.load(std::memory_order_relaxed)) {
-      throw Error(ErrorCode::kCancelled, "stopped by request");
-    }
-    const std::uint32_t degree = graph.degree(v);
-    const std::uint32_t units = written.layout.edge_units(degree);
-    LocatorGroup& group = written.locator[v / LocatorGroup::kRecords];
-    if (v % LocatorGroup::kRecords == 0) group.start = written.bytes;
-    group.units[v % LocatorGroup::kRecords] = static_cast<std::uint8_t>(units);
-    const std::uint32_t bytes = written.layout.record_bytes(units);
-    const std::uint64_t label = labels.empty() ? v : static_cast<std::uint64_t>(labels[v]);
-    written.layout.encode(v, space.vector(v), label, {graph.neighbors(v), degree}, file.append(bytes));
-    written.bytes += bytes;
-    written.edges += degree;
+  if (!labels.empty()) extent.largest_label = 1;
+  for (std::int64_t label : labels) {
+    extent.largest_label = std::max(extent.largest_label, static_cast<std::uint64_t>(label));
   }
-  std::memset(file.append(RecordLayout::kOverread), 0, RecordLayout::kOverread);
-  written.bytes += RecordLayout::kOverread;
-  file.flush();
-  return written;
+  RecordStream stream(extent, form, path, monitor);
+  for (std::uint32_t v = 0; v < graph.count(); ++v) {
+    const std::uint64_t label = labels.empty() ? v : static_cast<std::uint64_t>(labels[v]);
+    stream.append(v, space.vector(v), label, {graph.neighbors(v), graph.degree(v)});
+  }
+  return stream.finish();
+}
+
+WrittenRecords rewrite_records(const StoredRecords& records, RecordForm form, const std::string& path,
+                               WorkMonitor* monitor) {
+  const RecordLayout& layout = records.layout;
+  layout.check(records.count);
+  const RecordLocator locator(layout, records.locator, records.count, records.section.size());
+  Extent extent{layout.dim, layout.dtype, records.count, layout.label_bytes > 0 ? 1U : 0U, 0};
+  for (std::uint32_t v = 0; v < records.count; ++v) {
+    const rdma::Read place = locator.locate(v);
+    const std::byte* record = records.section.data() + place.offset;
+    if (!layout.intact(v, record, place.length)) {
+      throw Error(ErrorCode::kDataLoss, "record " + std::to_string(v) + " is not what was written");
+    }
+    extent.max_degree = std::max(extent.max_degree, layout.degree(record));
+    if (layout.label_bytes > 0) extent.largest_label = std::max(extent.largest_label, layout.label(v, record));
+  }
+  RecordStream stream(extent, form, path, monitor);
+  std::vector<std::uint32_t> neighbors(RecordLayout::kMaxDegree + 16);
+  for (std::uint32_t v = 0; v < records.count; ++v) {
+    const std::byte* record = records.section.data() + locator.locate(v).offset;
+    const std::uint32_t degree = layout.degree(record);
+    hop_kernels().unpack(record + layout.edges_at(), degree, layout.id_bits, neighbors.data());
+    if (std::any_of(neighbors.begin(), neighbors.begin() + degree,
+                    [&](std::uint32_t id) { return id >= records.count; })) {
+      throw Error(ErrorCode::kDataLoss, "record " + std::to_string(v) + " names a neighbour that does not exist");
+    }
+    stream.append(v, record, layout.label(v, record), {neighbors.data(), degree});
+  }
+  return stream.finish();
 }
 
 }  // namespace tiervec::graph_index

@@ -165,7 +165,7 @@ ErrorCode Traversal::absorb() noexcept {
       return ErrorCode::kDataLoss;
     }
     const std::uint32_t degree = part_.layout.degree(record);
-    if (is_read && part_.layout.record_bytes(part_.layout.edge_units(degree)) != batch_.reads[i].length) {
+    if (is_read && part_.layout.stored_bytes(degree) != batch_.reads[i].length) {
       return forged();
     }
     results_.add(exact_distance_(record), static_cast<std::int64_t>(part_.layout.label(vertices_[i], record)));

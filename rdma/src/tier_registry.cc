@@ -9,13 +9,14 @@
 #include <tiervec/rdma/numa_tier.h>
 #include <tiervec/rdma/rdma_tier.h>
 #include <tiervec/rdma/remote_url.h>
+#include <tiervec/rdma/ssd_tier.h>
 
 namespace tiervec::rdma {
 
 namespace {
 
 constexpr std::array kSchemes = {
-    kDramScheme, kMmapScheme, kNumaScheme, kDaxScheme, kEmulatedScheme, kTcpScheme, kRdmaScheme,
+    kDramScheme, kMmapScheme, kSsdScheme, kNumaScheme, kDaxScheme, kEmulatedScheme, kTcpScheme, kRdmaScheme,
 };
 
 std::string known_forms() {

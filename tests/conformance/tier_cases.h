@@ -11,11 +11,15 @@
 #include <chrono>
 #include <cstdlib>
 #include <cstring>
+#include <filesystem>
+#include <fstream>
 #include <functional>
 #include <memory>
 #include <ostream>
 #include <string>
 #include <vector>
+
+#include <unistd.h>
 
 #include <tiervec/rdma/dram_tier.h>
 #include <tiervec/rdma/memory_region.h>
@@ -84,6 +88,21 @@ inline TierCase dax_file_case() {
             static std::atomic<int> opened{0};
             return open_tier("dax:" + region_path + ".dax" + std::to_string(opened++), region_path);
           }};
+}
+
+/// Where the folder of the tests has a file system that reads past the page cache; the region's own is opened later.
+inline TierCase ssd_case(const std::string& name, const std::string& url) {
+  TierCase tier_case = by_url(name, url);
+  const std::string path =
+      (std::filesystem::temp_directory_path() / ("tiervec-ssd-probe-" + std::to_string(::getpid()))).string();
+  std::ofstream(path) << "x";
+  try {
+    (void)open_tier(url, path);
+  } catch (const Error& error) {
+    tier_case.skip = error.what();
+  }
+  std::filesystem::remove(path);
+  return tier_case;
 }
 
 /// The bytes of a region file, checked as every tier checks it.
@@ -163,6 +182,8 @@ inline const std::vector<TierCase>& tier_cases() {
       {"tcp", open_tcp},
       numa_case(),
       dax_file_case(),
+      ssd_case("ssd", "ssd:"),
+      ssd_case("ssd_threads", "ssd:threads"),
       {"striped", open_striped},
       {"replicated", open_replicated},
   });

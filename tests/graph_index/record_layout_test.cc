@@ -69,6 +69,48 @@ TEST(RecordLayout, TheUnitKeepsEverySizeInAByte) {
   }
 }
 
+TEST(RecordLayout, SectorsHoldWholeRecords) {
+  const RecordLayout layout = RecordLayout::fit_sectors(128, Dtype::kUint8, 0, 32);
+  EXPECT_EQ(layout.stored_bytes(0), 128U + 4 + 1 + 32 * 4);
+  EXPECT_EQ(layout.stored_bytes(32), layout.stored_bytes(0));
+  EXPECT_EQ(layout.stored_bytes(33), 0U);
+  EXPECT_EQ(layout.records_per_sector(), 15U);
+  EXPECT_EQ(layout.sector_section_bytes(15), 4096U);
+  EXPECT_EQ(layout.sector_section_bytes(16), 8192U);
+  const RecordLayout large = RecordLayout::fit_sectors(1536, Dtype::kFloat32, 0, 64);
+  EXPECT_EQ(large.records_per_sector(), 0U);
+  EXPECT_EQ(large.sectors_per_record(), 2U);
+  EXPECT_EQ(large.sector_section_bytes(3), 6U * 4096);
+}
+
+TEST(RecordLayout, WhatIsEncodedInSectorsComesBack) {
+  std::mt19937 random(2);
+  for (const std::uint64_t label : {0ULL, 255ULL, (1ULL << 63U) - 1}) {
+    const RecordLayout layout = RecordLayout::fit_sectors(7, Dtype::kFloat16, label, 40);
+    layout.check(1000);
+    for (const std::uint32_t degree : {0U, 1U, 39U, 40U}) {
+      Example example = random_example(layout, degree, random);
+      std::vector<std::byte> record(layout.stored_bytes(degree) + RecordLayout::kOverread, std::byte{0xee});
+      layout.encode(example.vertex, example.vector.data(), example.label, example.neighbors, record.data());
+      const std::uint32_t bytes = layout.stored_bytes(degree);
+      EXPECT_TRUE(layout.intact(example.vertex, record.data(), bytes));
+      EXPECT_EQ(record[bytes], std::byte{0xee});
+      EXPECT_EQ(layout.degree(record.data()), degree);
+      EXPECT_EQ(layout.label(example.vertex, record.data()), example.label);
+      std::vector<std::uint32_t> unpacked(RecordLayout::kMaxDegree + 16);
+      for (const HopKernels* kernels : {&kHopKernelsPortable, &hop_kernels()}) {
+        kernels->unpack(record.data() + layout.edges_at(), degree, layout.id_bits, unpacked.data());
+        EXPECT_TRUE(std::equal(example.neighbors.begin(), example.neighbors.end(), unpacked.begin()));
+      }
+      for (std::uint32_t at = 0; at < bytes; ++at) {  // padding behind a short list counts too
+        record[at] ^= std::byte{1};
+        EXPECT_FALSE(layout.intact(example.vertex, record.data(), bytes)) << at;
+        record[at] ^= std::byte{1};
+      }
+    }
+  }
+}
+
 TEST(RecordLayout, WhatIsEncodedComesBack) {
   std::mt19937 random(1);
   for (std::uint32_t id_bits = 1; id_bits <= 31; ++id_bits) {

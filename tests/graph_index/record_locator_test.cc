@@ -53,6 +53,30 @@ TEST(RecordLocator, FindsWhatAddingUpFinds) {
   }
 }
 
+TEST(RecordLocator, SectorsNeedNone) {
+  for (const std::uint32_t dim : {1U, 100U, 900U, 4000U, 5000U, 16384U}) {
+    const RecordLayout layout = RecordLayout::fit_sectors(dim, Dtype::kUint8, 0, 24);
+    const std::uint32_t bytes = layout.stored_bytes(0);
+    for (const std::uint32_t count : {1U, 2U, 40U, 1001U}) {
+      const std::uint64_t section = layout.sector_section_bytes(count) + RecordLayout::kOverread;
+      const RecordLocator locator(layout, {}, count, section);
+      std::uint64_t next = 0;
+      for (std::uint32_t v = 0; v < count; ++v) {
+        const std::uint64_t left = RecordLayout::kSectorBytes - next % RecordLayout::kSectorBytes;
+        if (next % RecordLayout::kSectorBytes != 0 && left < bytes) next += left;
+        EXPECT_EQ(locator.locate(v).offset, next);
+        EXPECT_EQ(locator.locate(v).length, bytes);
+        next += bytes;
+      }
+      EXPECT_LE(next, section);
+      EXPECT_THROW(RecordLocator(layout, {}, count, section + 1), Error);
+      EXPECT_THROW(RecordLocator(layout, {}, count + 5000, section), Error);
+      const std::vector<LocatorGroup> groups(1);
+      EXPECT_THROW(RecordLocator(layout, groups, count, section), Error);
+    }
+  }
+}
+
 TEST(RecordLocator, TakesAtMostTwoBytesAVertex) {
   EXPECT_LE(sizeof(LocatorGroup), 2U * LocatorGroup::kRecords);
 }

@@ -219,8 +219,9 @@ def test_what_relayout_refuses(cluster_index: ClusterBuilder, built: Callable[..
     ):
         with pytest.raises(InvalidArgumentError, match=word):
             tiervec.relayout(path, tmp_path / "out", params=params)
-    with pytest.raises(UnsupportedError, match="graph index"):
-        tiervec.relayout(built(), tmp_path / "out", params={"layout": "coded"})
+    for params, word in (({"layout": "coded"}, "packed and sectors"), ({"graph_degree": 3}, "graph_degree cannot")):
+        with pytest.raises(InvalidArgumentError, match=word):
+            tiervec.relayout(built(), tmp_path / "out", params=params)
     assert list(tmp_path.iterdir()) == []
 
 

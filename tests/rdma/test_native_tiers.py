@@ -51,7 +51,7 @@ def test_urls_are_checked_without_a_file() -> None:
 
 def test_lists_for_the_doctor() -> None:
     schemes = [scheme["name"] for scheme in _core.tier_schemes()]
-    assert schemes == ["dram", "mmap", "numa", "dax", "emulated", "tcp", "rdma"]
+    assert schemes == ["dram", "mmap", "ssd", "numa", "dax", "emulated", "tcp", "rdma"]
     profiles = {entry["name"]: entry for entry in _core.emulated_profiles()}
     assert list(profiles) == ["rdma-200g", "cxl-x8", "nvm-optane", "ssd-p5520"]
     assert profiles["ssd-p5520"]["latency_us"] == 75

@@ -25,7 +25,7 @@ TEST(TierRegistry, ListsItsSchemes) {
     EXPECT_EQ(scheme.form.substr(0, scheme.name.size()), scheme.name);
     EXPECT_FALSE(scheme.summary.empty());
   }
-  EXPECT_EQ(names, (std::vector<std::string>{"dram", "mmap", "numa", "dax", "emulated", "tcp", "rdma"}));
+  EXPECT_EQ(names, (std::vector<std::string>{"dram", "mmap", "ssd", "numa", "dax", "emulated", "tcp", "rdma"}));
 }
 
 TEST(TierRegistry, SplitsUrls) {
@@ -38,7 +38,7 @@ TEST(TierRegistry, SplitsUrls) {
 
 TEST(TierRegistry, NamesTheUrlAndTheKnownSchemes) {
   const std::string known =
-      "known are dram:, mmap:, numa:<node>, dax:<path>, emulated:<profile>, tcp://HOST:PORT/REGION, "
+      "known are dram:, mmap:, ssd:, numa:<node>, dax:<path>, emulated:<profile>, tcp://HOST:PORT/REGION, "
       "rdma://HOST:PORT/REGION";
   EXPECT_EQ(refusal_of("dram"), "tier URL 'dram' has no ':' after its scheme; " + known);
   EXPECT_EQ(refusal_of(""), "tier URL '' has no ':' after its scheme; " + known);

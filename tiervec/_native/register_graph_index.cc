@@ -31,7 +31,20 @@ nb::dict layout_to_dict(const RecordLayout& layout) {
   fields["id_bits"] = layout.id_bits;
   fields["label_bytes"] = layout.label_bytes;
   fields["unit"] = layout.unit;
+  fields["sector_degree"] = layout.sector_degree;
   return fields;
+}
+
+nb::dict written_to_dict(WrittenRecords written) {
+  nb::dict result;
+  result["layout"] = layout_to_dict(written.layout);
+  result["bytes"] = written.bytes;
+  result["edges"] = written.edges;
+  std::vector<std::uint8_t> locator(written.locator.size() * sizeof(LocatorGroup));
+  if (!locator.empty()) std::memcpy(locator.data(), written.locator.data(), locator.size());
+  const std::size_t bytes = locator.size();
+  result["locator"] = to_numpy(std::move(locator), {bytes});
+  return result;
 }
 
 /// Builds one graph; keeps the vectors' array alive as long as it is.
@@ -59,6 +72,29 @@ class GraphBuilder {
     graph_ = build_vamana(space_, parameters_, late_, monitor);
   }
 
+  void adopt(const nb::ndarray<const std::uint32_t, nb::ndim<2>, nb::c_contig, nb::device::cpu>& neighbors,
+             const Vector<std::uint32_t>& degrees) {
+    const std::uint32_t count = space_.count();
+    const std::size_t width = neighbors.shape(1);
+    if (neighbors.shape(0) != count || degrees.shape(0) != count || width == 0 || width > RecordLayout::kMaxDegree) {
+      throw Error(ErrorCode::kInvalidArgument, "a graph has one list of 1 to 255 neighbours per vector");
+    }
+    const nb::gil_scoped_release release;
+    auto graph = std::make_unique<Graph>(count, static_cast<std::uint32_t>(width));
+    for (std::uint32_t v = 0; v < count; ++v) {
+      const std::uint32_t degree = degrees.data()[v];
+      const std::uint32_t* ids = neighbors.data() + v * width;
+      if (degree > width || std::any_of(ids, ids + degree, [count](std::uint32_t id) { return id >= count; })) {
+        throw Error(ErrorCode::kDataLoss,
+                    "the list of vector " + std::to_string(v) + " is too long or names a vector that does not exist");
+      }
+      graph->row(v)[0] = degree;
+      std::copy_n(ids, degree, graph->row(v) + 1);
+    }
+    late_.clear();
+    graph_ = std::move(graph);
+  }
+
   void link_late(WorkMonitor* monitor) {
     const nb::gil_scoped_release release;
     graph_index::link_late(space_, parameters_, linked(), late_, monitor);
@@ -75,7 +111,8 @@ class GraphBuilder {
   }
 
   nb::dict write_records(const std::string& path, const std::optional<Vector<std::int64_t>>& labels,
-                         WorkMonitor* monitor) {
+                         WorkMonitor* monitor, const std::string& layout) {
+    const RecordForm form = parse_record_form(layout);
     const std::span<const std::int64_t> given =
         labels ? std::span(labels->data(), labels->shape(0)) : std::span<const std::int64_t>();
     if (labels && given.size() != space_.count()) {
@@ -84,17 +121,9 @@ class GraphBuilder {
     WrittenRecords written;
     {
       const nb::gil_scoped_release release;
-      written = graph_index::write_records(linked(), space_, given, path, monitor);
+      written = graph_index::write_records(linked(), space_, given, path, monitor, form);
     }
-    nb::dict result;
-    result["layout"] = layout_to_dict(written.layout);
-    result["bytes"] = written.bytes;
-    result["edges"] = written.edges;
-    std::vector<std::uint8_t> locator(written.locator.size() * sizeof(LocatorGroup));
-    std::memcpy(locator.data(), written.locator.data(), locator.size());
-    const std::size_t bytes = locator.size();
-    result["locator"] = to_numpy(std::move(locator), {bytes});
-    return result;
+    return written_to_dict(std::move(written));
   }
 
   nb::tuple navigation(std::uint32_t size, std::uint64_t seed, WorkMonitor* monitor) {
@@ -150,7 +179,25 @@ RecordLayout layout_from(std::uint32_t dim, const std::string& dtype, const nb::
   layout.id_bits = nb::cast<std::uint32_t>(fields["id_bits"]);
   layout.label_bytes = nb::cast<std::uint32_t>(fields["label_bytes"]);
   layout.unit = nb::cast<std::uint32_t>(fields["unit"]);
+  layout.sector_degree = nb::cast<std::uint32_t>(fields["sector_degree"]);
   return layout;
+}
+
+nb::dict rewrite_records(const Vector<std::uint8_t>& section, std::uint32_t count, std::uint32_t dim,
+                         const std::string& dtype, const nb::dict& layout, const Vector<std::uint8_t>& locator,
+                         const std::string& wanted, const std::string& path, WorkMonitor* monitor) {
+  const RecordForm form = parse_record_form(wanted);
+  const std::vector<LocatorGroup> groups = from_bytes<LocatorGroup>(locator, "locator");
+  const StoredRecords records{layout_from(dim, dtype, layout),
+                              groups,
+                              count,
+                              {reinterpret_cast<const std::byte*>(section.data()), section.shape(0)}};
+  WrittenRecords written;
+  {
+    const nb::gil_scoped_release release;
+    written = graph_index::rewrite_records(records, form, path, monitor);
+  }
+  return written_to_dict(std::move(written));
 }
 
 void init_searcher(GraphSearcher* self, std::shared_ptr<rdma::Tier> tier, std::uint32_t count, std::uint32_t dim,
@@ -233,14 +280,19 @@ void register_graph_index(nb::module_& module) {
                "def link(self, graph_degree: int, build_list: int, alpha: float, seed: int = 0, "
                "late: numpy.typing.NDArray[numpy.uint32] | None = None, monitor: WorkMonitor | None = None) -> None"),
            "Links all vectors but the rows in `late`, ascending, which stay alone until link_late.")
+      .def(
+          "adopt", &GraphBuilder::adopt, nb::arg("neighbors"), nb::arg("degrees"),
+          nb::sig("def adopt(self, neighbors: numpy.typing.NDArray[numpy.uint32], "
+                  "degrees: numpy.typing.NDArray[numpy.uint32]) -> None"),
+          "Takes a graph that was linked elsewhere: rows of neighbours (n, width), of which the first `degrees` count.")
       .def("link_late", &GraphBuilder::link_late, nb::arg("monitor") = nb::none())
       .def("set_aside", &GraphBuilder::set_aside, nb::arg("path"),
            "Moves the graph into a file, so that its memory is free until bring_back.")
       .def("bring_back", &GraphBuilder::bring_back, nb::arg("path"))
       .def("write_records", &GraphBuilder::write_records, nb::arg("path"), nb::arg("labels") = nb::none(),
-           nb::arg("monitor") = nb::none(),
+           nb::arg("monitor") = nb::none(), nb::arg("layout") = "packed",
            nb::sig("def write_records(self, path: str, labels: numpy.typing.NDArray[numpy.int64] | None = None, "
-                   "monitor: WorkMonitor | None = None) -> dict[str, typing.Any]"))
+                   "monitor: WorkMonitor | None = None, layout: str = 'packed') -> dict[str, typing.Any]"))
       .def("navigation", &GraphBuilder::navigation, nb::arg("size"), nb::arg("seed") = 0,
            nb::arg("monitor") = nb::none(),
            nb::sig("def navigation(self, size: int, seed: int = 0, monitor: WorkMonitor | None = None) "
@@ -248,6 +300,13 @@ void register_graph_index(nb::module_& module) {
       .def("adjacency", &GraphBuilder::adjacency, nb::sig("def adjacency(self) -> numpy.typing.NDArray[numpy.int64]"),
            "Out-neighbours (n, widest) int64, padded with -1; for tests and analysis.");
 
+  module.def(
+      "rewrite_records", &rewrite_records, nb::arg("section"), nb::arg("count"), nb::arg("dim"), nb::arg("dtype"),
+      nb::arg("layout"), nb::arg("locator"), nb::arg("wanted"), nb::arg("path"), nb::arg("monitor") = nb::none(),
+      nb::sig("def rewrite_records(section: numpy.typing.NDArray[numpy.uint8], count: int, dim: int, "
+              "dtype: str, layout: dict[str, int], locator: numpy.typing.NDArray[numpy.uint8], wanted: str, "
+              "path: str, monitor: WorkMonitor | None = None) -> dict[str, typing.Any]"),
+      "Writes the records of a section in another layout, each of them checked; returns what write_records does.");
   module.def(
       "vamana_memory_bytes",
       [](std::uint32_t count, std::uint32_t degree, std::uint32_t list, unsigned threads) {

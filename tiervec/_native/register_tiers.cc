@@ -14,6 +14,7 @@
 #include <tiervec/rdma/measure.h>
 #include <tiervec/rdma/numa_nodes.h>
 #include <tiervec/rdma/read_bytes.h>
+#include <tiervec/rdma/ssd_tier.h>
 #include <tiervec/rdma/tier.h>
 #include <tiervec/rdma/tier_registry.h>
 
@@ -261,6 +262,17 @@ void register_tiers(nb::module_& module) {
              "Splits a tier URL into url, scheme and rest, or raises; touches no file.");
   module.def("tier_schemes", &tier_schemes, nb::sig("def tier_schemes() -> list[dict[str, str]]"),
              "The schemes this build knows: name, form, summary.");
+  module.def(
+      "io_uring_status",
+      [] {
+        const rdma::IoUringStatus status = rdma::io_uring_status();
+        nb::dict result;
+        result["available"] = status.available;
+        result["reason"] = status.reason;
+        return result;
+      },
+      nb::sig("def io_uring_status() -> dict[str, typing.Any]"),
+      "Whether ssd: reads by io_uring here: available, reason (why not, or empty).");
   module.def("available_memory_bytes", &rdma::available_memory_bytes,
              "Bytes this process can still use without swapping, by the kernel's estimate and its control group.");
   module.def("emulated_profiles", &emulated_profiles, nb::sig("def emulated_profiles() -> list[dict[str, object]]"),

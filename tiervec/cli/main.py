@@ -25,6 +25,7 @@ from tiervec.cli import (
     bench,
     build,
     doctor,
+    import_index,
     info,
     memory_node,
     profile,
@@ -40,6 +41,7 @@ __all__ = ["main"]
 
 _COMMANDS = (
     build,
+    import_index,
     info,
     verify,
     relayout,

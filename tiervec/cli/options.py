@@ -30,8 +30,8 @@ def add_tier(parser: argparse.ArgumentParser, default: str | None = "dram:") -> 
         "--tier",
         metavar="URL",
         default=default,
-        help="where the big part of the index is read: dram:, mmap:, emulated:rdma-200g, tcp://HOST:PORT/REGION, ... "
-        "(default: dram:)",
+        help="where the big part of the index is read: dram:, mmap:, ssd:, emulated:rdma-200g, "
+        "tcp://HOST:PORT/REGION, ... (default: dram:)",
     )
 
 

@@ -1,4 +1,4 @@
-"""``tiervec relayout``: a cluster index in another layout, with the same clusters."""
+"""``tiervec relayout``: an index in another layout, with the same clusters or graph."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ def add_parser(commands: Any) -> None:
     """Adds the command."""
     parser: argparse.ArgumentParser = commands.add_parser(
         "relayout",
-        help="write a cluster index in another layout",
-        description="Writes a cluster index in another layout, with the same clusters: nothing is clustered again. "
-        "Without --out the new index takes the place of the old one when it is complete. layout, code, code_bits and "
-        "align can change; everything else needs a new build.",
+        help="write an index in another layout",
+        description="Writes an index in another layout, with the same clusters or graph: nothing is built again. "
+        "Without --out the new index takes the place of the old one when it is complete. What can change: layout; of "
+        "clusters also code, code_bits and align.",
         allow_abbrev=False,
     )
-    parser.add_argument("directory", metavar="DIR", help="a cluster index")
+    parser.add_argument("directory", metavar="DIR", help="an index")
     parser.add_argument("--out", metavar="DIR", help="the index directory to create (default: replace DIR)")
-    add_settings(parser, "layout=grouped, layout=coded, code_bits=4, align=4096")
+    add_settings(parser, "layout=grouped, layout=coded, code_bits=4, align=4096; of a graph layout=sectors")
     add_threads(parser)
     add_json(parser)
     parser.set_defaults(run=_run)
@@ -33,9 +33,11 @@ def _run(arguments: argparse.Namespace) -> int:
     from tiervec.cli.info import info_text
     from tiervec.cli.output import print_json
     from tiervec.cli.progress import ProgressReport
+    from tiervec.index_directory import IndexDirectory
     from tiervec.parameters import build_parameters_class, parse_parameters
 
-    params = parse_parameters(build_parameters_class("cluster"), settings(arguments), "relayout of a cluster index")
+    kind = IndexDirectory.open(arguments.directory).manifest.kind
+    params = parse_parameters(build_parameters_class(kind), settings(arguments), f"relayout of a {kind} index")
     with ProgressReport() as progress:
         info = tiervec.relayout(
             arguments.directory,

@@ -14,20 +14,26 @@ def test_json(command: Any) -> None:
     assert set(document) == {"environment", "findings"}
     findings = {finding["name"]: finding for finding in document["findings"]}
     assert {"extension", "SIMD", "huge pages", "locked memory", "libibverbs", "librdmacm"} <= set(findings)
-    assert {"liburing", "faiss", "h5py", "pyarrow"} <= set(findings)
-    known = [scheme["name"] for scheme in _core.tier_schemes()]
-    for name, scheme in (("libibverbs", "rdma"), ("librdmacm", "rdma"), ("liburing", "ssd")):
-        assert ("this version does not have yet" in findings[name]["gives"]) == (scheme not in known)
+    assert {"faiss", "h5py", "pyarrow"} <= set(findings)
 
 
 def test_tiers(command: Any) -> None:
     findings = {finding["name"]: finding for finding in command("doctor", "--json").document["findings"]}
     assert findings["dram:"]["state"] == findings["mmap:"]["state"] == "ok"
     assert "68 M reads/s" in findings["emulated:rdma-200g"]["found"]
-    assert findings["ssd:"]["found"] == "not part of this version"
+    ssd, io_uring = findings["ssd:"], _core.io_uring_status()
+    assert ssd["state"] == ("ok" if io_uring["available"] else "slow")
+    assert ("by io_uring" if io_uring["available"] else io_uring["reason"]) in ssd["found"]
     rdma, status = findings["rdma://HOST:PORT/REGION"], _core.verbs_status()
     assert rdma["state"] == ("ok" if status["available"] else "absent")
     assert (status["devices"][0] if status["available"] else status["reason"]) in rdma["found"]  # type: ignore[index]
+
+
+def test_a_refused_io_uring_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tiervec._core.io_uring_status", lambda: {"available": False, "reason": "a sandbox forbids it"})
+    finding = next(finding for finding in doctor.diagnose() if finding.name == "ssd:")
+    assert finding.state == "slow"
+    assert "by a pool of threads: a sandbox forbids it" in finding.found
 
 
 def test_numa_nodes(monkeypatch: pytest.MonkeyPatch) -> None:

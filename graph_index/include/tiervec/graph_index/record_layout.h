@@ -1,9 +1,18 @@
 #pragma once
 
-// One record of the packed layout: what one hop of the search reads. Records follow each other without padding.
+// One record: what one hop of the search reads.
 //
 //   | vector             | check | label      | degree | neighbour ids, id_bits each, lowest bit first | pad to unit |
 //   | dim * element size | 4     | 0..8 bytes | 1      | ceil(degree * id_bits / 8)                    |             |
+//
+// Layout packed: records follow each other without padding, id_bits is ceil(log2 n).
+//
+// Layout sectors, for devices that read blocks (DiskANN, NeurIPS'19): id_bits is 32, every record has room for
+// sector_degree neighbours, and as many whole records as fit share a sector of 4 KiB; none lies in two. A record that
+// is larger than a sector has sectors of its own.
+//
+//   | record 0 | record 1 | ... | zeros | record r | record r + 1 | ... | zeros |
+//   |<------------- 4096 ------------->|<--------------- 4096 -------------->|
 //
 //   check   hash of the vertex id and of everything else in the record: a read that returns another record, a torn one
 //           or old bytes is noticed
@@ -23,16 +32,23 @@ struct RecordLayout {
   static constexpr std::uint32_t kCheckBytes = 4;
   static constexpr std::uint32_t kMaxDegree = 255;
   static constexpr std::uint32_t kOverread = 64;
+  static constexpr std::uint32_t kSectorBytes = 4096;
+  static constexpr std::uint32_t kSectorIdBits = 32;
 
   std::uint32_t dim = 0;
   Dtype dtype = Dtype::kFloat32;
   std::uint32_t id_bits = 1;
   std::uint32_t label_bytes = 0;
-  std::uint32_t unit = 1;  // edge areas are multiples of it, so that their size in units fits a byte
+  std::uint32_t unit = 1;           // edge areas are multiples of it, so that their size in units fits a byte
+  std::uint32_t sector_degree = 0;  // of sectors: neighbours that a record has room for; 0: packed
 
   /// Smallest sizes that hold ids below `count`, labels up to `largest_label` (0: none) and lists of max_degree.
   static RecordLayout fit(std::uint32_t dim, Dtype dtype, std::uint32_t count, std::uint64_t largest_label,
                           std::uint32_t max_degree);
+
+  /// The same of layout sectors.
+  static RecordLayout fit_sectors(std::uint32_t dim, Dtype dtype, std::uint64_t largest_label,
+                                  std::uint32_t max_degree);
 
   /// Throws Error(kDataLoss) when no index of `count` vectors has these sizes. What is read with a layout that passes
   /// stays within its record.
@@ -50,7 +66,29 @@ struct RecordLayout {
   }
   [[nodiscard]] std::uint32_t record_bytes(std::uint32_t units) const noexcept { return edges_at() + units * unit; }
 
-  /// Writes a record of record_bytes(edge_units(neighbors.size())) bytes, then zeroes up to there.
+  [[nodiscard]] bool in_sectors() const noexcept { return sector_degree > 0; }
+  /// Bytes of a record with so many neighbours, as it is stored; of sectors 0 when it has no room for them.
+  [[nodiscard]] std::uint32_t stored_bytes(std::uint32_t degree) const noexcept {
+    if (!in_sectors()) {
+      return record_bytes(edge_units(degree));
+    }
+    return degree <= sector_degree ? record_bytes(edge_units(sector_degree)) : 0;
+  }
+  /// Of sectors: records that share one, or 0 when a record needs several.
+  [[nodiscard]] std::uint32_t records_per_sector() const noexcept { return kSectorBytes / stored_bytes(0); }
+  /// Of sectors: how many a record has, at least 1.
+  [[nodiscard]] std::uint32_t sectors_per_record() const noexcept {
+    return (stored_bytes(0) + kSectorBytes - 1) / kSectorBytes;
+  }
+  /// Of sectors: bytes of the section, kOverread not counted.
+  [[nodiscard]] std::uint64_t sector_section_bytes(std::uint32_t count) const noexcept {
+    const std::uint64_t shared = records_per_sector();
+    const std::uint64_t sectors =
+        shared > 0 ? (count + shared - 1) / shared : std::uint64_t{count} * sectors_per_record();
+    return sectors * kSectorBytes;
+  }
+
+  /// Writes a record of stored_bytes(neighbors.size()) bytes.
   void encode(std::uint32_t vertex, const std::byte* vector, std::uint64_t label,
               std::span<const std::uint32_t> neighbors, std::byte* record) const noexcept;
   [[nodiscard]] std::uint32_t degree(const std::byte* record) const noexcept {

@@ -1,10 +1,12 @@
 #pragma once
 
-// Where each record starts, in 1.5 bytes of fast memory per vertex.
+// Where each record starts: of layout packed in 1.5 bytes of fast memory per vertex, of sectors in none.
 //
-//   group of 16 vertices:  | start of the first record, 8 bytes | edge area of each record in units, 16 x 1 byte |
+//   packed, group of 16 vertices:  | start of the first record, 8 bytes | edge area of each record in units, 16 x 1
+//   byte |
 //
-// A record's offset is the group's start plus the sizes of the records before it in the group.
+// A record's offset is the group's start plus the sizes of the records before it in the group. In sectors the vertex
+// alone tells it.
 
 #include <cstdint>
 #include <cstring>
@@ -25,18 +27,24 @@ static_assert(sizeof(LocatorGroup) == 24);
 
 class RecordLocator {
  public:
-  /// Borrows `groups`. Throws Error(kDataLoss) when they do not describe records that fill `section_bytes`.
+  /// Borrows `groups`, which are none for layout sectors. Throws Error(kDataLoss) when they do not describe records
+  /// that fill `section_bytes`.
   RecordLocator(const RecordLayout& layout, std::span<const LocatorGroup> groups, std::uint32_t count,
                 std::uint64_t section_bytes);
 
   [[nodiscard]] rdma::Read locate(std::uint32_t vertex) const noexcept {
+    if (groups_.empty()) {
+      const std::uint64_t sector = std::uint64_t{vertex / records_per_step_} * sectors_per_step_;
+      return {sector * RecordLayout::kSectorBytes + std::uint64_t{vertex % records_per_step_} * fixed_bytes_,
+              fixed_bytes_};
+    }
     const LocatorGroup& group = groups_[vertex / LocatorGroup::kRecords];
     const std::uint32_t place = vertex % LocatorGroup::kRecords;
     return {group.start + std::uint64_t{place} * fixed_bytes_ + std::uint64_t{units_before(group, place)} * unit_,
             fixed_bytes_ + group.units[place] * unit_};
   }
   [[gnu::always_inline]] void prefetch(std::uint32_t vertex) const noexcept {
-    __builtin_prefetch(&groups_[vertex / LocatorGroup::kRecords], 0, 3);
+    if (!groups_.empty()) __builtin_prefetch(&groups_[vertex / LocatorGroup::kRecords], 0, 3);
   }
 
  private:
@@ -54,8 +62,10 @@ class RecordLocator {
   }
 
   std::span<const LocatorGroup> groups_;
-  std::uint32_t fixed_bytes_;
+  std::uint32_t fixed_bytes_;  // of a record: without its edge area; in sectors all of it
   std::uint32_t unit_;
+  std::uint32_t records_per_step_ = 1;  // in sectors: so many records lie in so many sectors
+  std::uint32_t sectors_per_step_ = 1;
 };
 
 }  // namespace tiervec::graph_index

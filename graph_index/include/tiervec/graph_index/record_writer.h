@@ -3,6 +3,7 @@
 #include <cstdint>
 #include <span>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include <tiervec/core/parallel.h>
@@ -12,16 +13,35 @@
 
 namespace tiervec::graph_index {
 
+/// How records lie in their section; see record_layout.h.
+enum class RecordForm { kPacked, kSectors };
+
+/// Throws Error(kInvalidArgument) for a name that is neither `packed` nor `sectors`.
+RecordForm parse_record_form(std::string_view name);
+
 struct WrittenRecords {
   RecordLayout layout;
-  std::vector<LocatorGroup> locator;
-  std::uint64_t bytes = 0;  // of the section
+  std::vector<LocatorGroup> locator;  // empty for sectors
+  std::uint64_t bytes = 0;            // of the section
   std::uint64_t edges = 0;
 };
 
 /// Writes the records of all vertices to a new file at `path`, streamed. `labels` is empty (label = vertex) or has one
 /// non-negative label per vertex. Throws Error(kResourceExhausted) when the disk is full; the caller removes the file.
 WrittenRecords write_records(const Graph& graph, const VectorSpace& space, std::span<const std::int64_t> labels,
-                             const std::string& path, WorkMonitor* monitor);
+                             const std::string& path, WorkMonitor* monitor, RecordForm form = RecordForm::kPacked);
+
+/// Records as they lie in a section of `count` vertices.
+struct StoredRecords {
+  RecordLayout layout;
+  std::span<const LocatorGroup> locator;
+  std::uint32_t count = 0;
+  std::span<const std::byte> section;
+};
+
+/// Writes the same records in another form. Every record is checked. Throws Error(kDataLoss) when one is not what was
+/// written, and what write_records throws.
+WrittenRecords rewrite_records(const StoredRecords& records, RecordForm form, const std::string& path,
+                               WorkMonitor* monitor);
 
 }  // namespace tiervec::graph_index

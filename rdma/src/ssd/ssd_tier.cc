@@ -1,0 +1,159 @@
+#include <tiervec/rdma/ssd_tier.h>
+
+#include <fcntl.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <sys/vfs.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <system_error>
+#include <utility>
+
+#include <tiervec/core/status.h>
+#include <tiervec/rdma/measure.h>
+#include <tiervec/rdma/tick_clock.h>
+
+#include "../region_file.h"
+#include "sector_reader.h"
+#include "sectors.h"
+#include "ssd_queue.h"
+
+namespace tiervec::rdma {
+
+namespace {
+
+using ssd::kSectorBytes;
+
+constexpr long kTmpfs = 0x01021994;
+constexpr long kRamfs = 0x858458f6;
+constexpr std::uint32_t kMeasuredDepth = ReadBatch::kMaxReads;
+constexpr std::uint32_t kDeepest = 1024;
+constexpr std::uint32_t kLargeReadBytes = 64 * 1024;
+
+// Typical of a drive of a server, until this one is measured.
+DeviceProfile nominal_profile() {
+  return {.latency_us = 90, .reads_per_s = 500e3, .bytes_per_s = 3e9, .block_bytes = kSectorBytes};
+}
+
+[[noreturn]] void refuse(const std::string& path, const std::string& why) {
+  throw Error(ErrorCode::kUnsupported, "region file '" + path + "' cannot be read past the page cache: " + why +
+                                           "; put the index on a disk, or open it on mmap:");
+}
+
+/// Makes reads of the file go past the page cache, or says why they do not.
+void read_directly(const RegionFile& file, const std::string& path) {
+  struct statfs system{};
+  if (::fstatfs(file.descriptor(), &system) == 0 && (system.f_type == kTmpfs || system.f_type == kRamfs)) {
+    refuse(path, "its file system is memory (tmpfs)");
+  }
+  if (::fcntl(file.descriptor(), F_SETFL, O_DIRECT) != 0) {
+    refuse(path, "its file system has no O_DIRECT (" + std::generic_category().message(errno) + ")");
+  }
+#ifdef STATX_DIOALIGN
+  struct statx status{};
+  if (::statx(file.descriptor(), "", AT_EMPTY_PATH, STATX_DIOALIGN, &status) == 0 &&
+      (status.stx_mask & STATX_DIOALIGN) != 0) {
+    if (status.stx_dio_offset_align == 0) {
+      refuse(path, "its file system has no O_DIRECT for it");
+    }
+    if (status.stx_dio_offset_align > kSectorBytes || status.stx_dio_mem_align > kSectorBytes) {
+      refuse(path, "its sectors have " + std::to_string(status.stx_dio_offset_align) + " bytes, more than " +
+                       std::to_string(kSectorBytes));
+    }
+  }
+#endif
+}
+
+/// Empty when as many buffers can be registered as queues have.
+std::string locked_memory_note() {
+  constexpr std::uint64_t kEnough = 256U << 20U;
+  rlimit limit{};
+  if (::geteuid() == 0 || ::getrlimit(RLIMIT_MEMLOCK, &limit) != 0 || limit.rlim_cur >= kEnough) {
+    return "";
+  }
+  return "this process may lock " + std::to_string(limit.rlim_cur >> 10U) +
+         " KiB of memory (ulimit -l): io_uring may have to find the pages of every read, which takes more CPU time";
+}
+
+class SsdTier final : public Tier {
+ public:
+  SsdTier(std::string url, SsdReads reads, const std::string& path) : url_(std::move(url)), file_(path), reads_(reads) {
+    read_directly(file_, path);
+    if (reads_ == SsdReads::kThreads) {
+      profile_.note = "read by a pool of threads (pread), as asked for";
+    } else if (const IoUringStatus status = io_uring_status(); !status.available) {
+      reads_ = SsdReads::kThreads;
+      profile_.note = "read by a pool of threads (pread) instead of io_uring: " + status.reason;
+    } else {
+      profile_.note = locked_memory_note();
+    }
+  }
+
+  [[nodiscard]] std::string url() const override { return url_; }
+  [[nodiscard]] std::uint64_t size_bytes() const noexcept override { return file_.size_bytes(); }
+  [[nodiscard]] DeviceProfile profile() const override { return profile_; }
+  [[nodiscard]] bool verified_at_open() const noexcept override { return false; }
+  [[nodiscard]] std::vector<TierCounter> counters() const override {
+    return {{"reads", counters_.reads}, {"sectors", counters_.sectors}, {"flushes", counters_.flushes}};
+  }
+
+  void measure();
+
+ private:
+  [[nodiscard]] std::unique_ptr<TierQueue> make_queue(const QueueLimits& limits) override {
+    const std::uint32_t depth = std::clamp(2 * reads_in_flight(profile_), ReadBatch::kMaxReads, kDeepest);
+    return std::make_unique<ssd::SsdQueue>(
+        ssd::SsdQueueSetup{shared_from_this(), &counters_, file_.size_bytes(), depth}, limits,
+        [this](std::span<std::byte> buffers, std::uint32_t most) {
+          const ssd::ReaderSetup setup{file_.descriptor(), buffers, most};
+          return reads_ == SsdReads::kIoUring ? ssd::make_uring_reader(setup) : ssd::make_thread_reader(setup);
+        });
+  }
+
+  std::string url_;
+  RegionFile file_;
+  SsdReads reads_;
+  DeviceProfile profile_ = nominal_profile();
+  mutable ssd::SsdCounters counters_;
+};
+
+// Of one queue: what one worker can get from the device now. A read failing here fails the opening.
+void SsdTier::measure() {
+  const auto reads_per_s = [&](std::uint32_t bytes, std::uint32_t in_flight) {
+    return measure_reads_per_s(*this,
+                               {.read_bytes = bytes, .threads = 1, .reads_in_flight = in_flight, .seconds = 0.03});
+  };
+  const auto small = static_cast<std::uint32_t>(std::min<std::uint64_t>(64, size_bytes()));
+  const auto large = static_cast<std::uint32_t>(std::min<std::uint64_t>(kLargeReadBytes, size_bytes()));
+  const std::vector<double> latency_ns = measure_latency_ns(*this, small, 101, 1);
+  DeviceProfile measured = profile_;
+  measured.latency_us = latency_ns[latency_ns.size() / 2] * 1e-3;
+  measured.reads_per_s = reads_per_s(small, kMeasuredDepth);
+  measured.bytes_per_s = std::max(reads_per_s(large, 32) * large, measured.reads_per_s * small);
+  measured.source = "measured";
+  profile_ = measured;
+}
+
+}  // namespace
+
+SsdReads parse_ssd_reads(const TierUrl& url) {
+  if (url.rest.empty()) {
+    return SsdReads::kIoUring;
+  }
+  if (url.rest == "threads") {
+    return SsdReads::kThreads;
+  }
+  throw Error(ErrorCode::kInvalidArgument,
+              "tier URL '" + url.text + "' has '" + url.rest + "' after 'ssd:', which takes nothing, or 'threads'");
+}
+
+std::shared_ptr<Tier> open_ssd_tier(const TierUrl& url, const std::string& region_path) {
+  (void)TickClock::ticks_per_ns();  // calibrates now rather than in the first query
+  auto tier = std::make_shared<SsdTier>(url.text, parse_ssd_reads(url), region_path);
+  tier->measure();
+  return tier;
+}
+
+}  // namespace tiervec::rdma

@@ -1,0 +1,141 @@
+#include <unistd.h>
+
+#include <algorithm>
+#include <atomic>
+#include <bit>
+#include <cerrno>
+#include <string>
+#include <system_error>
+#include <thread>
+#include <vector>
+
+#include <tiervec/core/status.h>
+
+#include "sector_reader.h"
+
+namespace tiervec::rdma::ssd {
+
+namespace {
+
+constexpr std::uint32_t kMostThreads = 16;
+constexpr std::uint64_t kStop = std::uint64_t{1} << 63U;
+
+/// Reads by pread in a pool of threads. Two rings of fixed size and no lock: reads to do, written by the owner and
+/// claimed by the threads in order; reads that landed, written by the threads and taken by the owner.
+class ThreadReader final : public SectorReader {
+ public:
+  explicit ThreadReader(const ReaderSetup& setup)
+      : descriptor_(setup.descriptor),
+        mask_(std::bit_ceil(setup.depth) - 1),
+        reads_(mask_ + std::size_t{1}),
+        landed_(mask_ + std::size_t{1}) {
+    try {
+      const std::uint32_t threads = std::min(setup.depth, kMostThreads);
+      for (std::uint32_t i = 0; i < threads; ++i) {
+        threads_.emplace_back([this] { work(); });
+      }
+    } catch (const std::system_error& error) {
+      stop();
+      throw Error(ErrorCode::kResourceExhausted,
+                  std::string("a queue of ssd: needs threads to read with: ") + error.code().message());
+    }
+  }
+  ~ThreadReader() override { stop(); }
+
+  void add(const SectorRead& read) noexcept override { reads_[added_++ & mask_] = read; }
+
+  void send() noexcept override {
+    if (sent_.load(std::memory_order_relaxed) != added_) {
+      sent_.store(added_, std::memory_order_release);
+      sent_.notify_all();
+    }
+  }
+
+  std::size_t poll(std::span<Landed> landed) noexcept override {
+    std::size_t count = 0;
+    while (count < landed.size()) {
+      Entry& entry = landed_[taken_ & mask_];
+      if (entry.turn.load(std::memory_order_acquire) != taken_ + 1) {
+        break;
+      }
+      landed[count++] = entry.landed;
+      ++taken_;
+    }
+    if (count == 0 && taken_ != added_) {
+      std::this_thread::yield();  // who looks again and again must not keep a reading thread from its core
+    }
+    return count;
+  }
+
+ private:
+  /// A place of the ring of landed reads; `turn` is one more than the number of the read that it holds.
+  struct Entry {
+    std::atomic<std::uint64_t> turn{0};
+    Landed landed;
+  };
+
+  void work() noexcept {
+    for (;;) {
+      std::uint64_t next = claimed_.load(std::memory_order_relaxed);
+      const std::uint64_t sent = sent_.load(std::memory_order_acquire);
+      if ((sent & kStop) != 0) {
+        return;
+      }
+      if (next == sent) {
+        sent_.wait(sent, std::memory_order_acquire);
+        continue;
+      }
+      if (next > sent) {
+        continue;  // `sent` is from before others were sent and claimed
+      }
+      if (!claimed_.compare_exchange_weak(next, next + 1, std::memory_order_acq_rel)) {
+        continue;  // another thread has it
+      }
+      const SectorRead read = reads_[next & mask_];
+      const std::int32_t result = read_now(read);
+      const std::uint64_t place = landing_.fetch_add(1, std::memory_order_relaxed);
+      Entry& entry = landed_[place & mask_];
+      entry.landed = {read.slot, result};
+      entry.turn.store(place + 1, std::memory_order_release);
+    }
+  }
+
+  [[nodiscard]] std::int32_t read_now(const SectorRead& read) const noexcept {
+    for (;;) {
+      const ssize_t got = ::pread(descriptor_, read.to, read.bytes, static_cast<off_t>(read.offset));
+      if (got >= 0) {
+        return static_cast<std::int32_t>(got);
+      }
+      if (errno != EINTR) {
+        return -errno;
+      }
+    }
+  }
+
+  void stop() noexcept {
+    sent_.fetch_or(kStop, std::memory_order_release);
+    sent_.notify_all();
+    for (std::thread& thread : threads_) {
+      thread.join();
+    }
+  }
+
+  const int descriptor_;
+  const std::uint64_t mask_;
+  std::vector<SectorRead> reads_;
+  std::vector<Entry> landed_;
+  std::uint64_t added_ = 0;                // of the owner
+  std::uint64_t taken_ = 0;                // of the owner
+  std::atomic<std::uint64_t> sent_{0};     // reads before it may be claimed
+  std::atomic<std::uint64_t> claimed_{0};  // reads before it have been
+  std::atomic<std::uint64_t> landing_{0};
+  std::vector<std::thread> threads_;
+};
+
+}  // namespace
+
+std::unique_ptr<SectorReader> make_thread_reader(const ReaderSetup& setup) {
+  return std::make_unique<ThreadReader>(setup);
+}
+
+}  // namespace tiervec::rdma::ssd
