@@ -67,8 +67,6 @@ class ClusterQuery {
   };
 
   void scan_clusters() noexcept;
-  /// The codes of `next` are brought into the caches meanwhile; kNobody for none.
-  void scan_cluster(std::uint32_t cluster, float origin_distance, std::uint32_t next) noexcept;
   [[nodiscard]] ErrorCode list_members() noexcept;
   void sort_positions() noexcept;
   void add_read(Run run, std::uint64_t offset, std::uint32_t records) noexcept;

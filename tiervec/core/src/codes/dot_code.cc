@@ -103,21 +103,20 @@ DotCode::DotCode(DotCodeParameters parameters, SimdLevel level)
 void DotCode::arrange_blocks() {
   block_.columns = (layout_.code_bytes + 3) / 4;
   block_.block_bytes = (block_.columns + 1) * DotBlockShape::kColumnBytes;
-  for (std::uint32_t column = 0; column < block_.columns; ++column) {
-    for (std::uint32_t plane = 0; plane < kPlanes; ++plane) {
+  for (std::uint32_t plane = 0; plane < kPlanes; ++plane) {
+    for (std::uint32_t column = 0; column < block_.columns; ++column) {
       const std::uint32_t byte = column * 4;
       const std::size_t at =
           (std::size_t{byte / shape_.chunk_bytes} * kPlanes + plane) * shape_.chunk_bytes + byte % shape_.chunk_bytes;
       std::uint32_t mask;
       std::memcpy(&mask, masks_.data() + at, sizeof mask);
-      if (mask != 0) {
-        block_fields_.push_back(
-            {column * DotBlockShape::kColumnBytes, mask, 2 * plane, static_cast<std::uint32_t>(at)});
-      }
+      if (mask == 0) continue;
+      block_fields_.push_back(
+          {column * DotBlockShape::kColumnBytes, mask << (2 * plane), static_cast<std::uint32_t>(at)});
     }
+    block_.plane_begin[plane + 1] = static_cast<std::uint32_t>(block_fields_.size());
   }
   block_.fields = block_fields_.data();
-  block_.field_count = static_cast<std::uint32_t>(block_fields_.size());
 }
 
 // A dimension without bits is never looked at: its part of a norm comes from the centred vector.
@@ -349,9 +348,9 @@ void DotCode::arrange_block(const std::uint8_t* rows, std::uint8_t* block) const
   }
 }
 
-void DotCode::scan(const std::byte* state, const ScanRange& range, ScanHits& hits) const noexcept {
+void DotCode::scan(const std::byte* state, const ScanList& list, ScanHits& hits) const noexcept {
   scan_(block_, *reinterpret_cast<const DotQuery*>(state),
-        reinterpret_cast<const std::int8_t*>(state + kStateAlignment), range, hits);
+        reinterpret_cast<const std::int8_t*>(state + kStateAlignment), list, hits);
 }
 
 void DotCode::block_distances(const std::byte* state, const std::uint8_t* rows, std::uint32_t count,

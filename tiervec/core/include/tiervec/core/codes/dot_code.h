@@ -59,29 +59,31 @@ struct DotRowShape {
 /// A block of a scan: 16 rows by columns of 4 bytes, so that a register holds the same column of all rows.
 ///
 ///   | bytes 0..3 of rows 0..15 | bytes 4..7 of rows 0..15 | ... | the two factors of rows 0..15 |
+///
+/// Fields are multiplied where they are in their bytes, those at bit 2p as 4^p times their value. Plane after plane,
+/// the highest first, the sum so far is divided by 4 in between: nothing is shifted but sums, and all is exact.
 struct DotBlockShape {
   static constexpr std::uint32_t kColumnBytes = kBlockRows * 4;
 
   /// The fields of one plane in one column.
   struct Field {
     std::uint32_t at = 0;        // byte offset of the column in a block
-    std::uint32_t mask = 0;      // of the four bytes, after the shift
-    std::uint32_t shift = 0;     // of 16-bit units; 0, 2, 4, 6
+    std::uint32_t mask = 0;      // of the four bytes
     std::uint32_t query_at = 0;  // byte offset in the query's planes
   };
 
   std::uint32_t columns = 0;  // without the factors
   std::uint32_t block_bytes = 0;
-  const Field* fields = nullptr;
-  std::uint32_t field_count = 0;
+  const Field* fields = nullptr;            // by plane
+  std::uint32_t plane_begin[kPlanes + 1]{};  // plane p has the fields plane_begin[p] to plane_begin[p + 1]
 };
 
 using DotScanFn = void (*)(const DotBlockShape& shape, const DotQuery& query, const std::int8_t* planes,
-                           const ScanRange& range, ScanHits& hits) noexcept;
+                           const ScanList& list, ScanHits& hits) noexcept;
 
-void dot_scan_portable(const DotBlockShape&, const DotQuery&, const std::int8_t*, const ScanRange&, ScanHits&) noexcept;
-void dot_scan_avx2(const DotBlockShape&, const DotQuery&, const std::int8_t*, const ScanRange&, ScanHits&) noexcept;
-void dot_scan_avx512(const DotBlockShape&, const DotQuery&, const std::int8_t*, const ScanRange&, ScanHits&) noexcept;
+void dot_scan_portable(const DotBlockShape&, const DotQuery&, const std::int8_t*, const ScanList&, ScanHits&) noexcept;
+void dot_scan_avx2(const DotBlockShape&, const DotQuery&, const std::int8_t*, const ScanList&, ScanHits&) noexcept;
+void dot_scan_avx512(const DotBlockShape&, const DotQuery&, const std::int8_t*, const ScanList&, ScanHits&) noexcept;
 
 using DotDistancesFn = void (*)(const DotRowShape& shape, const DotQuery& query, const std::int8_t* planes,
                                 const std::uint8_t* rows, const std::uint32_t* ids, std::uint32_t count,
@@ -119,7 +121,7 @@ class DotCode final : public Code {
                         std::uint8_t* rows) const override;
   [[nodiscard]] std::size_t block_bytes() const noexcept override { return block_.block_bytes; }
   void arrange_block(const std::uint8_t* rows, std::uint8_t* block) const noexcept override;
-  void scan(const std::byte* state, const ScanRange& range, ScanHits& hits) const noexcept override;
+  void scan(const std::byte* state, const ScanList& list, ScanHits& hits) const noexcept override;
 
   [[nodiscard]] const DotCodeParameters& parameters() const noexcept { return parameters_; }
 
