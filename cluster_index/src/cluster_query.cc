@@ -130,11 +130,13 @@ void ClusterQuery::scan_clusters() noexcept {
   }
   for (std::uint32_t i = 0; i < count; ++i) __builtin_prefetch(&part_.cluster_offsets[near.rows[i]]);
   const float share = parameters_.prune;
+  float far = 0; for (std::uint32_t i = 0; i < count; ++i) far = std::max(far, near.distances[i]);
   const std::uint32_t keep = parameters_.rerank + (excluded_ == kNobody ? 0 : 1);
   BlockScan scan(*part_.code, code_state(), part_.code_blocks, found, keep, kHeldPerKept * keep);
   for (std::uint32_t i = 0; i < count; ++i) {
     if (i == near.count) scan.finish();
     if (share > 0 && near.distances[i] > found.bound + share * std::fabs(found.bound)) continue;
+    if (share < 0 && near.distances[i] > found.bound - share * (far - found.bound)) continue;
     const std::uint32_t first = part_.cluster_offsets[near.rows[i]];
     const std::uint32_t end = part_.cluster_offsets[near.rows[i] + 1];
     scan.add(first, end, near.distances[i]);

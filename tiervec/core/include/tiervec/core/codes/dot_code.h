@@ -16,6 +16,8 @@
 //            estimate unbiased around the vector itself (RaBitQ, SIGMOD'24, section 3.2; bits by variance: SAQ, 2025)
 //   sq       c = middle of the range, no rotation, one width; addend = |x^|^2, factor = 2 (plain reconstruction)
 
+#include <algorithm>
+#include <cstddef>
 #include <cstdint>
 #include <memory>
 #include <vector>
@@ -129,6 +131,10 @@ class DotCode final : public Code {
   // What a row is relative to: the code's center, or an origin that rows share.
   struct Origin;
 
+  // The centred query, later the rounded one and a zero.
+  [[nodiscard]] std::size_t scratch_size() const noexcept {
+    return std::max<std::size_t>(parameters_.dim, rotated_size_ + 1);
+  }
   float center_and_rotate(const float* vector, float* centered, float* rotated) const noexcept;
   void rotate(const float* centered, float* rotated) const noexcept;
   // `along_origin` is <o, x - o>.
@@ -139,8 +145,9 @@ class DotCode final : public Code {
   void arrange_blocks();
 
   DotCodeParameters parameters_;
-  // By columns, stored dimensions only, padded to the kernel's strip. Without a rotation every dimension is its own.
-  std::vector<float> rotation_columns_;
+  // By columns, stored dimensions only, padded to the kernel's strip. Half floats: a lone query finds them in no cache,
+  // and their rounding is far below that of the query. Without a rotation every dimension is its own.
+  std::vector<std::uint16_t> rotation_columns_;
   std::size_t rotated_size_ = 0;
   std::vector<std::int32_t> output_of_;  // dimension of x' to its place in the rotated vector, or kNoDimension
   FieldLayout layout_;
@@ -148,7 +155,9 @@ class DotCode final : public Code {
   DotBlockShape block_;
   std::vector<DotBlockShape::Field> block_fields_;
   std::vector<std::uint8_t> masks_;
-  std::vector<std::int32_t> plane_dimension_;  // like masks_: which dimension each field is, or kNoDimension
+  std::vector<std::uint32_t> plane_output_;  // like masks_: the field's place in the rotated vector, or its size
+  std::vector<float> output_steps_;          // like the rotated vector
+  std::vector<std::int32_t> output_levels_;  // 1 << width
   RotateFn rotate_ = nullptr;
   VectorKernels::Fn dot_ = nullptr;
   DotDistancesFn kernel_ = nullptr;
