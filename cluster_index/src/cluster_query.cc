@@ -103,8 +103,17 @@ ErrorCode ClusterQuery::start(const std::byte* query, std::int64_t exclude,
   return ErrorCode::kOk;
 }
 
-// The nearest clusters first: after them the bound lets little through, and with `prune` decides which of the others
-// are looked at at all.
+// Beyond it a cluster is hardly worth a look. A query that has found what is near soon does not need all clusters that
+// were asked for; more are wanted when more are asked for, so that any recall can be had.
+float ClusterQuery::farthest_wanted(float farthest) const noexcept {
+  const float bound = candidates_.hits.bound;
+  if (bound >= farthest) return kInfinity;
+  const float by_share = part_.metric == Metric::kIp ? 0 : parameters_.prune * std::fabs(bound);  // ip has no zero
+  return bound + std::max(by_share, (farthest - bound) / 2);
+}
+
+// The nearest clusters first: after them the bound lets little through, and decides which of the others are looked at
+// at all.
 void ClusterQuery::scan_clusters() noexcept {
   codes::ScanHits& found = candidates_.hits;
   found.count = 0;
@@ -129,14 +138,16 @@ void ClusterQuery::scan_clusters() noexcept {
     std::copy_n(clusters.rows, count, near.rows);
   }
   for (std::uint32_t i = 0; i < count; ++i) __builtin_prefetch(&part_.cluster_offsets[near.rows[i]]);
-  const float share = parameters_.prune;
-  float far = 0; for (std::uint32_t i = 0; i < count; ++i) far = std::max(far, near.distances[i]);
   const std::uint32_t keep = parameters_.rerank + (excluded_ == kNobody ? 0 : 1);
   BlockScan scan(*part_.code, code_state(), part_.code_blocks, found, keep, kHeldPerKept * keep);
+  const bool prunes = parameters_.prune > 0 && parameters_.nprobe < part_.navigation.clusters();
+  const float farthest = prunes ? *std::max_element(near.distances, near.distances + count) : kInfinity;
   for (std::uint32_t i = 0; i < count; ++i) {
-    if (i == near.count) scan.finish();
-    if (share > 0 && near.distances[i] > found.bound + share * std::fabs(found.bound)) continue;
-    if (share < 0 && near.distances[i] > found.bound - share * (far - found.bound)) continue;
+    if (i == near.count) {
+      scan.finish();
+      codes::keep_nearest(found, keep, keep + keep / 4);
+    }
+    if (prunes && near.distances[i] > farthest_wanted(farthest)) continue;
     const std::uint32_t first = part_.cluster_offsets[near.rows[i]];
     const std::uint32_t end = part_.cluster_offsets[near.rows[i] + 1];
     scan.add(first, end, near.distances[i]);

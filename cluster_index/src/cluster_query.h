@@ -67,6 +67,8 @@ class ClusterQuery {
   };
 
   void scan_clusters() noexcept;
+  /// By its centroid; `farthest` is that of the clusters that were asked for.
+  [[nodiscard]] float farthest_wanted(float farthest) const noexcept;
   [[nodiscard]] ErrorCode list_members() noexcept;
   void sort_positions() noexcept;
   void add_read(Run run, std::uint64_t offset, std::uint32_t records) noexcept;

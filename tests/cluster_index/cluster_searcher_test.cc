@@ -160,8 +160,8 @@ TEST(ClusterSearcher, PruningSavesCodes) {
   const SmallClusters index(of(Layout::kCoded));
   ClusterSearcher searcher(dram(index), index.part());
   const auto queries = some_queries(index, kQueries);
-  const auto codes_of = [&](float prune) {
-    ClusterSearchRequest request = with(3, 23, 5);
+  const auto codes_of = [&](float prune, std::uint32_t nprobe = 20) {
+    ClusterSearchRequest request = with(3, nprobe, 5);
     request.parameters.prune = prune;
     std::uint64_t sum = 0;
     for (const auto& cost : search(searcher, queries, request).costs) sum += cost.code_distances;
@@ -169,6 +169,7 @@ TEST(ClusterSearcher, PruningSavesCodes) {
   };
   EXPECT_LT(codes_of(0.01F), codes_of(0));
   EXPECT_EQ(codes_of(1e9F), codes_of(0));
+  EXPECT_EQ(codes_of(0.01F, 23), codes_of(0, 23));  // all of them are all of them
 }
 
 TEST(ClusterSearcher, PadsBeyondWhatThereIs) {
