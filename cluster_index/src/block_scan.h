@@ -38,7 +38,7 @@ class BlockScan {
 
  private:
   static constexpr std::uint32_t kTogether = kMostRows / codes::kBlockRows;
-  static constexpr std::uint32_t kAhead = 40;                   // listed, but not scanned yet
+  static constexpr std::uint32_t kAhead = 40;                           // listed, but not scanned yet
   static constexpr std::uint32_t kListed = 2 * kTogether + kAhead + 1;  // a range may begin and end within a block
 
   void add_few(std::uint32_t first, std::uint32_t end, float origin_distance) noexcept {

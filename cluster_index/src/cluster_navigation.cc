@@ -15,7 +15,7 @@ namespace {
 
 constexpr std::uint32_t kScannedPerProbe = 10;  // centroids looked at for each cluster that is wanted
 constexpr std::uint32_t kFewestGroups = 8;
-constexpr std::uint32_t kHeldPerKept = 3;       // hits that gather before they are cut back to the best
+constexpr std::uint32_t kHeldPerKept = 3;  // hits that gather before they are cut back to the best
 
 }  // namespace
 

@@ -5,7 +5,6 @@
 #include <tiervec/core/half.h>
 #include <tiervec/core/vector_kernels.h>
 
-
 namespace tiervec {
 namespace {
 

@@ -4,7 +4,6 @@
 #include <tiervec/core/half.h>
 #include <tiervec/core/vector_kernels.h>
 
-
 // The scalar reference of every other kernel, and what runs where no other does. Vectors inside records start at any
 // byte, so elements are loaded through memcpy.
 

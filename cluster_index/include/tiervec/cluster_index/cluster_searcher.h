@@ -44,7 +44,7 @@ struct ClusterSearchParameters {
   // coded: a cluster is skipped when its centroid is farther than the worst kept estimate by this share, and by half of
   // what the farthest of the nprobe clusters is; 0, or nprobe of all clusters: none is
   float prune = kPrune;
-  bool pipeline = true;  // false: one query at a time
+  bool pipeline = true;                              // false: one query at a time
   std::optional<std::uint32_t> coalesce_bytes = {};  // gaps up to this are read through; none: the device's knee
 };
 

@@ -164,7 +164,8 @@ TEST(Scan, TakesAListOfBlocks) {
           block = {static_cast<std::uint32_t>(random() % kBlocks), static_cast<std::uint32_t>(random() & 0xffff),
                    center + static_cast<float>(random() % 100)};
         }
-        Scanned found{std::vector<float>((count + 1) * kBlockRows), std::vector<std::uint32_t>((count + 1) * kBlockRows)};
+        Scanned found{std::vector<float>((count + 1) * kBlockRows),
+                      std::vector<std::uint32_t>((count + 1) * kBlockRows)};
         ScanHits hits{found.distances.data(), found.rows.data(), 0, kInfinity};
         code.scan(state.as<std::byte>(), {blocks.as<std::uint8_t>(), list.data(), count, ahead}, hits);
         std::uint32_t at = 0;

@@ -200,8 +200,7 @@ void collect(const ScanConstants& c, const ScanBlock& chosen, __m512i dots, __m5
   const __m512 inner = _mm512_fmadd_ps(_mm512_cvtepi32_ps(dots), c.scale, c.shift);
   const __m512 base = _mm512_fmadd_ps(addend, c.addend_scale, _mm512_set1_ps(chosen.origin_distance));
   const __m512 distances = _mm512_fnmadd_ps(factor, inner, base);
-  const __mmask16 nearer =
-      _mm512_mask_cmp_ps_mask(static_cast<__mmask16>(chosen.rows), distances, c.bound, _CMP_LT_OQ);
+  const __mmask16 nearer = _mm512_mask_cmp_ps_mask(static_cast<__mmask16>(chosen.rows), distances, c.bound, _CMP_LT_OQ);
   if (nearer == 0) return;
   const __m512i rows = _mm512_add_epi32(_mm512_set1_epi32(static_cast<int>(chosen.block * kBlockRows)), c.lanes);
   _mm512_storeu_ps(hits.distances + hits.count, _mm512_maskz_compress_ps(nearer, distances));
@@ -265,10 +264,9 @@ void scan_together(const DotBlockShape& shape, const std::int8_t* planes, const 
 
 void dot_scan_avx512(const DotBlockShape& shape, const DotQuery& query, const std::int8_t* planes, const ScanList& list,
                      ScanHits& hits) noexcept {
-  const ScanConstants constants{
-      _mm512_set1_ps(query.dot_scale), _mm512_set1_ps(query.dot_shift * query.dot_scale),
-      _mm512_set1_ps(query.addend_scale), _mm512_set1_ps(hits.bound),
-      _mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15)};
+  const ScanConstants constants{_mm512_set1_ps(query.dot_scale), _mm512_set1_ps(query.dot_shift * query.dot_scale),
+                                _mm512_set1_ps(query.addend_scale), _mm512_set1_ps(hits.bound),
+                                _mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15)};
   ScanHits found = hits;
   std::uint32_t i = 0;
   for (; i + kTogether <= list.count; i += kTogether) {

@@ -76,7 +76,7 @@ struct DotBlockShape {
 
   std::uint32_t columns = 0;  // without the factors
   std::uint32_t block_bytes = 0;
-  const Field* fields = nullptr;            // by plane
+  const Field* fields = nullptr;             // by plane
   std::uint32_t plane_begin[kPlanes + 1]{};  // plane p has the fields plane_begin[p] to plane_begin[p + 1]
 };
 
