@@ -37,8 +37,8 @@ from tiervec.vector_files import open_vectors
 _K = 10
 _TIERS = ("emulated:rdma-200g", "emulated:cxl-x8")
 _LAYOUTS = ("coded", "grouped", "decoupled", "replicated")
-_NPROBES = (8, 12, 16, 20, 24, 28, 32, 40, 48, 56, 64, 72, 80, 88, 96, 112, 128, 160, 192, 256, 384)
-_RERANKS = (20, 30, 40, 50, 60, 80, 100, 128)
+_NPROBES = (8, 12, 16, 20, 24, 28, 32, 40, 48, 56, 64, 72, 80, 88, 96, 112, 128, 144, 160, 176, 192, 256, 384)
+_RERANKS = (20, 30, 40, 50, 60, 70, 80, 100, 128)
 _READS_PER_CODE = 1 / 40
 _RECORD_CHECK_BYTES = 2
 

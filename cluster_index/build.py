@@ -112,7 +112,7 @@ def expected_index_bytes(vectors: int, dim: int, itemsize: int, params: ClusterB
     replication = min(params.replicas, _TYPICAL_REPLICATION)
     ids = (vectors * bits_for(vectors - 1) + 7) // 8
     tier = vectors * record if params.layout != "replicated" else int(vectors * replication * (record + 4))
-    fast = ids + clusters * (_NAVIGATION_BYTES + code_row_bytes("rabitq", 4, dim) + 16)
+    fast = ids + clusters * (_NAVIGATION_BYTES + code_row_bytes("rabitq", 3, dim) + 16)
     if params.layout == "coded":
         fast += vectors * code_row_bytes(params.code, params.code_bits, dim)
     elif params.layout != "replicated":

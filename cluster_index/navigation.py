@@ -14,7 +14,7 @@ from tiervec.index_directory import IndexDirectory, IndexDirectoryWriter
 __all__ = ["Navigation"]
 
 _CODE = "rabitq"
-_CODE_BITS = 4
+_CODE_BITS = 3
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

@@ -46,7 +46,7 @@ class ClusterBuildParams:
     replicas: int = 8
     layout: str = "coded"
     code: str = "rabitq"
-    code_bits: float = 2.0
+    code_bits: float = 1.5
     closure: float = 0.1
     align: int = 1
 

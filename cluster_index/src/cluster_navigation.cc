@@ -8,12 +8,14 @@
 #include <tiervec/core/codes/nearest_hits.h>
 #include <tiervec/core/status.h>
 
+#include "block_scan.h"
+
 namespace tiervec::cluster_index {
 namespace {
 
 constexpr std::uint32_t kScannedPerProbe = 10;  // centroids looked at for each cluster that is wanted
 constexpr std::uint32_t kFewestGroups = 8;
-constexpr std::uint32_t kChunk = 1024;  // rows of one scan
+constexpr std::uint32_t kHeldPerKept = 3;  // hits that gather before they are cut back to the best
 
 }  // namespace
 
@@ -36,7 +38,8 @@ std::size_t ClusterNavigation::bytes() const noexcept {
 }
 
 std::uint32_t ClusterNavigation::room(std::uint32_t nprobe) const noexcept {
-  return std::max(groups(), 3 * std::min(nprobe, clusters_) + kChunk) + codes::kBlockRows;
+  const std::uint32_t held = std::max(groups(), kHeldPerKept * std::min(nprobe, clusters_));
+  return static_cast<std::uint32_t>(BlockScan::room(held));
 }
 
 std::uint32_t ClusterNavigation::nearest(const std::byte* state, std::uint32_t nprobe, codes::ScanHits& groups_found,
@@ -44,25 +47,23 @@ std::uint32_t ClusterNavigation::nearest(const std::byte* state, std::uint32_t n
   constexpr float kAll = std::numeric_limits<float>::infinity();
   const float center_distance = code_->center_distance(state);
   nprobe = std::min(nprobe, clusters_);
-  groups_found.count = 0;
-  groups_found.bound = kAll;
-  code_->scan(state, {group_blocks_.as<std::uint8_t>(), 0, groups(), center_distance}, groups_found);
+  groups_found.count = nearest.count = 0;
+  groups_found.bound = nearest.bound = kAll;
+  BlockScan group_scan(*code_, state, group_blocks_.as<std::uint8_t>(), groups_found, groups(), groups());
+  group_scan.add(0, groups(), center_distance);
+  group_scan.finish();
   const auto wanted = static_cast<std::uint32_t>(std::min<std::uint64_t>(
       groups(),
       std::max<std::uint64_t>(kFewestGroups, std::uint64_t{nprobe} * kScannedPerProbe * groups() / clusters_)));
   codes::keep_nearest(groups_found, wanted, wanted);
   std::uint32_t scanned = groups();
-  nearest.count = 0;
-  nearest.bound = kAll;
+  BlockScan scan(*code_, state, centroid_blocks_.as<std::uint8_t>(), nearest, nprobe, kHeldPerKept * nprobe);
   for (std::uint32_t i = 0; i < groups_found.count; ++i) {
     const std::uint32_t group = groups_found.rows[i];
-    for (std::uint32_t first = group_offsets_[group]; first < group_offsets_[group + 1]; first += kChunk) {
-      const std::uint32_t end = std::min(group_offsets_[group + 1], first + kChunk);
-      code_->scan(state, {centroid_blocks_.as<std::uint8_t>(), first, end, center_distance}, nearest);
-      scanned += end - first;
-      if (nearest.count > 3 * nprobe) codes::keep_nearest(nearest, nprobe, nprobe + nprobe / 4);
-    }
+    scan.add(group_offsets_[group], group_offsets_[group + 1], center_distance);
+    scanned += group_offsets_[group + 1] - group_offsets_[group];
   }
+  scan.finish();
   codes::keep_nearest(nearest, nprobe, nprobe);
   return scanned;
 }

@@ -8,16 +8,15 @@
 #include <tiervec/core/codes/nearest_hits.h>
 #include <tiervec/rdma/device_profile.h>
 
+#include "block_scan.h"
 #include "sort_numbers.h"
 
 namespace tiervec::cluster_index {
 namespace {
 
 constexpr float kInfinity = std::numeric_limits<float>::infinity();
-constexpr std::uint32_t kChunk = 1024;          // rows of one scan
-constexpr std::uint32_t kHeldPerKept = 4;       // hits that gather before they are cut back to the best
-constexpr std::uint32_t kFirstClusters = 16;    // scanned first, so that a bound is known before the many
-constexpr std::size_t kPrefetchedBytes = 8192;  // of a cluster's codes
+constexpr std::uint32_t kHeldPerKept = 4;     // hits that gather before they are cut back to the best
+constexpr std::uint32_t kFirstClusters = 16;  // scanned first, so that a bound is known before the many
 
 std::size_t lines(std::size_t bytes) {
   return std::max<std::size_t>(1, (bytes + 63) / 64);
@@ -79,7 +78,7 @@ void ClusterQuery::reserve(const ClusterSearchParameters& parameters) {
   results_.reserve(parameters.k);
   std::uint64_t positions = parameters.rerank;
   if (part_.layout == Layout::kCoded) {
-    candidates_.reserve(std::size_t{kHeldPerKept} * (parameters.rerank + 1) + kChunk + codes::kBlockRows);
+    candidates_.reserve(BlockScan::room(std::size_t{kHeldPerKept} * (parameters.rerank + 1)));
   } else if (part_.layout != Layout::kReplicated) {
     const std::uint64_t probed = std::min(parameters.nprobe, part_.navigation.clusters());
     positions = std::min(total_members_, probed * most_members_);
@@ -107,29 +106,17 @@ ErrorCode ClusterQuery::start(const std::byte* query, std::int64_t exclude,
   return ErrorCode::kOk;
 }
 
-void ClusterQuery::scan_cluster(std::uint32_t cluster, float origin_distance, std::uint32_t next) noexcept {
-  codes::ScanHits& found = candidates_.hits;
-  const std::uint32_t keep = parameters_.rerank + (excluded_ == kNobody ? 0 : 1);
-  codes::ScanRange range{.blocks = part_.code_blocks, .origin_distance = origin_distance};
-  const std::uint32_t end = part_.cluster_offsets[cluster + 1];
-  for (std::uint32_t first = part_.cluster_offsets[cluster]; first < end; first += kChunk) {
-    range.first = first;
-    range.end = std::min(end, first + kChunk);
-    if (range.end == end && next != kNobody) {
-      const std::size_t block_bytes = part_.code->block_bytes();
-      const std::uint32_t next_first = part_.cluster_offsets[next] / codes::kBlockRows;
-      const std::uint32_t next_end = (part_.cluster_offsets[next + 1] + codes::kBlockRows - 1) / codes::kBlockRows;
-      range.next = part_.code_blocks + next_first * block_bytes;
-      range.next_bytes = std::min(kPrefetchedBytes, (next_end - next_first) * block_bytes);
-    }
-    part_.code->scan(code_state(), range, found);
-    cost_.code_distances += range.end - first;
-    if (found.count > kHeldPerKept * keep) codes::keep_nearest(found, keep, keep + keep / 4);
-  }
+// Beyond it a cluster is hardly worth a look. A query that has found what is near soon does not need all clusters that
+// were asked for; more are wanted when more are asked for, so that any recall can be had.
+float ClusterQuery::farthest_wanted(float farthest) const noexcept {
+  const float bound = candidates_.hits.bound;
+  if (bound >= farthest) return kInfinity;
+  const float by_share = part_.metric == Metric::kIp ? 0 : parameters_.prune * std::fabs(bound);  // ip has no zero
+  return bound + std::max(by_share, (farthest - bound) / 2);
 }
 
-// The nearest clusters first: after them the bound lets little through, and with `prune` decides which of the others
-// are looked at at all.
+// The nearest clusters first: after them the bound lets little through, and decides which of the others are looked at
+// at all.
 void ClusterQuery::scan_clusters() noexcept {
   codes::ScanHits& found = candidates_.hits;
   found.count = 0;
@@ -154,12 +141,22 @@ void ClusterQuery::scan_clusters() noexcept {
     std::copy_n(clusters.rows, count, near.rows);
   }
   for (std::uint32_t i = 0; i < count; ++i) __builtin_prefetch(&part_.cluster_offsets[near.rows[i]]);
-  const float share = parameters_.prune;
-  for (std::uint32_t i = 0; i < count; ++i) {
-    if (share > 0 && near.distances[i] > found.bound + share * std::fabs(found.bound)) continue;
-    scan_cluster(near.rows[i], near.distances[i], i + 1 < count ? near.rows[i + 1] : kNobody);
-  }
   const std::uint32_t keep = parameters_.rerank + (excluded_ == kNobody ? 0 : 1);
+  BlockScan scan(*part_.code, code_state(), part_.code_blocks, found, keep, kHeldPerKept * keep);
+  const bool prunes = parameters_.prune > 0 && parameters_.nprobe < part_.navigation.clusters();
+  const float farthest = prunes ? *std::max_element(near.distances, near.distances + count) : kInfinity;
+  for (std::uint32_t i = 0; i < count; ++i) {
+    if (i == near.count) {
+      scan.finish();
+      codes::keep_nearest(found, keep, keep + keep / 4);
+    }
+    if (prunes && near.distances[i] > farthest_wanted(farthest)) continue;
+    const std::uint32_t first = part_.cluster_offsets[near.rows[i]];
+    const std::uint32_t end = part_.cluster_offsets[near.rows[i] + 1];
+    scan.add(first, end, near.distances[i]);
+    cost_.code_distances += end - first;
+  }
+  scan.finish();
   codes::keep_nearest(found, keep, keep);
   for (std::uint32_t i = 0; i < found.count && position_count_ < parameters_.rerank; ++i) {
     positions_[position_count_] = found.rows[i];

@@ -68,8 +68,8 @@ class ClusterQuery {
   };
 
   void scan_clusters() noexcept;
-  /// The codes of `next` are brought into the caches meanwhile; kNobody for none.
-  void scan_cluster(std::uint32_t cluster, float origin_distance, std::uint32_t next) noexcept;
+  /// By its centroid; `farthest` is that of the clusters that were asked for.
+  [[nodiscard]] float farthest_wanted(float farthest) const noexcept;
   [[nodiscard]] ErrorCode list_members() noexcept;
   /// The positions of these clusters' own ranges and addresses, both ascending.
   void merge_ranges(std::span<const std::uint32_t> clusters, std::span<const std::uint32_t> addresses) noexcept;

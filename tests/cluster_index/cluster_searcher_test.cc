@@ -157,18 +157,22 @@ TEST(ClusterSearcher, CodedReadsOnceAndNoMoreThanAsked) {
 }
 
 TEST(ClusterSearcher, PruningSavesCodes) {
-  const SmallClusters index(of(Layout::kCoded));
+  SmallClustersOptions options = of(Layout::kCoded);
+  options.clusters = 90;
+  options.groups = 9;
+  const SmallClusters index(options);
   ClusterSearcher searcher(dram(index), index.part());
   const auto queries = some_queries(index, kQueries);
-  const auto codes_of = [&](float prune) {
-    ClusterSearchRequest request = with(3, 23, 5);
+  const auto codes_of = [&](float prune, std::uint32_t nprobe) {
+    ClusterSearchRequest request = with(3, nprobe, 5);
     request.parameters.prune = prune;
     std::uint64_t sum = 0;
     for (const auto& cost : search(searcher, queries, request).costs) sum += cost.code_distances;
     return sum;
   };
-  EXPECT_LT(codes_of(0.01F), codes_of(0));
-  EXPECT_EQ(codes_of(1e9F), codes_of(0));
+  EXPECT_LT(codes_of(0.01F, 80), codes_of(0, 80));
+  EXPECT_EQ(codes_of(1e9F, 80), codes_of(0, 80));
+  EXPECT_EQ(codes_of(0.01F, 90), codes_of(0, 90));  // all clusters are all clusters
 }
 
 TEST(ClusterSearcher, PadsBeyondWhatThereIs) {

@@ -246,10 +246,11 @@ void register_cluster_index(nb::module_& module) {
       .def_prop_ro("fast_bytes", [](const Searcher& searcher) { return searcher.native.fast_bytes(); })
       .def("search", &search, nb::arg("queries"), nb::arg("k"), nb::arg("nprobe"), nb::arg("rerank"),
            nb::arg("pipeline"), nb::arg("threads"), nb::arg("exclude") = nb::none(), nb::arg("cancel") = nb::none(),
-           nb::arg("timeout_s") = nb::none(), nb::arg("prune") = 0.0F, nb::arg("coalesce_bytes") = nb::none(),
+           nb::arg("timeout_s") = nb::none(), nb::arg("prune") = ClusterSearchParameters::kPrune,
+           nb::arg("coalesce_bytes") = nb::none(),
            nb::sig("def search(self, queries: numpy.typing.NDArray[numpy.generic], k: int, nprobe: int, rerank: int, "
                    "pipeline: bool, threads: int, exclude: numpy.typing.NDArray[numpy.int64] | None = None, "
-                   "cancel: CancelToken | None = None, timeout_s: float | None = None, prune: float = 0.0, "
+                   "cancel: CancelToken | None = None, timeout_s: float | None = None, prune: float = 0.2, "
                    "coalesce_bytes: int | None = None) -> dict[str, typing.Any]"));
 }
 

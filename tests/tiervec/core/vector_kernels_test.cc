@@ -179,11 +179,12 @@ TEST_P(VectorKernelsTest, BothWaysRoundIsTheSame) {
 TEST_P(VectorKernelsTest, RotationIsTheMatrixTimesTheVector) {
   std::mt19937 random(7);
   std::normal_distribution<float> normal;
-  constexpr std::pair<std::size_t, std::size_t> kShapes[] = {{64, 1}, {64, 40}, {128, 100}, {192, 384}};
+  constexpr std::pair<std::size_t, std::size_t> kShapes[] = {{16, 1},  {64, 1},    {64, 40},
+                                                             {80, 33}, {112, 100}, {192, 384}};
   for (const auto& [out_dim, dim] : kShapes) {
-    std::vector<float> columns(out_dim * dim);
+    std::vector<std::uint16_t> columns(out_dim * dim);
     std::vector<float> x(dim);
-    for (float& value : columns) value = normal(random);
+    for (std::uint16_t& value : columns) value = float_to_half(normal(random));
     for (float& value : x) value = normal(random);
     std::vector<float> out(out_dim);
     rotate_kernel(GetParam())(columns.data(), out_dim, x.data(), dim, out.data());
@@ -191,7 +192,8 @@ TEST_P(VectorKernelsTest, RotationIsTheMatrixTimesTheVector) {
       double sum = 0;
       double magnitude = 0;
       for (std::size_t i = 0; i < dim; ++i) {
-        const double product = static_cast<double>(columns[i * out_dim + row]) * static_cast<double>(x[i]);
+        const double product =
+            static_cast<double>(half_to_float(columns[i * out_dim + row])) * static_cast<double>(x[i]);
         sum += product;
         magnitude += std::fabs(product);
       }

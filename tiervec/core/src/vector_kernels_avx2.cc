@@ -5,8 +5,6 @@
 #include <tiervec/core/half.h>
 #include <tiervec/core/vector_kernels.h>
 
-#include "rotate_loop.h"
-
 namespace tiervec {
 namespace {
 
@@ -104,7 +102,33 @@ constexpr VectorKernels integer_kernels() noexcept {
 
 }  // namespace
 
-constinit const RotateFn kRotateAvx2 = rotate_loop;
+namespace {
+
+// kRegisters x 8 outputs whose sums stay in registers.
+template <std::size_t kRegisters>
+void rotate_strip(const std::uint16_t* columns, std::size_t out_dim, const float* x, std::size_t dim,
+                  float* out) noexcept {
+  __m256 sums[kRegisters];
+  for (__m256& sum : sums) sum = _mm256_setzero_ps();
+  for (std::size_t i = 0; i < dim; ++i) {
+    const __m256 value = _mm256_set1_ps(x[i]);
+    for (std::size_t j = 0; j < kRegisters; ++j) {
+      const auto* column = reinterpret_cast<const __m128i*>(columns + i * out_dim + j * 8);
+      sums[j] = _mm256_fmadd_ps(_mm256_cvtph_ps(_mm_loadu_si128(column)), value, sums[j]);
+    }
+  }
+  for (std::size_t j = 0; j < kRegisters; ++j) _mm256_storeu_ps(out + j * 8, sums[j]);
+}
+
+void rotate(const std::uint16_t* columns, std::size_t out_dim, const float* x, std::size_t dim, float* out) noexcept {
+  std::size_t from = 0;
+  for (; from + 64 <= out_dim; from += 64) rotate_strip<8>(columns + from, out_dim, x, dim, out + from);
+  for (; from < out_dim; from += 16) rotate_strip<2>(columns + from, out_dim, x, dim, out + from);
+}
+
+}  // namespace
+
+constinit const RotateFn kRotateAvx2 = rotate;
 
 constinit const VectorKernels kVectorKernelsAvx2[4] = {
     {float_kernel<float, float, true>, float_kernel<float, float, false>, float_kernel<float, float, true>,

@@ -5,8 +5,6 @@
 #include <tiervec/core/half.h>
 #include <tiervec/core/vector_kernels.h>
 
-#include "rotate_loop.h"
-
 namespace tiervec {
 namespace {
 
@@ -81,7 +79,41 @@ constexpr VectorKernels integer_kernels() noexcept {
 
 }  // namespace
 
-constinit const RotateFn kRotateAvx512 = rotate_loop;
+namespace {
+
+// kRegisters x 16 outputs whose sums stay in registers, twice: even and odd columns are independent.
+template <std::size_t kRegisters>
+void rotate_strip(const std::uint16_t* columns, std::size_t out_dim, const float* x, std::size_t dim,
+                  float* out) noexcept {
+  __m512 sums[2][kRegisters];
+  for (auto& half : sums) {
+    for (__m512& sum : half) sum = _mm512_setzero_ps();
+  }
+  const auto add = [&](std::size_t i, __m512* to) {
+    const __m512 value = _mm512_set1_ps(x[i]);
+    for (std::size_t j = 0; j < kRegisters; ++j) {
+      const auto* column = reinterpret_cast<const __m256i*>(columns + i * out_dim + j * 16);
+      to[j] = _mm512_fmadd_ps(_mm512_cvtph_ps(_mm256_loadu_si256(column)), value, to[j]);
+    }
+  };
+  std::size_t i = 0;
+  for (; i + 2 <= dim; i += 2) {
+    add(i, sums[0]);
+    add(i + 1, sums[1]);
+  }
+  if (i < dim) add(i, sums[0]);
+  for (std::size_t j = 0; j < kRegisters; ++j) _mm512_storeu_ps(out + j * 16, _mm512_add_ps(sums[0][j], sums[1][j]));
+}
+
+void rotate(const std::uint16_t* columns, std::size_t out_dim, const float* x, std::size_t dim, float* out) noexcept {
+  std::size_t from = 0;
+  for (; from + 64 <= out_dim; from += 64) rotate_strip<4>(columns + from, out_dim, x, dim, out + from);
+  for (; from < out_dim; from += 16) rotate_strip<1>(columns + from, out_dim, x, dim, out + from);
+}
+
+}  // namespace
+
+constinit const RotateFn kRotateAvx512 = rotate;
 
 constinit const VectorKernels kVectorKernelsAvx512[4] = {
     {float_kernel<float, float, true>, float_kernel<float, float, false>, float_kernel<float, float, true>,

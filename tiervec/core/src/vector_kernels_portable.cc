@@ -4,8 +4,6 @@
 #include <tiervec/core/half.h>
 #include <tiervec/core/vector_kernels.h>
 
-#include "rotate_loop.h"
-
 // The scalar reference of every other kernel, and what runs where no other does. Vectors inside records start at any
 // byte, so elements are loaded through memcpy.
 
@@ -70,7 +68,18 @@ constexpr VectorKernels integer_kernels() noexcept {
 
 }  // namespace
 
-constinit const RotateFn kRotatePortable = rotate_loop;
+namespace {
+
+void rotate(const std::uint16_t* columns, std::size_t out_dim, const float* x, std::size_t dim, float* out) noexcept {
+  for (std::size_t j = 0; j < out_dim; ++j) out[j] = 0;
+  for (std::size_t i = 0; i < dim; ++i) {
+    for (std::size_t j = 0; j < out_dim; ++j) out[j] += half_to_float(columns[i * out_dim + j]) * x[i];
+  }
+}
+
+}  // namespace
+
+constinit const RotateFn kRotatePortable = rotate;
 
 constinit const VectorKernels kVectorKernelsPortable[4] = {
     {float_kernel<float, float, true>, float_kernel<float, float, false>, float_kernel<float, float, true>,

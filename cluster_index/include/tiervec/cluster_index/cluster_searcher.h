@@ -36,13 +36,15 @@ Layout parse_layout(std::string_view name);
 
 struct ClusterSearchParameters {
   static constexpr std::uint32_t kMostRerank = 10'000;  // more than ReadBatch::kMaxReads take further rounds
+  static constexpr float kPrune = 0.2F;
 
   std::uint32_t k = 10;
   std::uint32_t nprobe = 64;  // clusters looked at
   std::uint32_t rerank = 40;  // coded: vectors read; 1 to kMostRerank
-  float prune = 0;       // coded: a cluster is skipped when its centroid is farther than the worst kept estimate by
-                         // this share; 0: none is
-  bool pipeline = true;  // false: one query at a time
+  // coded: a cluster is skipped when its centroid is farther than the worst kept estimate by this share, and by half of
+  // what the farthest of the nprobe clusters is; 0, or nprobe of all clusters: none is
+  float prune = kPrune;
+  bool pipeline = true;                              // false: one query at a time
   std::optional<std::uint32_t> coalesce_bytes = {};  // gaps up to this are read through; none: the device's knee
 };
 

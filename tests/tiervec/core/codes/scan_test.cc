@@ -51,13 +51,23 @@ struct Scanned {
   std::vector<std::uint32_t> rows;
 };
 
+/// Rows [first, end) of some blocks; origin_distance is that of the center unless it is given.
+struct ScanRange {
+  const std::uint8_t* blocks = nullptr;
+  std::uint32_t first = 0;
+  std::uint32_t end = 0;
+  float origin_distance = kInfinity;
+};
+
 Scanned scan(const Code& code, const std::vector<float>& query, ScanRange range, float bound) {
   HugeBuffer state(code.query_bytes());
   code.make_query(query.data(), state.as<std::byte>());
   if (range.origin_distance == kInfinity) range.origin_distance = code.center_distance(state.as<std::byte>());
+  std::vector<ScanBlock> list(range.end / kBlockRows + 2);
+  const std::uint32_t count = list_blocks(range.first, range.end, range.origin_distance, list.data());
   Scanned found{std::vector<float>(range.end + kBlockRows), std::vector<std::uint32_t>(range.end + kBlockRows)};
   ScanHits hits{found.distances.data(), found.rows.data(), 0, bound};
-  code.scan(state.as<std::byte>(), range, hits);
+  code.scan(state.as<std::byte>(), {range.blocks, list.data(), count, 0}, hits);
   found.distances.resize(hits.count);
   found.rows.resize(hits.count);
   return found;
@@ -128,6 +138,70 @@ TEST(Scan, TakesWhatIsNearerThanTheBoundAndKeepsWhatWasThere) {
       if (all.distances[i] < sorted[30]) expected.push_back(i);
     }
     EXPECT_EQ(some.rows, expected);
+  }
+}
+
+// Blocks in any order, some twice, each relative to something else; what lies ahead is not looked at.
+TEST(Scan, TakesAListOfBlocks) {
+  constexpr std::uint32_t kBlocks = 9;
+  constexpr std::uint32_t kRows = kBlocks * kBlockRows;
+  for (const SimdLevel level : testing::simd_levels()) {
+    const DotCode code(some_code(20, Metric::kL2), level);
+    const auto vectors = normal_numbers(std::size_t{kRows} * 20, 2);
+    std::vector<std::uint8_t> rows(std::size_t{kRows} * code.row_bytes());
+    code.encode(vectors.data(), kRows, rows.data());
+    const HugeBuffer blocks = blocks_of(code, rows);
+    const auto query = normal_numbers(20, 3);
+    HugeBuffer state(code.query_bytes());
+    code.make_query(query.data(), state.as<std::byte>());
+    const float center = code.center_distance(state.as<std::byte>());
+    const auto expected = distances_of(code, query, rows);
+    std::mt19937 random(6);
+    for (const std::uint32_t count : {0U, 1U, 7U, 8U, 9U, 16U, 29U}) {
+      for (const std::uint32_t ahead : {0U, 3U, 8U, 20U}) {
+        std::vector<ScanBlock> list(count + ahead);
+        for (ScanBlock& block : list) {
+          block = {static_cast<std::uint32_t>(random() % kBlocks), static_cast<std::uint32_t>(random() & 0xffff),
+                   center + static_cast<float>(random() % 100)};
+        }
+        Scanned found{std::vector<float>((count + 1) * kBlockRows),
+                      std::vector<std::uint32_t>((count + 1) * kBlockRows)};
+        ScanHits hits{found.distances.data(), found.rows.data(), 0, kInfinity};
+        code.scan(state.as<std::byte>(), {blocks.as<std::uint8_t>(), list.data(), count, ahead}, hits);
+        std::uint32_t at = 0;
+        for (std::uint32_t i = 0; i < count; ++i) {
+          for (std::uint32_t bit = 0; bit < kBlockRows; ++bit) {
+            if ((list[i].rows >> bit & 1) == 0) continue;
+            const std::uint32_t row = list[i].block * kBlockRows + bit;
+            const float distance = expected[row] - center + list[i].origin_distance;
+            ASSERT_LT(at, hits.count);
+            ASSERT_EQ(found.rows[at], row);
+            ASSERT_NEAR(found.distances[at++], distance, 1e-4F * (1 + std::fabs(distance)));
+          }
+        }
+        ASSERT_EQ(hits.count, at);
+      }
+    }
+  }
+}
+
+TEST(ListBlocks, CoversTheRowsAndNoOthers) {
+  for (std::uint32_t first = 0; first < 40; ++first) {
+    for (std::uint32_t end = first; end < 70; ++end) {
+      ScanBlock list[6];
+      const std::uint32_t count = list_blocks(first, end, 2.5F, list);
+      std::vector<std::uint32_t> rows;
+      for (std::uint32_t i = 0; i < count; ++i) {
+        ASSERT_EQ(list[i].origin_distance, 2.5F);
+        ASSERT_NE(list[i].rows, 0U);
+        for (std::uint32_t bit = 0; bit < 32; ++bit) {
+          if ((list[i].rows >> bit & 1) != 0) rows.push_back(list[i].block * kBlockRows + bit);
+        }
+      }
+      std::vector<std::uint32_t> expected(end - first);
+      for (std::uint32_t i = 0; i < expected.size(); ++i) expected[i] = first + i;
+      ASSERT_EQ(rows, expected);
+    }
   }
 }
 

@@ -14,15 +14,15 @@ void Code::arrange_block(const std::uint8_t* rows, std::uint8_t* block) const no
   std::memcpy(block, rows, block_bytes());
 }
 
-void Code::scan(const std::byte* state, const ScanRange& range, ScanHits& hits) const noexcept {
+void Code::scan(const std::byte* state, const ScanList& list, ScanHits& hits) const noexcept {
   float distances[kBlockRows];
-  for (std::uint32_t first = range.first; first < range.end; first += kBlockRows) {
-    const std::uint32_t count = std::min(kBlockRows, range.end - first);
-    block_distances(state, range.blocks + std::size_t{first} * row_bytes(), count, distances);
-    for (std::uint32_t i = 0; i < count; ++i) {
-      hits.distances[hits.count] = distances[i];
-      hits.rows[hits.count] = first + i;
-      hits.count += distances[i] < hits.bound ? 1U : 0U;
+  for (std::uint32_t i = 0; i < list.count; ++i) {
+    const ScanBlock& block = list.chosen[i];
+    block_distances(state, list.blocks + block.block * block_bytes(), kBlockRows, distances);
+    for (std::uint32_t row = 0; row < kBlockRows; ++row) {
+      hits.distances[hits.count] = distances[row];
+      hits.rows[hits.count] = block.block * kBlockRows + row;
+      hits.count += (block.rows >> row & 1) != 0 && distances[row] < hits.bound ? 1U : 0U;
     }
   }
 }

@@ -13,7 +13,7 @@ namespace tiervec::codes {
 namespace {
 
 constexpr std::size_t kStateAlignment = 64;
-constexpr std::size_t kStrip = 64;  // what a rotation kernel puts out at a time
+constexpr std::size_t kStrip = 16;  // outputs of a rotation kernel come in multiples of it
 constexpr float kLargestHalf = 65504.0F;
 
 std::size_t rounded_up(std::size_t value, std::size_t unit) {
@@ -69,17 +69,24 @@ DotCode::DotCode(DotCodeParameters parameters, SimdLevel level)
     : parameters_(std::move(parameters)), layout_(pack_fields(parameters_.widths)) {
   check(parameters_, layout_.code_bytes);
   arrange_rotation();
+  output_steps_.assign(rotated_size_, 0);
+  output_levels_.assign(rotated_size_, 1);
   shape_.row_bytes = parameters_.row_bytes;
   shape_.chunk_bytes = parameters_.row_bytes <= 32 ? 32 : 64;
   shape_.chunks = (layout_.code_bytes + shape_.chunk_bytes - 1) / shape_.chunk_bytes;
   masks_.assign(std::size_t{shape_.chunks} * kPlanes * shape_.chunk_bytes, 0);
-  plane_dimension_.assign(masks_.size(), FieldLayout::kNoDimension);
+  plane_output_.assign(masks_.size(), static_cast<std::uint32_t>(rotated_size_));
   for (std::uint32_t byte = 0; byte < layout_.code_bytes; ++byte) {
     for (std::uint32_t plane = 0; plane < kPlanes; ++plane) {
       const std::size_t at =
           (std::size_t{byte / shape_.chunk_bytes} * kPlanes + plane) * shape_.chunk_bytes + byte % shape_.chunk_bytes;
       masks_[at] = layout_.mask[plane][byte];
-      plane_dimension_[at] = layout_.dimension[plane][byte];
+      const std::int32_t d = layout_.dimension[plane][byte];
+      if (d == FieldLayout::kNoDimension) continue;
+      const auto output = static_cast<std::size_t>(output_of_[static_cast<std::size_t>(d)]);
+      plane_output_[at] = static_cast<std::uint32_t>(output);
+      output_steps_[output] = parameters_.steps[static_cast<std::size_t>(d)];
+      output_levels_[output] = 1 << parameters_.widths[static_cast<std::size_t>(d)];
     }
   }
   shape_.masks = masks_.data();
@@ -103,21 +110,20 @@ DotCode::DotCode(DotCodeParameters parameters, SimdLevel level)
 void DotCode::arrange_blocks() {
   block_.columns = (layout_.code_bytes + 3) / 4;
   block_.block_bytes = (block_.columns + 1) * DotBlockShape::kColumnBytes;
-  for (std::uint32_t column = 0; column < block_.columns; ++column) {
-    for (std::uint32_t plane = 0; plane < kPlanes; ++plane) {
+  for (std::uint32_t plane = 0; plane < kPlanes; ++plane) {
+    for (std::uint32_t column = 0; column < block_.columns; ++column) {
       const std::uint32_t byte = column * 4;
       const std::size_t at =
           (std::size_t{byte / shape_.chunk_bytes} * kPlanes + plane) * shape_.chunk_bytes + byte % shape_.chunk_bytes;
       std::uint32_t mask;
       std::memcpy(&mask, masks_.data() + at, sizeof mask);
-      if (mask != 0) {
-        block_fields_.push_back(
-            {column * DotBlockShape::kColumnBytes, mask, 2 * plane, static_cast<std::uint32_t>(at)});
-      }
+      if (mask == 0) continue;
+      block_fields_.push_back(
+          {column * DotBlockShape::kColumnBytes, mask << (2 * plane), static_cast<std::uint32_t>(at)});
     }
+    block_.plane_begin[plane + 1] = static_cast<std::uint32_t>(block_fields_.size());
   }
   block_.fields = block_fields_.data();
-  block_.field_count = static_cast<std::uint32_t>(block_fields_.size());
 }
 
 // A dimension without bits is never looked at: its part of a norm comes from the centred vector.
@@ -139,7 +145,8 @@ void DotCode::arrange_rotation() {
   for (std::size_t d = 0; d < dim; ++d) {
     if (output_of_[d] == FieldLayout::kNoDimension) continue;
     for (std::size_t i = 0; i < dim; ++i) {
-      rotation_columns_[i * outputs + static_cast<std::size_t>(output_of_[d])] = parameters_.rotation[d * dim + i];
+      const float value = std::clamp(parameters_.rotation[d * dim + i], -kLargestHalf, kLargestHalf);
+      rotation_columns_[i * outputs + static_cast<std::size_t>(output_of_[d])] = float_to_half(value);
     }
   }
   parameters_.rotation.clear();
@@ -149,13 +156,14 @@ void DotCode::arrange_rotation() {
 // Query state: DotQuery, planes (int8), then scratch for the centred and the rotated query.
 std::size_t DotCode::query_bytes() const noexcept {
   return kStateAlignment + rounded_up(masks_.size(), kStateAlignment) +
-         rounded_up(sizeof(float) * (parameters_.dim + rotated_size_), kStateAlignment);
+         rounded_up(sizeof(float) * (scratch_size() + rotated_size_), kStateAlignment);
 }
 
 std::size_t DotCode::parameter_bytes() const noexcept {
-  return (parameters_.center.size() + rotation_columns_.size() + parameters_.steps.size()) * sizeof(float) +
-         masks_.size() + block_fields_.size() * sizeof(DotBlockShape::Field) +
-         (plane_dimension_.size() + output_of_.size()) * sizeof(std::int32_t);
+  return (parameters_.center.size() + parameters_.steps.size() + output_steps_.size()) * sizeof(float) +
+         rotation_columns_.size() * sizeof(std::uint16_t) + masks_.size() +
+         block_fields_.size() * sizeof(DotBlockShape::Field) +
+         (plane_output_.size() + output_levels_.size() + output_of_.size()) * sizeof(std::int32_t);
 }
 
 // Returns |x'|^2, which a rotation does not change.
@@ -252,28 +260,28 @@ void DotCode::make_query(const float* query, std::byte* state) const noexcept {
   auto* head = reinterpret_cast<DotQuery*>(state);
   auto* planes = reinterpret_cast<std::int8_t*>(state + kStateAlignment);
   auto* centered = reinterpret_cast<float*>(state + kStateAlignment + rounded_up(masks_.size(), kStateAlignment));
-  float* rotated = centered + parameters_.dim;
+  float* rotated = centered + scratch_size();
   const float squared = center_and_rotate(query, centered, rotated);
 
   float largest = 0;
-  for (std::uint32_t d = 0; d < parameters_.dim; ++d) {
-    if (output_of_[d] == FieldLayout::kNoDimension) continue;
-    largest = std::max(largest, std::fabs(rotated[output_of_[d]] * parameters_.steps[d]));
+  for (std::size_t i = 0; i < rotated_size_; ++i) {
+    rotated[i] *= output_steps_[i];
+    largest = std::max(largest, std::fabs(rotated[i]));
   }
   const float unit = largest > 0 ? largest / 127.0F : 1.0F;
   const float per_unit = 1.0F / unit;
-  float shift = 0;
-  for (std::size_t at = 0; at < plane_dimension_.size(); ++at) {
-    const std::int32_t d = plane_dimension_[at];
-    if (d == FieldLayout::kNoDimension) {
-      planes[at] = 0;
-      continue;
-    }
-    const float value = std::nearbyint(rotated[output_of_[static_cast<std::size_t>(d)]] *
-                                       parameters_.steps[static_cast<std::size_t>(d)] * per_unit);
-    planes[at] = static_cast<std::int8_t>(value);
-    shift += value * (0.5F - static_cast<float>(1u << parameters_.widths[static_cast<std::size_t>(d)]) / 2);
+  auto* rounded = reinterpret_cast<std::int32_t*>(centered);  // of the size of `rotated`, and one more
+  std::int32_t twice_shift = 0;
+  for (std::size_t i = 0; i < rotated_size_; ++i) {
+    // Adding and taking away 1.5 * 2^23 rounds to the nearest whole number, without a call.
+    rounded[i] = static_cast<std::int32_t>((rotated[i] * per_unit + 12582912.0F) - 12582912.0F);
+    twice_shift += rounded[i] * (1 - output_levels_[i]);
   }
+  rounded[rotated_size_] = 0;
+  for (std::size_t at = 0; at < plane_output_.size(); ++at) {
+    planes[at] = static_cast<std::int8_t>(rounded[plane_output_[at]]);
+  }
+  const float shift = static_cast<float>(twice_shift) / 2;
   head->dot_shift = shift;
   head->dot_scale = unit;
   head->addend_scale = parameters_.addend_scale;
@@ -316,8 +324,10 @@ float DotCode::decode(const std::uint8_t* row, float* vector) const {
   if (rotation_columns_.empty()) {
     std::copy_n(grid.begin(), dim, vector);
   } else {
+    std::vector<float> column(rotated_size_);
     for (std::size_t i = 0; i < dim; ++i) {
-      vector[i] = dot_(rotation_columns_.data() + i * rotated_size_, grid.data(), rotated_size_);
+      widen(Dtype::kFloat16, rotation_columns_.data() + i * rotated_size_, rotated_size_, column.data());
+      vector[i] = dot_(column.data(), grid.data(), rotated_size_);
     }
   }
   const float squared = dot_(vector, vector, dim);
@@ -349,9 +359,9 @@ void DotCode::arrange_block(const std::uint8_t* rows, std::uint8_t* block) const
   }
 }
 
-void DotCode::scan(const std::byte* state, const ScanRange& range, ScanHits& hits) const noexcept {
+void DotCode::scan(const std::byte* state, const ScanList& list, ScanHits& hits) const noexcept {
   scan_(block_, *reinterpret_cast<const DotQuery*>(state),
-        reinterpret_cast<const std::int8_t*>(state + kStateAlignment), range, hits);
+        reinterpret_cast<const std::int8_t*>(state + kStateAlignment), list, hits);
 }
 
 void DotCode::block_distances(const std::byte* state, const std::uint8_t* rows, std::uint32_t count,

@@ -67,6 +67,8 @@ void dot_distances_avx2(const DotRowShape& shape, const DotQuery& query, const s
 
 namespace {
 
+constexpr std::uint32_t kAheadBlocks = 8;  // a block is brought into the caches so many before its turn
+
 struct BlockDots {
   __m256i low = _mm256_setzero_si256();   // rows 0..7
   __m256i high = _mm256_setzero_si256();  // rows 8..15
@@ -86,13 +88,25 @@ void add_field(const DotBlockShape::Field& field, const std::int8_t* planes, con
   const __m256i even = _mm256_srai_epi16(_mm256_slli_epi16(bytes, 8), 8);
   const __m256i odd = _mm256_srai_epi16(bytes, 8);
   const __m256i mask = _mm256_set1_epi32(static_cast<int>(field.mask));
-  const __m128i shift = _mm_cvtsi32_si128(static_cast<int>(field.shift));
   const auto load = [&](std::size_t at) {
     const __m256i column = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(block + field.at + at));
-    return _mm256_and_si256(_mm256_srl_epi16(column, shift), mask);
+    return _mm256_and_si256(column, mask);
   };
   dots.low = multiply_column(dots.low, load(0), even, odd);
   dots.high = multiply_column(dots.high, load(32), even, odd);
+}
+
+BlockDots multiply_block(const DotBlockShape& shape, const std::int8_t* planes, const std::uint8_t* block) noexcept {
+  BlockDots dots;
+  for (std::uint32_t plane = kPlanes; plane-- > 0;) {
+    for (std::uint32_t field = shape.plane_begin[plane]; field < shape.plane_begin[plane + 1]; ++field) {
+      add_field(shape.fields[field], planes, block, dots);
+    }
+    if (plane == 0) break;
+    dots.low = _mm256_srai_epi32(dots.low, 2);
+    dots.high = _mm256_srai_epi32(dots.high, 2);
+  }
+  return dots;
 }
 
 // The lower halves of eight words, from half to single precision.
@@ -104,35 +118,35 @@ __m256 halves_to_floats(__m256i words) noexcept {
 
 }  // namespace
 
-void dot_scan_avx2(const DotBlockShape& shape, const DotQuery& query, const std::int8_t* planes, const ScanRange& range,
+void dot_scan_avx2(const DotBlockShape& shape, const DotQuery& query, const std::int8_t* planes, const ScanList& list,
                    ScanHits& hits) noexcept {
-  const std::uint32_t blocks_end = (range.end + kBlockRows - 1) / kBlockRows;
-  for (std::uint32_t i = range.first / kBlockRows; i < blocks_end; ++i) {
-    const std::uint8_t* block = range.blocks + std::size_t{i} * shape.block_bytes;
-    BlockDots dots;
-    for (std::uint32_t field = 0; field < shape.field_count; ++field) {
-      add_field(shape.fields[field], planes, block, dots);
+  for (std::uint32_t i = 0; i < list.count; ++i) {
+    const ScanBlock& chosen = list.chosen[i];
+    if (i + kAheadBlocks < list.count + list.ahead) {
+      const std::uint8_t* next = list.blocks + std::size_t{list.chosen[i + kAheadBlocks].block} * shape.block_bytes;
+      for (std::uint32_t at = 0; at < shape.block_bytes; at += 64) __builtin_prefetch(next + at);
     }
+    const std::uint8_t* block = list.blocks + std::size_t{chosen.block} * shape.block_bytes;
+    const BlockDots dots = multiply_block(shape, planes, block);
     const std::uint8_t* factors = block + std::size_t{shape.columns} * DotBlockShape::kColumnBytes;
     alignas(32) float distances[kBlockRows];
+    std::uint32_t nearer = 0;
     for (std::uint32_t half = 0; half < 2; ++half) {
       const __m256i words = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(factors + std::size_t{half} * 32));
       const __m256 dot =
           _mm256_add_ps(_mm256_cvtepi32_ps(half == 0 ? dots.low : dots.high), _mm256_set1_ps(query.dot_shift));
       const __m256 inner = _mm256_mul_ps(dot, _mm256_set1_ps(query.dot_scale));
       const __m256 base = _mm256_fmadd_ps(halves_to_floats(words), _mm256_set1_ps(query.addend_scale),
-                                          _mm256_set1_ps(range.origin_distance));
-      _mm256_store_ps(distances + std::size_t{half} * 8,
-                      _mm256_fnmadd_ps(halves_to_floats(_mm256_srli_epi32(words, 16)), inner, base));
+                                          _mm256_set1_ps(chosen.origin_distance));
+      const __m256 found = _mm256_fnmadd_ps(halves_to_floats(_mm256_srli_epi32(words, 16)), inner, base);
+      _mm256_store_ps(distances + std::size_t{half} * 8, found);
+      const __m256 below = _mm256_cmp_ps(found, _mm256_set1_ps(hits.bound), _CMP_LT_OQ);
+      nearer |= static_cast<std::uint32_t>(_mm256_movemask_ps(below)) << (8 * half);
     }
-    const std::uint32_t first_row = i * kBlockRows;
-    const std::uint32_t from = range.first > first_row ? range.first - first_row : 0;
-    const std::uint32_t to = range.end - first_row < kBlockRows ? range.end - first_row : kBlockRows;
-    for (std::uint32_t row = from; row < to; ++row) {
-      if (distances[row] < hits.bound) {
-        hits.distances[hits.count] = distances[row];
-        hits.rows[hits.count++] = first_row + row;
-      }
+    for (nearer &= chosen.rows; nearer != 0; nearer &= nearer - 1) {
+      const auto row = static_cast<std::uint32_t>(__builtin_ctz(nearer));
+      hits.distances[hits.count] = distances[row];
+      hits.rows[hits.count++] = chosen.block * kBlockRows + row;
     }
   }
 }

@@ -190,97 +190,97 @@ struct ScanConstants {
   __m512 scale;
   __m512 shift;
   __m512 addend_scale;
-  __m512 origin_distance;
   __m512 bound;
   __m512i lanes;
 };
 
-void collect(const ScanConstants& c, const ScanRange& range, std::uint32_t first_row, __m512i dots, __m512i factors,
-             ScanHits& hits) noexcept {
+void collect(const ScanConstants& c, const ScanBlock& chosen, __m512i dots, __m512i factors, ScanHits& hits) noexcept {
   const __m512 addend = _mm512_cvtph_ps(_mm512_cvtepi32_epi16(factors));
   const __m512 factor = _mm512_cvtph_ps(_mm512_cvtepi32_epi16(_mm512_srli_epi32(factors, 16)));
-  const __m512 inner = _mm512_mul_ps(_mm512_add_ps(_mm512_cvtepi32_ps(dots), c.shift), c.scale);
-  const __m512 distances = _mm512_fnmadd_ps(factor, inner, _mm512_fmadd_ps(addend, c.addend_scale, c.origin_distance));
-  std::uint32_t inside = 0xffff;
-  if (first_row < range.first) inside &= 0xffffU << (range.first - first_row);
-  if (range.end - first_row < kBlockRows) inside &= 0xffffU >> (kBlockRows - (range.end - first_row));
-  const __mmask16 nearer = _mm512_mask_cmp_ps_mask(static_cast<__mmask16>(inside), distances, c.bound, _CMP_LT_OQ);
+  const __m512 inner = _mm512_fmadd_ps(_mm512_cvtepi32_ps(dots), c.scale, c.shift);
+  const __m512 base = _mm512_fmadd_ps(addend, c.addend_scale, _mm512_set1_ps(chosen.origin_distance));
+  const __m512 distances = _mm512_fnmadd_ps(factor, inner, base);
+  const __mmask16 nearer = _mm512_mask_cmp_ps_mask(static_cast<__mmask16>(chosen.rows), distances, c.bound, _CMP_LT_OQ);
   if (nearer == 0) return;
-  const __m512i rows = _mm512_add_epi32(_mm512_set1_epi32(static_cast<int>(first_row)), c.lanes);
+  const __m512i rows = _mm512_add_epi32(_mm512_set1_epi32(static_cast<int>(chosen.block * kBlockRows)), c.lanes);
   _mm512_storeu_ps(hits.distances + hits.count, _mm512_maskz_compress_ps(nearer, distances));
   _mm512_storeu_si512(hits.rows + hits.count, _mm512_maskz_compress_epi32(nearer, rows));
   hits.count += static_cast<std::uint32_t>(__builtin_popcount(nearer));
 }
 
-// Prefetches spread over the work: a burst would fill the core's line buffers and stop it until they drain.
-struct Ahead {
-  const std::uint8_t* at;
-  const std::uint8_t* last;
+// So many blocks at once: their sums are independent, which covers the latency of a multiply-add, and the loop over the
+// fields is short, so that its mispredicted end would cost as much as a block.
+constexpr std::uint32_t kTogether = 8;
+#ifndef DIST
+#define DIST 8
+#define HINT 3
+#endif
 
-  [[gnu::always_inline]] void prefetch() noexcept {
-    __builtin_prefetch(at);
-    at = at < last ? at + 64 : last;
+void scan_together(const DotBlockShape& shape, const std::int8_t* planes, const ScanConstants& c,
+                   const std::uint8_t* blocks, const ScanBlock* chosen, const ScanBlock* next,
+                   ScanHits& hits) noexcept {
+  const std::uint8_t* at[kTogether];
+  const std::uint8_t* ahead[kTogether];
+  __m512i dots[kTogether];
+#pragma GCC unroll 8
+  for (std::uint32_t i = 0; i < kTogether; ++i) {
+    at[i] = blocks + std::size_t{chosen[i].block} * shape.block_bytes;
+    ahead[i] = blocks + std::size_t{next[i].block} * shape.block_bytes;
+    dots[i] = _mm512_setzero_si512();
   }
-};
-
-// Several blocks at once: the loop over the fields is short, and its mispredicted end would cost as much as a block.
-template <std::uint32_t kBlocks>
-void scan_blocks(const DotBlockShape& shape, const std::int8_t* planes, const ScanConstants& c, const ScanRange& range,
-                 std::uint32_t first_block, Ahead& ahead, ScanHits& hits) noexcept {
-  const std::uint8_t* blocks = range.blocks + std::size_t{first_block} * shape.block_bytes;
-  __m512i dots[kBlocks];
-#pragma GCC unroll 4
-  for (std::uint32_t i = 0; i < kBlocks; ++i) dots[i] = _mm512_setzero_si512();
-  const DotBlockShape::Field* const end = shape.fields + shape.field_count;
-  for (const DotBlockShape::Field* field = shape.fields; field != end; ++field) {
-    int query;
-    std::memcpy(&query, planes + field->query_at, sizeof query);
-    const __m512i queries = _mm512_set1_epi32(query);
-    const __m512i mask = _mm512_set1_epi32(static_cast<int>(field->mask));
-    const __m512i shift = _mm512_set1_epi32(static_cast<int>(field->shift * 0x10001U));
-    const std::uint8_t* column = blocks + field->at;
-    ahead.prefetch();
-    ahead.prefetch();
-#pragma GCC unroll 4
-    for (std::uint32_t i = 0; i < kBlocks; ++i) {
-      const __m512i row = _mm512_srlv_epi16(_mm512_loadu_si512(column + std::size_t{i} * shape.block_bytes), shift);
-      dots[i] = _mm512_dpbusd_epi32(dots[i], _mm512_and_si512(row, mask), queries);
+  // Prefetches are spread over the work: a burst would fill the core's line buffers and stop it until they drain.
+  std::uint32_t line = 0;
+  for (std::uint32_t plane = kPlanes; plane-- > 0;) {
+    const DotBlockShape::Field* const end = shape.fields + shape.plane_begin[plane + 1];
+    for (const DotBlockShape::Field* field = shape.fields + shape.plane_begin[plane]; field != end; ++field) {
+      int query;
+      std::memcpy(&query, planes + field->query_at, sizeof query);
+      const __m512i queries = _mm512_set1_epi32(query);
+      const __m512i mask = _mm512_set1_epi32(static_cast<int>(field->mask));
+      const std::size_t column = field->at;
+      if (line < shape.block_bytes) {
+#pragma GCC unroll 8
+        for (std::uint32_t i = 0; i < kTogether; ++i) __builtin_prefetch(ahead[i] + line, 0, HINT);
+        line += 64;
+      }
+#pragma GCC unroll 8
+      for (std::uint32_t i = 0; i < kTogether; ++i) {
+        const __m512i row = _mm512_and_si512(_mm512_loadu_si512(at[i] + column), mask);
+        dots[i] = _mm512_dpbusd_epi32(dots[i], row, queries);
+      }
     }
+    if (plane == 0) break;
+#pragma GCC unroll 8
+    for (std::uint32_t i = 0; i < kTogether; ++i) dots[i] = _mm512_srai_epi32(dots[i], 2);
   }
-#pragma GCC unroll 4
-  for (std::uint32_t i = 0; i < kBlocks; ++i) {
-    const std::uint8_t* factors =
-        blocks + std::size_t{i} * shape.block_bytes + std::size_t{shape.columns} * DotBlockShape::kColumnBytes;
-    collect(c, range, (first_block + i) * kBlockRows, dots[i], _mm512_loadu_si512(factors), hits);
+  const std::size_t factors = std::size_t{shape.columns} * DotBlockShape::kColumnBytes;
+#pragma GCC unroll 8
+  for (std::uint32_t i = 0; i < kTogether; ++i) {
+    collect(c, chosen[i], dots[i], _mm512_loadu_si512(at[i] + factors), hits);
   }
 }
 
 }  // namespace
 
-void dot_scan_avx512(const DotBlockShape& shape, const DotQuery& query, const std::int8_t* planes,
-                     const ScanRange& range, ScanHits& hits) noexcept {
-  const ScanConstants constants{
-      _mm512_set1_ps(query.dot_scale),    _mm512_set1_ps(query.dot_shift),
-      _mm512_set1_ps(query.addend_scale), _mm512_set1_ps(range.origin_distance),
-      _mm512_set1_ps(hits.bound),         _mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15)};
+void dot_scan_avx512(const DotBlockShape& shape, const DotQuery& query, const std::int8_t* planes, const ScanList& list,
+                     ScanHits& hits) noexcept {
+  const ScanConstants constants{_mm512_set1_ps(query.dot_scale), _mm512_set1_ps(query.dot_shift * query.dot_scale),
+                                _mm512_set1_ps(query.addend_scale), _mm512_set1_ps(hits.bound),
+                                _mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15)};
   ScanHits found = hits;
-  Ahead ahead{range.blocks, range.blocks};  // in the caches already, more or less
-  if (range.next_bytes > 0) ahead = {range.next, range.next + (range.next_bytes - 1) / 64 * 64};
-  std::uint32_t block = range.first / kBlockRows;
-  const std::uint32_t end = (range.end + kBlockRows - 1) / kBlockRows;
-  for (; block + 4 <= end; block += 4) scan_blocks<4>(shape, planes, constants, range, block, ahead, found);
-  switch (end - block) {
-    case 3:
-      scan_blocks<3>(shape, planes, constants, range, block, ahead, found);
-      break;
-    case 2:
-      scan_blocks<2>(shape, planes, constants, range, block, ahead, found);
-      break;
-    case 1:
-      scan_blocks<1>(shape, planes, constants, range, block, ahead, found);
-      break;
-    default:
-      break;
+  std::uint32_t i = 0;
+  for (; i + kTogether <= list.count; i += kTogether) {
+    const bool more = i + DIST + kTogether <= list.count + list.ahead;
+    const ScanBlock* chosen = list.chosen + i;
+    scan_together(shape, planes, constants, list.blocks, chosen, more ? chosen + DIST : chosen, found);
+  }
+  if (i < list.count) {
+    ScanBlock rest[kTogether];
+    for (std::uint32_t j = 0; j < kTogether; ++j) {
+      rest[j] = list.chosen[i + j < list.count ? i + j : i];
+      if (i + j >= list.count) rest[j].rows = 0;
+    }
+    scan_together(shape, planes, constants, list.blocks, rest, rest, found);
   }
   hits.count = found.count;
 }

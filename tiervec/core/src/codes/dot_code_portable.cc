@@ -31,26 +31,33 @@ void dot_distances_portable(const DotRowShape& shape, const DotQuery& query, con
 }
 
 void dot_scan_portable(const DotBlockShape& shape, const DotQuery& query, const std::int8_t* planes,
-                       const ScanRange& range, ScanHits& hits) noexcept {
-  for (std::uint32_t row = range.first; row < range.end; ++row) {
-    const std::uint8_t* lane =
-        range.blocks + std::size_t{row / kBlockRows} * shape.block_bytes + std::size_t{row % kBlockRows} * 4;
-    std::int32_t dot = 0;
-    for (std::uint32_t i = 0; i < shape.field_count; ++i) {
-      const DotBlockShape::Field& field = shape.fields[i];
-      for (std::uint32_t byte = 0; byte < 4; ++byte) {
-        const auto mask = static_cast<std::uint8_t>(field.mask >> (8 * byte));
-        dot += ((lane[field.at + byte] >> field.shift) & mask) * planes[field.query_at + byte];
+                       const ScanList& list, ScanHits& hits) noexcept {
+  for (std::uint32_t i = 0; i < list.count; ++i) {
+    const ScanBlock& chosen = list.chosen[i];
+    const std::uint8_t* block = list.blocks + std::size_t{chosen.block} * shape.block_bytes;
+    for (std::uint32_t row = 0; row < kBlockRows; ++row) {
+      if ((chosen.rows >> row & 1) == 0) continue;
+      const std::uint8_t* lane = block + std::size_t{row} * 4;
+      std::int32_t dot = 0;
+      for (std::uint32_t plane = kPlanes; plane-- > 0;) {
+        for (std::uint32_t at = shape.plane_begin[plane]; at < shape.plane_begin[plane + 1]; ++at) {
+          const DotBlockShape::Field& field = shape.fields[at];
+          for (std::uint32_t byte = 0; byte < 4; ++byte) {
+            const auto mask = static_cast<std::uint8_t>(field.mask >> (8 * byte));
+            dot += (lane[field.at + byte] & mask) * planes[field.query_at + byte];
+          }
+        }
+        if (plane > 0) dot /= 4;
       }
-    }
-    std::uint16_t factors[2];
-    std::memcpy(factors, lane + std::size_t{shape.columns} * DotBlockShape::kColumnBytes, sizeof factors);
-    const float inner = (static_cast<float>(dot) + query.dot_shift) * query.dot_scale;
-    const float distance =
-        range.origin_distance + half_to_float(factors[0]) * query.addend_scale - half_to_float(factors[1]) * inner;
-    if (distance < hits.bound) {
-      hits.distances[hits.count] = distance;
-      hits.rows[hits.count++] = row;
+      std::uint16_t factors[2];
+      std::memcpy(factors, lane + std::size_t{shape.columns} * DotBlockShape::kColumnBytes, sizeof factors);
+      const float inner = (static_cast<float>(dot) + query.dot_shift) * query.dot_scale;
+      const float distance =
+          chosen.origin_distance + half_to_float(factors[0]) * query.addend_scale - half_to_float(factors[1]) * inner;
+      if (distance < hits.bound) {
+        hits.distances[hits.count] = distance;
+        hits.rows[hits.count++] = chosen.block * kBlockRows + row;
+      }
     }
   }
 }

@@ -21,6 +21,14 @@ std::uint32_t count_portable(const float* distances, std::uint32_t count, std::i
   return found;
 }
 
+void range_portable(const float* distances, std::uint32_t count, std::int32_t& least, std::int32_t& most) noexcept {
+  least = most = key_of(distances[0]);
+  for (std::uint32_t i = 1; i < count; ++i) {
+    least = std::min(least, key_of(distances[i]));
+    most = std::max(most, key_of(distances[i]));
+  }
+}
+
 std::uint32_t compact_portable(ScanHits& hits, std::int32_t key) noexcept {
   std::uint32_t kept = 0;
   for (std::uint32_t i = 0; i < hits.count; ++i) {
@@ -60,27 +68,34 @@ const HitKernels& hit_kernels(SimdLevel level) noexcept {
 
 }  // namespace
 
-const HitKernels kHitKernelsPortable = {count_portable, compact_portable};
+const HitKernels kHitKernelsPortable = {range_portable, count_portable, compact_portable};
 
-// Bisection on the distances: a handful of passes over a few cache lines, without a branch per hit.
+// A search for the distance that enough are up to: a handful of passes over a few cache lines, without a branch per
+// hit. Every other step halves the range, the others guess from how many lie on either side.
 void keep_nearest(ScanHits& hits, std::uint32_t least, std::uint32_t most, SimdLevel level) noexcept {
   if (hits.count <= most || most == 0) {
     hits.count = std::min(hits.count, most);
     return;
   }
   const HitKernels& kernels = hit_kernels(level);
-  const auto [nearest, farthest] = std::minmax_element(hits.distances, hits.distances + hits.count);
-  std::int64_t low = std::int64_t{key_of(*nearest)} - 1;  // too few are up to here
-  std::int64_t high = key_of(*farthest);                  // enough are up to here
+  std::int32_t nearest;
+  std::int32_t farthest;
+  kernels.range(hits.distances, hits.count, nearest, farthest);
+  std::int64_t low = std::int64_t{nearest} - 1;  // too few are up to here
+  std::int64_t high = farthest;                  // enough are up to here
+  std::uint32_t below = 0;
   std::uint32_t kept = hits.count;
-  while (kept > most && high - low > 1) {
-    const std::int64_t middle = low + (high - low) / 2;
+  const std::uint32_t wanted = least + (most - least) / 2;
+  for (bool guess = true; kept > most && high - low > 1; guess = !guess) {
+    std::int64_t middle = low + (high - low) / 2;
+    if (guess) middle = std::clamp(low + (high - low) * (wanted - below) / (kept - below), low + 1, high - 1);
     const std::uint32_t count = kernels.count(hits.distances, hits.count, static_cast<std::int32_t>(middle));
     if (count >= least) {
       high = middle;
       kept = count;
     } else {
       low = middle;
+      below = count;
     }
   }
   hits.count = kernels.compact(hits, static_cast<std::int32_t>(high));

@@ -1,5 +1,7 @@
 #include <immintrin.h>
 
+#include <cstdint>
+
 #include <tiervec/core/codes/nearest_hits.h>
 
 namespace tiervec::codes {
@@ -11,6 +13,19 @@ __m512i keys_of(__m512i bits) noexcept {
 
 __mmask16 first_lanes(std::uint32_t count) noexcept {
   return static_cast<__mmask16>(count >= 16 ? 0xffffU : (1U << count) - 1);
+}
+
+void range(const float* distances, std::uint32_t count, std::int32_t& least, std::int32_t& most) noexcept {
+  __m512i low = _mm512_set1_epi32(INT32_MAX);
+  __m512i high = _mm512_set1_epi32(INT32_MIN);
+  for (std::uint32_t i = 0; i < count; i += 16) {
+    const __mmask16 exists = first_lanes(count - i);
+    const __m512i keys = keys_of(_mm512_maskz_loadu_epi32(exists, distances + i));
+    low = _mm512_mask_min_epi32(low, exists, low, keys);
+    high = _mm512_mask_max_epi32(high, exists, high, keys);
+  }
+  least = _mm512_reduce_min_epi32(low);
+  most = _mm512_reduce_max_epi32(high);
 }
 
 std::uint32_t count_nearest(const float* distances, std::uint32_t count, std::int32_t key) noexcept {
@@ -42,6 +57,6 @@ std::uint32_t compact(ScanHits& hits, std::int32_t key) noexcept {
 
 }  // namespace
 
-const HitKernels kHitKernelsAvx512 = {count_nearest, compact};
+const HitKernels kHitKernelsAvx512 = {range, count_nearest, compact};
 
 }  // namespace tiervec::codes

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstddef>
+#include <cstdint>
 
 #include <tiervec/core/dtype.h>
 #include <tiervec/core/simd.h>
@@ -21,8 +22,8 @@ struct VectorKernels {
 /// Kernels of `dtype` for `level`, which must not be above detected_simd_level().
 const VectorKernels& vector_kernels(Dtype dtype, SimdLevel level = simd_level()) noexcept;
 
-/// out = matrix * x, the matrix stored by columns: `dim` columns of `out_dim` floats, out_dim a multiple of 64.
-using RotateFn = void (*)(const float* columns, std::size_t out_dim, const float* x, std::size_t dim,
+/// out = matrix * x, the matrix stored by columns: `dim` columns of `out_dim` half floats, out_dim a multiple of 16.
+using RotateFn = void (*)(const std::uint16_t* columns, std::size_t out_dim, const float* x, std::size_t dim,
                           float* out) noexcept;
 RotateFn rotate_kernel(SimdLevel level = simd_level()) noexcept;
 

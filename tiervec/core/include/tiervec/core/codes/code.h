@@ -11,15 +11,32 @@ namespace tiervec::codes {
 /// Rows that are scanned lie in blocks of so many.
 inline constexpr std::uint32_t kBlockRows = 16;
 
-/// Which rows a scan looks at.
-struct ScanRange {
-  const std::uint8_t* blocks = nullptr;  // 64-byte aligned; row i is in block i / kBlockRows
-  std::uint32_t first = 0;
-  std::uint32_t end = 0;
+/// A block of a scan: which of its rows are looked at, and what they are relative to.
+struct ScanBlock {
+  std::uint32_t block = 0;    // row i is in block i / kBlockRows
+  std::uint32_t rows = 0;     // bit i: row i of the block is looked at
   float origin_distance = 0;  // of the query to what the rows are relative to
-  // What will be scanned next is brought into the caches meanwhile; nothing when there are no bytes.
-  const std::uint8_t* next = nullptr;
-  std::size_t next_bytes = 0;
+};
+
+/// Puts rows [first, end) behind `list` as blocks. Returns how many.
+inline std::uint32_t list_blocks(std::uint32_t first, std::uint32_t end, float origin_distance,
+                                 ScanBlock* list) noexcept {
+  constexpr std::uint32_t kAllRows = (1U << kBlockRows) - 1;
+  if (first >= end) return 0;
+  const std::uint32_t from = first / kBlockRows;
+  const std::uint32_t count = (end - 1) / kBlockRows - from + 1;
+  for (std::uint32_t i = 0; i < count; ++i) list[i] = {from + i, kAllRows, origin_distance};
+  list[0].rows &= kAllRows << (first % kBlockRows);
+  list[count - 1].rows &= kAllRows >> (kBlockRows - 1 - (end - 1) % kBlockRows);
+  return count;
+}
+
+/// What a scan looks at.
+struct ScanList {
+  const std::uint8_t* blocks = nullptr;  // 64-byte aligned
+  const ScanBlock* chosen = nullptr;
+  std::uint32_t count = 0;
+  std::uint32_t ahead = 0;  // of chosen, behind the first `count`: what will be scanned next is brought into the caches
 };
 
 /// What a scan found: rows nearer than the bound, in no order. Borrowed storage.
@@ -85,9 +102,9 @@ class Code {
   /// Arranges kBlockRows rows as scan() wants them.
   virtual void arrange_block(const std::uint8_t* rows, std::uint8_t* block) const noexcept;
 
-  /// Adds the rows of the range that are nearer than hits.bound; the bound stays. There is room for all of them and
+  /// Adds the rows of the list that are nearer than hits.bound; the bound stays. There is room for all of them and
   /// kBlockRows more.
-  virtual void scan(const std::byte* state, const ScanRange& range, ScanHits& hits) const noexcept;
+  virtual void scan(const std::byte* state, const ScanList& list, ScanHits& hits) const noexcept;
 };
 
 }  // namespace tiervec::codes

@@ -16,6 +16,8 @@
 //            estimate unbiased around the vector itself (RaBitQ, SIGMOD'24, section 3.2; bits by variance: SAQ, 2025)
 //   sq       c = middle of the range, no rotation, one width; addend = |x^|^2, factor = 2 (plain reconstruction)
 
+#include <algorithm>
+#include <cstddef>
 #include <cstdint>
 #include <memory>
 #include <vector>
@@ -59,29 +61,31 @@ struct DotRowShape {
 /// A block of a scan: 16 rows by columns of 4 bytes, so that a register holds the same column of all rows.
 ///
 ///   | bytes 0..3 of rows 0..15 | bytes 4..7 of rows 0..15 | ... | the two factors of rows 0..15 |
+///
+/// Fields are multiplied where they are in their bytes, those at bit 2p as 4^p times their value. Plane after plane,
+/// the highest first, the sum so far is divided by 4 in between: nothing is shifted but sums, and all is exact.
 struct DotBlockShape {
   static constexpr std::uint32_t kColumnBytes = kBlockRows * 4;
 
   /// The fields of one plane in one column.
   struct Field {
     std::uint32_t at = 0;        // byte offset of the column in a block
-    std::uint32_t mask = 0;      // of the four bytes, after the shift
-    std::uint32_t shift = 0;     // of 16-bit units; 0, 2, 4, 6
+    std::uint32_t mask = 0;      // of the four bytes
     std::uint32_t query_at = 0;  // byte offset in the query's planes
   };
 
   std::uint32_t columns = 0;  // without the factors
   std::uint32_t block_bytes = 0;
-  const Field* fields = nullptr;
-  std::uint32_t field_count = 0;
+  const Field* fields = nullptr;             // by plane
+  std::uint32_t plane_begin[kPlanes + 1]{};  // plane p has the fields plane_begin[p] to plane_begin[p + 1]
 };
 
 using DotScanFn = void (*)(const DotBlockShape& shape, const DotQuery& query, const std::int8_t* planes,
-                           const ScanRange& range, ScanHits& hits) noexcept;
+                           const ScanList& list, ScanHits& hits) noexcept;
 
-void dot_scan_portable(const DotBlockShape&, const DotQuery&, const std::int8_t*, const ScanRange&, ScanHits&) noexcept;
-void dot_scan_avx2(const DotBlockShape&, const DotQuery&, const std::int8_t*, const ScanRange&, ScanHits&) noexcept;
-void dot_scan_avx512(const DotBlockShape&, const DotQuery&, const std::int8_t*, const ScanRange&, ScanHits&) noexcept;
+void dot_scan_portable(const DotBlockShape&, const DotQuery&, const std::int8_t*, const ScanList&, ScanHits&) noexcept;
+void dot_scan_avx2(const DotBlockShape&, const DotQuery&, const std::int8_t*, const ScanList&, ScanHits&) noexcept;
+void dot_scan_avx512(const DotBlockShape&, const DotQuery&, const std::int8_t*, const ScanList&, ScanHits&) noexcept;
 
 using DotDistancesFn = void (*)(const DotRowShape& shape, const DotQuery& query, const std::int8_t* planes,
                                 const std::uint8_t* rows, const std::uint32_t* ids, std::uint32_t count,
@@ -119,7 +123,7 @@ class DotCode final : public Code {
                         std::uint8_t* rows) const override;
   [[nodiscard]] std::size_t block_bytes() const noexcept override { return block_.block_bytes; }
   void arrange_block(const std::uint8_t* rows, std::uint8_t* block) const noexcept override;
-  void scan(const std::byte* state, const ScanRange& range, ScanHits& hits) const noexcept override;
+  void scan(const std::byte* state, const ScanList& list, ScanHits& hits) const noexcept override;
 
   [[nodiscard]] const DotCodeParameters& parameters() const noexcept { return parameters_; }
 
@@ -127,6 +131,10 @@ class DotCode final : public Code {
   // What a row is relative to: the code's center, or an origin that rows share.
   struct Origin;
 
+  // The centred query, later the rounded one and a zero.
+  [[nodiscard]] std::size_t scratch_size() const noexcept {
+    return std::max<std::size_t>(parameters_.dim, rotated_size_ + 1);
+  }
   float center_and_rotate(const float* vector, float* centered, float* rotated) const noexcept;
   void rotate(const float* centered, float* rotated) const noexcept;
   // `along_origin` is <o, x - o>.
@@ -137,8 +145,9 @@ class DotCode final : public Code {
   void arrange_blocks();
 
   DotCodeParameters parameters_;
-  // By columns, stored dimensions only, padded to the kernel's strip. Without a rotation every dimension is its own.
-  std::vector<float> rotation_columns_;
+  // By columns, stored dimensions only, padded to the kernel's strip. Half floats: a lone query finds them in no cache,
+  // and their rounding is far below that of the query. Without a rotation every dimension is its own.
+  std::vector<std::uint16_t> rotation_columns_;
   std::size_t rotated_size_ = 0;
   std::vector<std::int32_t> output_of_;  // dimension of x' to its place in the rotated vector, or kNoDimension
   FieldLayout layout_;
@@ -146,7 +155,9 @@ class DotCode final : public Code {
   DotBlockShape block_;
   std::vector<DotBlockShape::Field> block_fields_;
   std::vector<std::uint8_t> masks_;
-  std::vector<std::int32_t> plane_dimension_;  // like masks_: which dimension each field is, or kNoDimension
+  std::vector<std::uint32_t> plane_output_;  // like masks_: the field's place in the rotated vector, or its size
+  std::vector<float> output_steps_;          // like the rotated vector
+  std::vector<std::int32_t> output_levels_;  // 1 << width
   RotateFn rotate_ = nullptr;
   VectorKernels::Fn dot_ = nullptr;
   DotDistancesFn kernel_ = nullptr;

@@ -13,8 +13,10 @@ namespace tiervec::codes {
 /// most: how many are kept depends on the distances only.
 void keep_nearest(ScanHits& hits, std::uint32_t least, std::uint32_t most, SimdLevel level = simd_level()) noexcept;
 
-// The two loops of it: how many of `count` distances have keys up to `key`, and moving them to the front.
+// The loops of it, on keys, integers in the order of the distances: the least and the most key of `count` distances,
+// one at least; how many have keys up to `key`; moving these to the front.
 struct HitKernels {
+  void (*range)(const float* distances, std::uint32_t count, std::int32_t& least, std::int32_t& most) noexcept;
   std::uint32_t (*count)(const float* distances, std::uint32_t count, std::int32_t key) noexcept;
   std::uint32_t (*compact)(ScanHits& hits, std::int32_t key) noexcept;
 };

@@ -1,0 +1,65 @@
+#pragma once
+
+#include <algorithm>
+#include <cstddef>
+#include <cstdint>
+
+#include <tiervec/core/codes/code.h>
+#include <tiervec/core/codes/nearest_hits.h>
+
+namespace tiervec::cluster_index {
+
+/// A scan of many ranges of rows that keeps the nearest rows. Blocks of all ranges are listed and scanned together,
+/// some dozens at a time, so that a short range costs no more than its blocks.
+class BlockScan {
+ public:
+  /// Rows that are scanned before hits are cut back to the best: there is room for so many more than are held.
+  static constexpr std::uint32_t kMostRows = 64 * codes::kBlockRows;
+
+  /// Hits beyond `held` are cut back to the nearest `least` or a few more. `hits` has room() for that.
+  BlockScan(const codes::Code& code, const std::byte* state, const std::uint8_t* blocks, codes::ScanHits& hits,
+            std::uint32_t least, std::uint32_t held) noexcept
+      : code_(code), state_(state), blocks_(blocks), hits_(hits), least_(least), held_(held) {}
+
+  [[nodiscard]] static std::size_t room(std::size_t held) noexcept { return held + kMostRows + codes::kBlockRows; }
+
+  /// Rows [first, end), relative to something at this distance of the query.
+  void add(std::uint32_t first, std::uint32_t end, float origin_distance) noexcept {
+    while (end - first > kMostRows) {
+      add_few(first, first + kMostRows, origin_distance);
+      first += kMostRows;
+    }
+    add_few(first, end, origin_distance);
+  }
+  /// Scans what is listed.
+  void finish() noexcept {
+    while (listed_ > 0) scan(std::min(kTogether, listed_));
+  }
+
+ private:
+  static constexpr std::uint32_t kTogether = kMostRows / codes::kBlockRows;
+  static constexpr std::uint32_t kAhead = 40;                           // listed, but not scanned yet
+  static constexpr std::uint32_t kListed = 2 * kTogether + kAhead + 1;  // a range may begin and end within a block
+
+  void add_few(std::uint32_t first, std::uint32_t end, float origin_distance) noexcept {
+    listed_ += codes::list_blocks(first, end, origin_distance, list_ + listed_);
+    if (listed_ >= kTogether + kAhead) scan(kTogether);
+  }
+  void scan(std::uint32_t count) noexcept {
+    code_.scan(state_, {blocks_, list_, count, listed_ - count}, hits_);
+    if (hits_.count > held_) codes::keep_nearest(hits_, least_, least_ + least_ / 4);
+    listed_ -= count;
+    std::copy_n(list_ + count, listed_, list_);
+  }
+
+  const codes::Code& code_;
+  const std::byte* state_;
+  const std::uint8_t* blocks_;
+  codes::ScanHits& hits_;
+  std::uint32_t least_;
+  std::uint32_t held_;
+  std::uint32_t listed_ = 0;
+  codes::ScanBlock list_[kListed];
+};
+
+}  // namespace tiervec::cluster_index
