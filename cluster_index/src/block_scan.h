@@ -1,6 +1,7 @@
 #pragma once
 
 #include <algorithm>
+#include <cassert>
 #include <cstddef>
 #include <cstdint>
 
@@ -38,12 +39,13 @@ class BlockScan {
 
  private:
   static constexpr std::uint32_t kTogether = kMostRows / codes::kBlockRows;
-  static constexpr std::uint32_t kAhead = 40;                           // listed, but not scanned yet
+  static constexpr std::uint32_t kAhead = 8;                            // listed, but not scanned yet
   static constexpr std::uint32_t kListed = 2 * kTogether + kAhead + 1;  // a range may begin and end within a block
 
   void add_few(std::uint32_t first, std::uint32_t end, float origin_distance) noexcept {
     listed_ += codes::list_blocks(first, end, origin_distance, list_ + listed_);
-    if (listed_ >= kTogether + kAhead) scan(kTogether);
+    assert(listed_ <= kListed);
+    while (listed_ >= kTogether + kAhead) scan(kTogether);
   }
   void scan(std::uint32_t count) noexcept {
     code_.scan(state_, {blocks_, list_, count, listed_ - count}, hits_);

@@ -156,6 +156,24 @@ TEST(ClusterSearcher, CodedReadsOnceAndNoMoreThanAsked) {
   }
 }
 
+// Ranges of many scans' worth of rows, that begin within a block.
+TEST(ClusterSearcher, CodedClustersMayBeHuge) {
+  SmallClustersOptions options = of(Layout::kCoded);
+  options.count = 40'001;
+  options.dim = 4;
+  options.clusters = 3;
+  options.groups = 1;
+  options.replicas = 1;
+  const SmallClusters index(options);
+  ClusterSearcher searcher(dram(index), index.part());
+  const auto queries = some_queries(index, 10);
+  ClusterSearchRequest request = with(5, 3, 5);
+  request.parameters.rerank = 500;
+  const Found found = search(searcher, queries, request);
+  for (const auto& cost : found.costs) EXPECT_EQ(cost.code_distances, 40'001U + 3 + 1);
+  EXPECT_GE(recall(found, exact(index, queries, 5), 5), 0.99);
+}
+
 TEST(ClusterSearcher, PruningSavesCodes) {
   SmallClustersOptions options = of(Layout::kCoded);
   options.clusters = 90;

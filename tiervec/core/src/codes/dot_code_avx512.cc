@@ -211,10 +211,6 @@ void collect(const ScanConstants& c, const ScanBlock& chosen, __m512i dots, __m5
 // So many blocks at once: their sums are independent, which covers the latency of a multiply-add, and the loop over the
 // fields is short, so that its mispredicted end would cost as much as a block.
 constexpr std::uint32_t kTogether = 8;
-#ifndef DIST
-#define DIST 8
-#define HINT 3
-#endif
 
 void scan_together(const DotBlockShape& shape, const std::int8_t* planes, const ScanConstants& c,
                    const std::uint8_t* blocks, const ScanBlock* chosen, const ScanBlock* next,
@@ -240,7 +236,7 @@ void scan_together(const DotBlockShape& shape, const std::int8_t* planes, const 
       const std::size_t column = field->at;
       if (line < shape.block_bytes) {
 #pragma GCC unroll 8
-        for (std::uint32_t i = 0; i < kTogether; ++i) __builtin_prefetch(ahead[i] + line, 0, HINT);
+        for (std::uint32_t i = 0; i < kTogether; ++i) __builtin_prefetch(ahead[i] + line);
         line += 64;
       }
 #pragma GCC unroll 8
@@ -270,9 +266,9 @@ void dot_scan_avx512(const DotBlockShape& shape, const DotQuery& query, const st
   ScanHits found = hits;
   std::uint32_t i = 0;
   for (; i + kTogether <= list.count; i += kTogether) {
-    const bool more = i + DIST + kTogether <= list.count + list.ahead;
+    const bool more = i + 2 * kTogether <= list.count + list.ahead;
     const ScanBlock* chosen = list.chosen + i;
-    scan_together(shape, planes, constants, list.blocks, chosen, more ? chosen + DIST : chosen, found);
+    scan_together(shape, planes, constants, list.blocks, chosen, more ? chosen + kTogether : chosen, found);
   }
   if (i < list.count) {
     ScanBlock rest[kTogether];
