@@ -26,7 +26,7 @@ import pytest
 import tiervec
 from tiervec.cli.main import main
 from tiervec.errors import UnavailableError
-from tiervec.graph_index.opened import open_graph, search_graph
+from tiervec.graph_index.opened import open_graph
 from tiervec.graph_index.params import GraphSearchParams
 from tiervec.index_directory import IndexDirectory
 from tiervec.rdma.publish import publish
@@ -120,26 +120,24 @@ def test_finds_what_dram_finds(
     name: str, places: str, nodes: tuple[Node, Node], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     index = on_nodes(name, places, nodes, tmp_path)
-    searcher, tier = open_graph(IndexDirectory.open(index.path, remote_tier=True), index.url)
-    first = search_graph(searcher, index.queries, K, PARAMS, threads=1)
-    assert (first.ids == index.local).all()
+    graph = open_graph(IndexDirectory.open(index.path, remote_tier=True), index.url)
+    assert (graph.search(index.queries, K, PARAMS, threads=1).ids == index.local).all()
 
     # The nodes' processes may even be stopped: their device answers.
     cpu_before = [node.cpu_seconds() for node in nodes]
-    reads_before = tier.counters["reads"]
+    reads_before = graph.tier.counters["reads"]
     for node in nodes:
         node.process.send_signal(signal.SIGSTOP)
     started = time.monotonic()
     for _ in range(2):
-        again = search_graph(searcher, index.queries, K, PARAMS, threads=1)
-        assert (again.ids == index.local).all()
+        assert (graph.search(index.queries, K, PARAMS, threads=1).ids == index.local).all()
     taken = time.monotonic() - started
     cpu = [node.cpu_seconds() - before for node, before in zip(nodes, cpu_before, strict=True)]
     for node in nodes:
         node.process.send_signal(signal.SIGCONT)
 
-    reads = tier.counters["reads"] - reads_before
-    reads_per_doorbell = tier.counters["reads"] / tier.counters["doorbells"]
+    reads = graph.tier.counters["reads"] - reads_before
+    reads_per_doorbell = graph.tier.counters["reads"] / graph.tier.counters["doorbells"]
     recall = tiervec.recall(index.local, index.exact, K)
     with capsys.disabled():
         sys.stdout.write(
