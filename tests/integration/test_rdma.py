@@ -182,7 +182,7 @@ def test_a_node_that_dies_is_not_missed_and_without_any_it_is_said(nodes: tuple[
     published = on_nodes("sample", "a,b", nodes, tmp_path)
     queries, local = np.tile(published.queries, (5, 1)), np.tile(published.local, (5, 1))
     first, second = nodes
-    with tiervec.open(published.path, tier=published.url.replace("20000", "2000"), threads=1) as index:
+    with tiervec.open(published.path, tier=published.url.replace("=20000", "=2000"), threads=1) as index:
         killer = threading.Timer(0.5, first.end)
         killer.start()
         while killer.is_alive():
