@@ -55,7 +55,7 @@ $(BUILD)/.stamp-install: $(VENV)/.stamp-build pyproject.toml $(CMAKE_FILES) $(NA
 	@$(CHOOSE_CXX) && $(WITH_TOOLS) $(PIP) install --no-build-isolation --config-settings=build-dir=$(BUILD) --editable .
 	@touch $@
 
-$(VENV)/.stamp-test $(VENV)/.stamp-lint $(VENV)/.stamp-bench $(VENV)/.stamp-guest: $(VENV)/.stamp-%: $(VENV)/.stamp-build pyproject.toml
+$(VENV)/.stamp-test $(VENV)/.stamp-lint $(VENV)/.stamp-bench: $(VENV)/.stamp-%: $(VENV)/.stamp-build pyproject.toml
 	@echo "installing what '$*' needs into $(VENV)"
 	@$(BIN)/python .ci/requirements.py $* > $@.txt && $(PIP) install -r $@.txt && touch $@
 
@@ -65,7 +65,7 @@ install: $(BUILD)/.stamp-install ## build the extension and install tiervec into
 demo: install ## build an index of the sample, serve it, ask ten questions
 	@$(BIN)/python -m tiervec.demo
 
-test: test-cxx test-python ## all tests, C++ then Python, but those of the guest
+test: test-cxx test-python guest ## all tests: C++, Python, and in a guest those that need devices
 
 cxx-tests: install
 	@$(WITH_TOOLS) cmake -S . -B $(BUILD) -DTIERVEC_TESTS=ON >$(BUILD)/configure.log || { cat $(BUILD)/configure.log; exit 1; }
@@ -81,7 +81,7 @@ test-cxx: cxx-tests
 test-python: install $(VENV)/.stamp-test
 	@$(BIN)/python -m pytest $(PYTEST_ARGS)
 
-guest: cxx-tests $(VENV)/.stamp-guest $(VENV)/.stamp-test ## tests on RDMA, a memory-only NUMA node and /dev/dax, in a QEMU guest
+guest: cxx-tests $(VENV)/.stamp-test ## tests on RDMA, a memory-only NUMA node and /dev/dax, in a QEMU guest
 	@tests/guest/run.sh $(BUILD)/tests
 
 bench: install $(VENV)/.stamp-bench ## the benchmark behind the figures of the README

@@ -95,6 +95,8 @@ ErrorCode ClusterQuery::start(const std::byte* query, std::int64_t exclude,
   cost_ = rdma::QueryCost{};
   results_.clear(parameters.k);
   position_count_ = next_ = next_record_ = 0;
+  batch_.attempt = 0;
+  damaged_copies_ = 0;
   exact_distance_.start(query);
   const ClusterNavigation& navigation = part_.navigation;
   navigation.code().make_query(exact_distance_.widened(), centroid_state());
@@ -273,25 +275,56 @@ void ClusterQuery::choose_postings() noexcept {
 
 ErrorCode ClusterQuery::absorb() noexcept {
   const std::uint32_t record_bytes = reads_.record.bytes();
+  const bool in_posting = part_.layout == Layout::kReplicated;
   for (std::uint32_t i = 0; i < batch_.count; ++i) {
-    const Run run = runs_[i];
-    for (std::uint32_t j = run.first; j < run.end; ++j) {
-      const bool in_posting = part_.layout == Layout::kReplicated;
-      const std::size_t at = in_posting ? j : positions_[j] - positions_[run.first];
-      const std::byte* record = batch_.views[i] + at * record_bytes;
+    for (std::uint32_t j = runs_[i].first; j < runs_[i].end; ++j) {
+      const std::byte* record = batch_.views[i] + std::size_t{record_of(runs_[i], j)} * record_bytes;
       const std::uint32_t position = in_posting ? reads_.record.position(record) : positions_[j];
-      const ErrorCode error = absorb_record(position, record);
-      if (error != ErrorCode::kOk) return error;
+      if (reads_.verify && !reads_.record.intact(position, record)) {
+        const bool again = i == 0 && j == runs_[0].first;  // what is read again is first in its batch
+        damaged_copies_ = again ? damaged_copies_ + 1 : 1;
+        damaged_ = {i, j};
+        return ErrorCode::kDataLoss;
+      }
+      if (position >= part_.count) {  // with a right check, or on a verified tier: other copies are no better
+        damaged_copies_ = 0;
+        return ErrorCode::kDataLoss;
+      }
+      absorb_record(position, record);
     }
+  }
+  if (damaged_copies_ > 0) [[unlikely]] {
+    batch_.attempt = 0;
+    damaged_copies_ = 0;
   }
   return ErrorCode::kOk;
 }
 
-ErrorCode ClusterQuery::absorb_record(std::uint32_t position, const std::byte* record) noexcept {
-  if (position >= part_.count || (reads_.verify && !reads_.record.intact(position, record))) {
-    return ErrorCode::kDataLoss;
-  }
-  if (position == excluded_) return ErrorCode::kOk;
+bool ClusterQuery::reread_from_next_replica(std::uint32_t replicas) noexcept {
+  if (damaged_copies_ == 0 || damaged_copies_ >= replicas) return false;
+  const auto [at, first] = damaged_;
+  rdma::Read& read = batch_.reads[at];
+  const std::uint32_t absorbed_bytes = record_of(runs_[at], first) * reads_.record.bytes();
+  read.offset += absorbed_bytes;
+  read.length -= absorbed_bytes;
+  runs_[at].first = first;
+  std::copy(runs_ + at, runs_ + batch_.count, runs_);
+  std::copy(batch_.reads + at, batch_.reads + batch_.count, batch_.reads);
+  batch_.count -= at;
+  ++batch_.attempt;
+  for (std::uint32_t i = 0; i < batch_.count; ++i) cost_.bytes += batch_.reads[i].length;
+  cost_.reads += batch_.count;
+  cost_.rereads += batch_.count;
+  ++cost_.rounds;
+  return true;
+}
+
+std::uint32_t ClusterQuery::record_of(Run run, std::uint32_t j) const noexcept {
+  return part_.layout == Layout::kReplicated ? j - run.first : positions_[j] - positions_[run.first];
+}
+
+void ClusterQuery::absorb_record(std::uint32_t position, const std::byte* record) noexcept {
+  if (position == excluded_) return;
   const float distance = exact_distance_(record);
   if (distance > results_.kth()) return ErrorCode::kOk;  // most are, and their labels are not in the caches
   const auto label = static_cast<std::int64_t>(part_.ids[position]);
@@ -300,7 +333,6 @@ ErrorCode ClusterQuery::absorb_record(std::uint32_t position, const std::byte* r
   } else {
     results_.add(distance, label);
   }
-  return ErrorCode::kOk;
 }
 
 }  // namespace tiervec::cluster_index

@@ -44,6 +44,9 @@ class ClusterQuery {
   [[nodiscard]] bool choose() noexcept;
   /// Takes what batch() has read.
   [[nodiscard]] ErrorCode absorb() noexcept;
+  /// After absorb() met a damaged record: puts it and what was not looked at yet into batch(), to be read from another
+  /// of `replicas` copies. False: no copy is left that has not been read, or absorb() met something else.
+  [[nodiscard]] bool reread_from_next_replica(std::uint32_t replicas) noexcept;
   void finish(std::int64_t* ids, float* distances) const noexcept { results_.copy_to(ids, distances); }
 
   [[nodiscard]] rdma::ReadBatch& batch() noexcept { return batch_; }
@@ -66,6 +69,10 @@ class ClusterQuery {
     std::uint32_t first = 0;
     std::uint32_t end = 0;
   };
+  struct Place {
+    std::uint32_t run = 0;    // of runs_
+    std::uint32_t index = 0;  // of its [first, end)
+  };
 
   void scan_clusters() noexcept;
   /// By its centroid; `farthest` is that of the clusters that were asked for.
@@ -77,7 +84,9 @@ class ClusterQuery {
   void add_read(Run run, std::uint64_t offset, std::uint32_t records) noexcept;
   void choose_positions() noexcept;
   void choose_postings() noexcept;
-  [[nodiscard]] ErrorCode absorb_record(std::uint32_t position, const std::byte* record) noexcept;
+  /// Of the run's read, where the record lies that belongs to `j` of its [first, end).
+  [[nodiscard]] std::uint32_t record_of(Run run, std::uint32_t j) const noexcept;
+  void absorb_record(std::uint32_t position, const std::byte* record) noexcept;
   [[nodiscard]] std::byte* centroid_state() noexcept { return centroid_state_.front().bytes; }
   [[nodiscard]] std::byte* code_state() noexcept { return code_state_.front().bytes; }
 
@@ -103,6 +112,8 @@ class ClusterQuery {
   ExactResults results_;
   Run runs_[rdma::ReadBatch::kMaxReads] = {};
   rdma::ReadBatch batch_;
+  Place damaged_;                     // where the last absorb stopped, when it stopped
+  std::uint32_t damaged_copies_ = 0;  // of that record: how often it was read and damaged
   rdma::QueryCost cost_;
 };
 

@@ -39,6 +39,7 @@ std::uint32_t clusters_in_flight(const rdma::DeviceProfile& profile) noexcept {
 struct ClusterSearcher::Context {
   Context(rdma::Tier& tier, const ClusterFastPart& part, std::uint32_t in_flight)
       : reads(ClusterReads::of(part, tier)),
+        replicas(tier.replicas()),
         queue(tier.open_queue(
             {.max_reads = in_flight * rdma::ReadBatch::kMaxReads, .max_read_bytes = reads.most_bytes()})),
         worker(*queue, in_flight) {
@@ -49,6 +50,7 @@ struct ClusterSearcher::Context {
   }
 
   ClusterReads reads;
+  std::uint32_t replicas;
   std::unique_ptr<rdma::TierQueue> queue;
   rdma::Worker worker;
   std::vector<std::unique_ptr<ClusterQuery>> queries;
@@ -71,6 +73,13 @@ rdma::Task<void> run_query(Context& context, const ClusterSearchRequest& request
     if (error == ErrorCode::kOk) {
       error = query.absorb();
       context.worker.release(query.batch());
+    }
+    while (error == ErrorCode::kDataLoss && query.reread_from_next_replica(context.replicas)) {
+      error = co_await context.worker.read(query.batch());
+      if (error == ErrorCode::kOk) {
+        error = query.absorb();
+        context.worker.release(query.batch());
+      }
     }
   }
   if (error != ErrorCode::kOk) state.fail(error);

@@ -2,6 +2,7 @@
 # Runs as root inside the guest that run.sh booted: makes the devices, then runs the tests that need them.
 set -uo pipefail
 binaries=$1
+python=$2  # .tar of what Python reads, .txt of what belongs into the place of the host's
 failures=0
 
 step() {  # step NAME COMMAND...: runs it, notes a failure, goes on
@@ -9,10 +10,18 @@ step() {  # step NAME COMMAND...: runs it, notes a failure, goes on
   shift
   echo "--- guest: $name"
   "$@" || {
-    failures=$((failures + 1))
     echo "guest: $name FAILED with status $?"
+    failures=$((failures + 1))
   }
   echo "--- guest: $name took $((SECONDS - started)) s"
+}
+
+python_in_memory() {
+  local path memory=/run/tiervec
+  mkdir "$memory" && mount -t tmpfs -o size=512M tmpfs "$memory" && tar -x -f "$python.tar" -C "$memory" || return
+  while read -r path; do
+    mount --bind "$memory$path" "$path" || return
+  done <"$python.txt"
 }
 
 rdma_device() {
@@ -28,6 +37,7 @@ dax_device() {
 conformance() {  # on the devices only: the other tiers are tested where the guest runs
   local binary status=0
   for binary in "$binaries"/conformance_*_test; do
+    [ -x "$binary" ] || continue
     echo "$(basename "$binary"):"
     "$binary" --gtest_brief=1 --gtest_filter='*/rdma:*/numa_given:*/dax_given' || status=1
   done
@@ -36,18 +46,26 @@ conformance() {  # on the devices only: the other tiers are tested where the gue
 
 native() {
   local binary status=0
-  for binary in rdma_rdma_tier_test rdma_silent_node_test rdma_numa_test rdma_dax_test; do
-    [ ! -x "$binaries/$binary" ] || "$binaries/$binary" --gtest_brief=1 || status=1
+  modprobe -a veth sch_netem || status=1
+  for binary in rdma_rdma_tier_test rdma_silent_node_test rdma_numa_test rdma_dax_test rdma_tcp_partition_test; do
+    [ -x "$binaries/$binary" ] || continue
+    echo "$binary:"
+    "$binaries/$binary" --gtest_brief=1 || status=1
   done
   return "$status"
 }
 
+echo "guest: up after $(cut -d . -f 1 /proc/uptime) s"
 step rdma rdma_device
 step dax dax_device
+[ -x "$binaries/rdma_rdma_tier_test" ] || echo "C++ tests: not built"
 ulimit -l unlimited  # memory registered with the RDMA device
 export TIERVEC_TEST_RDMA=10.0.0.1 TIERVEC_TEST_NUMA_NODE=1 TIERVEC_TEST_DAX=/dev/dax0.0
+step memory python_in_memory
+# Only the files that have such tests: collecting all of them imports what the guest would take minutes to load.
+mapfile -t with_hardware < <(grep -r -l --include='test_*.py' 'mark\.hardware' tests)
+step python .venv/bin/python -m pytest -v -p no:cacheprovider --durations=5 --hardware -m hardware "${with_hardware[@]}"
 step conformance conformance
 step native native
-step python .venv/bin/python -m pytest -p no:cacheprovider --hardware -m hardware tests
 echo "guest: $failures of its steps failed"
 exit "$((failures > 0))"

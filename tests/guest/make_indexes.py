@@ -24,7 +24,8 @@ from tiervec.sample import load_sample
 REPOSITORY = Path(__file__).resolve().parents[2]
 DATA = Path(os.environ.get("TIERVEC_DATA", REPOSITORY.parent / "shared" / "data"))
 SIFT_VECTORS = 100_000
-QUERIES = 200
+SAMPLE_VECTORS = 2_000
+QUERIES = 100
 K = 10
 
 Array = np.ndarray[Any, Any]
@@ -52,7 +53,7 @@ def make(folder: Path, vectors: Array, queries: Array) -> None:
     print(f"guest: building {folder.name}, {len(vectors):,} vectors", flush=True)
     np.save(folder / "queries.npy", queries)
     np.save(folder / "exact.npy", exact_ids(vectors, queries))
-    tiervec.build(vectors, folder / "index", kind="graph", metric="l2")
+    tiervec.build(vectors, folder / "index", kind="graph", metric="l2", params={"build_list": 50})
 
 
 def sift() -> tuple[Array, Array]:
@@ -67,7 +68,11 @@ def sift() -> tuple[Array, Array]:
 def main(folder: Path) -> None:
     if not is_made(folder / "sample"):
         sample = load_sample()
-        make(folder / "sample", sample.vectors.astype(np.float32), sample.query_vectors[:QUERIES].astype(np.float32))
+        make(
+            folder / "sample",
+            sample.vectors[:SAMPLE_VECTORS].astype(np.float32),
+            sample.query_vectors[:QUERIES].astype(np.float32),
+        )
     if (DATA / "sift1m").is_dir():
         if not is_made(folder / "sift"):
             make(folder / "sift", *sift())

@@ -1,5 +1,6 @@
-// A network that goes down and comes back between a compute node and a memory node: two network namespaces joined by a
-// pair of virtual interfaces. Sockets belong to the namespace of the thread that made them, so one process suffices.
+// A network that goes down and comes back, delays and loses packets between a compute node and a memory node: two
+// network namespaces joined by a pair of virtual interfaces. Sockets belong to the namespace of the thread that made
+// them, so one process suffices.
 
 #include <fcntl.h>
 #include <sched.h>
@@ -8,6 +9,7 @@
 
 #include <chrono>
 #include <cstdlib>
+#include <functional>
 #include <memory>
 #include <string>
 #include <thread>
@@ -27,9 +29,13 @@ using namespace std::chrono_literals;
 
 constexpr std::uint64_t kRegionBytes = 1U << 20U;
 
-/// Runs `ip ARGUMENTS` in the namespace of this thread.
+/// Runs it in the namespace of this thread.
+bool command(const std::string& line) {
+  return std::system((line + " 2>/dev/null").c_str()) == 0;  // NOLINT(concurrency-mt-unsafe)
+}
+
 bool ip(const std::string& arguments) {
-  return std::system(("ip " + arguments + " 2>/dev/null").c_str()) == 0;  // NOLINT(concurrency-mt-unsafe)
+  return command("ip " + arguments);
 }
 
 Descriptor namespace_of_this_thread() {
@@ -69,41 +75,39 @@ bool comes_back(TierQueue& queue) {
   return false;
 }
 
-void cut_and_join(const Descriptor& node_side) {
+/// A node and a reader on both ends of one cable, cable0 at the reader's.
+struct Network {
+  std::shared_ptr<RegionServer> server;
+  std::shared_ptr<Tier> tier;
+  std::unique_ptr<TierQueue> queue;
+};
+
+Network connect(const Descriptor& node_side, std::chrono::milliseconds timeout) {
   // The node's end of the cable goes into its namespace; addresses are of the range kept for documentation.
   const std::string process = "/proc/" + std::to_string(::getpid()) + "/fd/" + std::to_string(node_side.number());
   const Descriptor compute_side = namespace_of_this_thread();
-  ASSERT_TRUE(ip("link add cable0 type veth peer name cable1"));
-  ASSERT_TRUE(ip("link set cable1 netns " + process));
-  ASSERT_TRUE(ip("addr add 192.0.2.1/24 dev cable0"));
-  ASSERT_TRUE(ip("link set cable0 up"));
-  ASSERT_EQ(::setns(node_side.number(), CLONE_NEWNET), 0);
-  ASSERT_TRUE(ip("addr add 192.0.2.2/24 dev cable1"));
-  ASSERT_TRUE(ip("link set cable1 up"));
-  RegionServer server("192.0.2.2", 0);
-  server.serve(1, testing::kToken, testing::patterned_memory(kRegionBytes), 0, kRegionBytes);
-  ASSERT_EQ(::setns(compute_side.number(), CLONE_NEWNET), 0);
+  EXPECT_TRUE(ip("link add cable0 type veth peer name cable1"));
+  EXPECT_TRUE(ip("link set cable1 netns " + process));
+  EXPECT_TRUE(ip("addr add 192.0.2.1/24 dev cable0"));
+  EXPECT_TRUE(ip("link set cable0 up"));
+  EXPECT_EQ(::setns(node_side.number(), CLONE_NEWNET), 0);
+  EXPECT_TRUE(ip("addr add 192.0.2.2/24 dev cable1"));
+  EXPECT_TRUE(ip("link set cable1 up"));
+  Network network;
+  network.server = std::make_shared<RegionServer>("192.0.2.2", 0);
+  network.server->serve(1, testing::kToken, testing::patterned_memory(kRegionBytes), 0, kRegionBytes);
+  EXPECT_EQ(::setns(compute_side.number(), CLONE_NEWNET), 0);
 
-  Attachment attachment = testing::attachment_at(server.port(), 1, kRegionBytes);
+  Attachment attachment = testing::attachment_at(network.server->port(), 1, kRegionBytes);
   attachment.host = "192.0.2.2";
-  const auto tier = open_tcp_tier("tcp://192.0.2.2:1/region", attachment, {.timeout = 100ms});
-  const auto queue = tier->open_queue(64);
-  for (int cut = 0; cut < 2; ++cut) {
-    ASSERT_EQ(read_now(*queue), ErrorCode::kOk);
-    ASSERT_TRUE(ip("link set cable0 down"));
-    std::chrono::milliseconds took{};
-    EXPECT_EQ(read_now(*queue, &took), ErrorCode::kUnavailable);
-    EXPECT_LT(took, 10s);  // the time-out's work, not the system's minutes
-    for (int i = 0; i < 5; ++i) {
-      EXPECT_EQ(read_now(*queue), ErrorCode::kUnavailable);
-    }
-    EXPECT_EQ(read_now(*tier->open_queue(8)), ErrorCode::kUnavailable) << "a queue opened meanwhile";
-    ASSERT_TRUE(ip("link set cable0 up"));
-    EXPECT_TRUE(comes_back(*queue));
-  }
+  network.tier = open_tcp_tier("tcp://192.0.2.2:1/region", attachment, {.timeout = timeout});
+  network.queue = network.tier->open_queue(64);
+  EXPECT_EQ(read_now(*network.queue), ErrorCode::kOk);
+  return network;
 }
 
-TEST(Partition, TheLinkGoesDownAndUp) {
+/// Runs `test` with the network, where there are namespaces; else the test is skipped and says why.
+void in_two_namespaces(std::chrono::milliseconds timeout, const std::function<std::string(Network&)>& test) {
   std::string missing;
   std::thread([&] {  // a thread of its own: it leaves the namespace of the others
     if (::unshare(CLONE_NEWNET) != 0) {
@@ -119,12 +123,56 @@ TEST(Partition, TheLinkGoesDownAndUp) {
       missing = "virtual interfaces (veth) are not available here";
       return;
     }
-    cut_and_join(node_side);
+    Network network = connect(node_side, timeout);
+    if (!::testing::Test::HasFailure()) missing = test(network);
   })
       .join();
   if (!missing.empty()) {
     GTEST_SKIP() << missing;
   }
+}
+
+TEST(Partition, TheLinkGoesDownAndUp) {
+  in_two_namespaces(100ms, [](Network& network) -> std::string {
+    for (int cut = 0; cut < 2; ++cut) {
+      EXPECT_EQ(read_now(*network.queue), ErrorCode::kOk);
+      EXPECT_TRUE(ip("link set cable0 down"));
+      std::chrono::milliseconds took{};
+      EXPECT_EQ(read_now(*network.queue, &took), ErrorCode::kUnavailable);
+      EXPECT_LT(took, 10s);  // the time-out's work, not the system's minutes
+      for (int i = 0; i < 5; ++i) {
+        EXPECT_EQ(read_now(*network.queue), ErrorCode::kUnavailable);
+      }
+      EXPECT_EQ(read_now(*network.tier->open_queue(8)), ErrorCode::kUnavailable) << "a queue opened meanwhile";
+      EXPECT_TRUE(ip("link set cable0 up"));
+      EXPECT_TRUE(comes_back(*network.queue));
+    }
+    return "";
+  });
+}
+
+constexpr const char* kNoNetem = "the command tc or the kernel's sch_netem is missing (`make guest` has both)";
+
+TEST(Partition, PacketsAreDelayedAndLost) {
+  in_two_namespaces(60s, [](Network& network) -> std::string {
+    if (!command("tc qdisc add dev cable0 root netem delay 5ms 2ms loss 3%")) return kNoNetem;
+    for (int i = 0; i < 100; ++i) {
+      std::chrono::milliseconds took{};
+      EXPECT_EQ(read_now(*network.queue, &took), ErrorCode::kOk);
+      EXPECT_GE(took, 3ms) << "the packets were not delayed";
+    }
+    return "";
+  });
+}
+
+TEST(Partition, ALinkSlowerThanTheTimeOutIsUnavailable) {
+  in_two_namespaces(100ms, [](Network& network) -> std::string {
+    if (!command("tc qdisc add dev cable0 root netem delay 3000ms")) return kNoNetem;
+    EXPECT_EQ(read_now(*network.queue), ErrorCode::kUnavailable);
+    EXPECT_TRUE(command("tc qdisc del dev cable0 root"));
+    EXPECT_TRUE(comes_back(*network.queue));
+    return "";
+  });
 }
 
 }  // namespace
