@@ -166,7 +166,6 @@ def search_graph(
     params: GraphSearchParams,
     *,
     threads: int,
-    exclude: NDArray[np.int64] | None = None,
     timeout_s: float | None = None,
     cancel: _core.CancelToken | None = None,
     latency_us: float = 0.0,
@@ -186,7 +185,6 @@ def search_graph(
             params.stop_margin,
             params.pipeline,
             threads,
-            exclude,
             token,
             timeout_s,
         )

@@ -134,6 +134,12 @@ class Linker {
     store(vertex, prune_.choose(vertex, pool_, parameters_.graph_degree, parameters_.alpha));
   }
 
+  /// The nearest vertex that a search from the entry finds.
+  std::uint32_t nearest_found(std::uint32_t vertex) {
+    search(vertex);
+    return list_.id(0);
+  }
+
  private:
   // Greedy search for a stored vector from the entry; pool_ gets every expanded vertex.
   void search(std::uint32_t target) {
@@ -224,6 +230,82 @@ class Linker {
   std::vector<std::uint32_t> chosen_;
 };
 
+/// Makes every linked vertex reachable from the entry. Robust pruning may drop the last edge that leads to a vertex,
+/// which then no search would find. Such a vertex takes a place near it: a free one, or that of an edge outside of the
+/// tree by which the others are reached.
+class Connector {
+ public:
+  Connector(const VectorSpace& space, std::uint32_t graph_degree, Graph& graph, Linker& linker)
+      : space_(space),
+        graph_degree_(graph_degree),
+        graph_(graph),
+        linker_(linker),
+        parents_(graph.count(), kUnreached) {
+    parents_[graph.entry()] = graph.entry();
+    reach_from(graph.entry());
+  }
+
+  void connect(std::uint32_t vertex) {
+    if (parents_[vertex] != kUnreached) return;
+    std::uint32_t parent = linker_.nearest_found(vertex);
+    // Every edge of a parent may belong to the tree; the tree's leaves have room.
+    while (!take_place(parent, vertex)) parent = nearest_neighbor(parent, vertex);
+    parents_[vertex] = parent;
+    reach_from(vertex);
+  }
+
+ private:
+  static constexpr std::uint32_t kUnreached = ~std::uint32_t{0};
+
+  // Grows the tree below a vertex that is in it, breadth first.
+  void reach_from(std::uint32_t root) {
+    open_.assign(1, root);
+    for (std::size_t next = 0; next < open_.size(); ++next) {
+      const std::uint32_t vertex = open_[next];
+      for (std::uint32_t i = 0; i < graph_.degree(vertex); ++i) {
+        const std::uint32_t neighbor = graph_.neighbors(vertex)[i];
+        if (parents_[neighbor] != kUnreached) continue;
+        parents_[neighbor] = vertex;
+        open_.push_back(neighbor);
+      }
+    }
+  }
+
+  bool take_place(std::uint32_t parent, std::uint32_t vertex) {
+    std::uint32_t* row = graph_.row(parent);
+    if (row[0] < graph_degree_) {
+      row[++row[0]] = vertex;
+      return true;
+    }
+    std::uint32_t* farthest = nullptr;
+    float distance = 0;
+    for (std::uint32_t* edge = row + 1; edge != row + 1 + row[0]; ++edge) {
+      if (parents_[*edge] == parent) continue;
+      const float other = space_.distance(parent, *edge);
+      if (farthest != nullptr && other <= distance) continue;
+      farthest = edge;
+      distance = other;
+    }
+    if (farthest != nullptr) *farthest = vertex;
+    return farthest != nullptr;
+  }
+
+  // Of a vertex all of whose edges are the tree's.
+  [[nodiscard]] std::uint32_t nearest_neighbor(std::uint32_t of, std::uint32_t to) const {
+    const std::uint32_t* begin = graph_.neighbors(of);
+    return *std::min_element(begin, begin + graph_.degree(of), [&](std::uint32_t a, std::uint32_t b) {
+      return space_.distance(to, a) < space_.distance(to, b);
+    });
+  }
+
+  const VectorSpace& space_;
+  std::uint32_t graph_degree_;
+  Graph& graph_;
+  Linker& linker_;
+  std::vector<std::uint32_t> parents_;
+  std::vector<std::uint32_t> open_;
+};
+
 // An approximate medoid: of a few hundred random vectors, the one with the least sum of distances to a few others.
 std::uint32_t find_entry(const VectorSpace& space, std::span<const std::uint32_t> late, std::uint64_t seed) {
   const std::uint32_t count = space.count();
@@ -267,6 +349,10 @@ void link_in_order(const VectorSpace& space, const VamanaParameters& parameters,
                   [&](std::size_t begin, std::size_t end, unsigned worker) {
                     for (std::size_t i = begin; i < end; ++i) linkers[worker]->trim(static_cast<std::uint32_t>(i));
                   });
+  Connector connector(space, parameters.graph_degree, graph, *linkers[0]);
+  for (std::uint32_t vertex = 0; vertex < space.count(); ++vertex) {
+    if (graph.degree(vertex) > 0) connector.connect(vertex);  // the others wait for link_late
+  }
 }
 
 }  // namespace
@@ -293,8 +379,8 @@ std::uint32_t slack_degree(std::uint32_t graph_degree) noexcept {
 
 std::size_t vamana_memory_bytes(std::uint32_t count, const VamanaParameters& parameters) noexcept {
   const std::size_t row = (slack_degree(parameters.graph_degree) + 1) * sizeof(std::uint32_t);
-  const std::size_t order_and_locks = sizeof(std::uint32_t) + sizeof(std::atomic<bool>);
-  return count * (row + order_and_locks) + (std::size_t{4} << 20) * parameters.threads;
+  const std::size_t order_locks_and_tree = 3 * sizeof(std::uint32_t) + sizeof(std::atomic<bool>);
+  return count * (row + order_locks_and_tree) + (std::size_t{4} << 20) * parameters.threads;
 }
 
 std::unique_ptr<Graph> build_vamana(const VectorSpace& space, const VamanaParameters& parameters,

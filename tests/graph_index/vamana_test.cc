@@ -87,10 +87,16 @@ TEST(Vamana, ListsAreWithinTheDegreeWithoutDuplicatesAndLoops) {
   }
 }
 
-TEST(Vamana, AlmostEveryVectorCanBeReached) {
+TEST(Vamana, EveryVectorCanBeReached) {
   const auto vectors = clustered(2000, 8, 2);
-  for (const unsigned threads : {1U, 4U}) {
-    EXPECT_GE(reachable(*build(vectors, 8, parameters_of(16, threads))), 1990U);
+  for (const std::uint32_t degree : {2U, 3U, 8U, 16U}) {
+    for (const unsigned threads : {1U, 4U}) {
+      for (const Metric metric : {Metric::kL2, Metric::kIp}) {
+        const auto graph = build(vectors, 8, parameters_of(degree, threads), metric);
+        EXPECT_EQ(reachable(*graph), 2000U) << degree;
+        EXPECT_EQ(list_error(*graph, degree), "");
+      }
+    }
   }
 }
 
@@ -218,8 +224,8 @@ TEST(Vamana, EveryVectorSixTimesIsStillOneGraph) {
   for (const float alpha : {1.0F, 1.2F}) {
     VamanaParameters parameters = parameters_of(16, 1);
     parameters.alpha = alpha;
-    EXPECT_GE(reachable(*build(vectors, 8, parameters)), 880U) << alpha;
-    EXPECT_GE(reachable(*build(vectors, 8, parameters, Metric::kCosine)), 880U) << alpha;
+    EXPECT_EQ(reachable(*build(vectors, 8, parameters)), 900U) << alpha;
+    EXPECT_EQ(reachable(*build(vectors, 8, parameters, Metric::kCosine)), 900U) << alpha;
   }
 }
 

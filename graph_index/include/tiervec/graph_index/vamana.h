@@ -2,7 +2,8 @@
 
 // Vamana graph construction (DiskANN, NeurIPS'19, algorithms 1 to 3): every vector is searched for in the graph so far,
 // and linked to a robustly pruned choice of what the search saw. Two passes: alpha 1, then the given alpha, which keeps
-// longer edges. Deterministic for one seed and one thread.
+// longer edges. Last, what pruning cut off is connected again: every vector can be reached from the entry.
+// Deterministic for one seed and one thread.
 
 #include <cstddef>
 #include <cstdint>
