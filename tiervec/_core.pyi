@@ -331,9 +331,9 @@ class GraphBuilder:
         Links all vectors but the rows in `late`, ascending, which stay alone until link_late.
         """
 
-    def adopt(self, neighbors: numpy.typing.NDArray[numpy.uint32], degrees: numpy.typing.NDArray[numpy.uint32]) -> None:
+    def adopt(self, neighbors: numpy.typing.NDArray[numpy.uint32], degrees: numpy.typing.NDArray[numpy.uint32], late: numpy.typing.NDArray[numpy.uint32] | None = None) -> None:
         """
-        Takes a graph that was linked elsewhere: rows of neighbours (n, width), of which the first `degrees` count.
+        Takes a graph that was linked elsewhere: rows of neighbours (n, width), of which the first `degrees` count. Without the rows in `late`, ascending, and the edges that lead to them.
         """
 
     def link_late(self, monitor: WorkMonitor | None = None) -> None: ...
