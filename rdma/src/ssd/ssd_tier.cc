@@ -125,7 +125,7 @@ void SsdTier::measure() {
   measured.reads_per_s = reads_per_s(small, kMeasuredDepth);
   measured.bytes_per_s = std::max(reads_per_s(large, 32) * large, measured.reads_per_s * small);
   measured.source = "measured";
-  profile_ = measured;
+  profile_ = std::move(measured);
 }
 
 }  // namespace
