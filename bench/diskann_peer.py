@@ -23,8 +23,13 @@ def main() -> None:
 
     folder, prefix, queries_path, threads = sys.argv[1:]
     queries = np.load(queries_path)
+    # No cache of nodes: cache_mechanism 0. With 1 it would first run all queries of the index's sample.
     index = diskannpy.StaticDiskIndex(
-        index_directory=folder, num_threads=int(threads), num_nodes_to_cache=0, index_prefix=prefix
+        index_directory=folder,
+        num_threads=int(threads),
+        num_nodes_to_cache=0,
+        cache_mechanism=0,
+        index_prefix=prefix,
     )
     for line in sys.stdin:
         asked = json.loads(line)

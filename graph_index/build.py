@@ -132,15 +132,15 @@ def _link_and_calibrate(
     """Builds the graph, measures recall on it, writes its records.
 
     Base vectors that serve as queries are linked after the measurement: like a query, they are not in the graph then.
-    To hide a linked one from its search is harder than a query, whose neighbourhood has edges around it; in a graph
-    from elsewhere there is no other way, and the calibration is on the safe side.
+    To hide a linked one from its search would be harder than a query, whose neighbourhood has edges around it. Of a
+    graph from elsewhere they are left out, with the edges that lead to them, and put back.
     """
     params, count = build.params, len(build.vectors)
     queries = _calibration_queries(build)
-    late = None if queries is None or queries.rows is None or graph is not None else queries.rows.astype(np.uint32)
+    late = None if queries is None or queries.rows is None else queries.rows.astype(np.uint32)
     builder = _core.GraphBuilder(build.vectors, build.metric, build.threads)
     if graph is not None:
-        builder.adopt(graph.neighbors, graph.degrees)
+        builder.adopt(graph.neighbors, graph.degrees, late)
     else:
         run_monitored(
             "linking",
@@ -170,10 +170,13 @@ def _link_and_calibrate(
     )
     aside = records_path.with_name("graph.aside")  # the graph and the loaded records are not in memory at once
     builder.set_aside(str(aside))
-    calibration = _calibrate(build, parts, queries, records_path, indexed=graph is not None)
+    calibration = _calibrate(build, parts, queries, records_path)
     if late is not None:
         builder.bring_back(str(aside))
-        run_monitored("linking queries", builder.link_late, build.progress)
+        if graph is not None:
+            builder.adopt(graph.neighbors, graph.degrees)
+        else:
+            run_monitored("linking queries", builder.link_late, build.progress)
         written = _write_records(build, builder, records_path)
     aside.unlink()
     return _Linked(written=written, navigation_ids=ids, navigation_edges=edges, calibration=calibration)
@@ -237,24 +240,18 @@ def _calibration_queries(build: GraphBuild) -> CalibrationQueries | None:
     return queries
 
 
-def _calibrate(
-    build: GraphBuild, parts: GraphParts, queries: CalibrationQueries, records_path: Path, *, indexed: bool
-) -> dict[str, Any]:
-    """Measures recall over the search parameters, on the index as it will be opened.
-
-    `indexed`: queries that are base vectors are in the graph, and each is hidden from its own search.
-    """
-    excluded = queries.rows if indexed else None
+def _calibrate(build: GraphBuild, parts: GraphParts, queries: CalibrationQueries, records_path: Path) -> dict[str, Any]:
+    """Measures recall over the search parameters, on the index as it will be opened."""
     expected = run_monitored(
         "calibration: exact neighbours",
-        lambda monitor: queries.exact_distances(build.vectors, build.metric, build.threads, monitor, indexed=indexed),
+        lambda monitor: queries.exact_distances(build.vectors, build.metric, build.threads, monitor, indexed=False),
         build.progress,
     )
     searcher = make_searcher(_core.open_tier("dram:", str(records_path)), parts)
 
     def search(k: int, chosen: dict[str, float]) -> Measured:
         params = GraphSearchParams(search_list=int(chosen["search_list"]), stop_margin=chosen["stop_margin"])
-        found = search_natively(searcher, queries.vectors, k, params, threads=build.threads, exclude=excluded)
+        found = search_natively(searcher, queries.vectors, k, params, threads=build.threads)
         return Measured(distances=found.distances, reads=found.reads / len(queries.vectors))
 
     return calibrate(CALIBRATION_GRID, search, expected, queries.source, build.progress)

@@ -121,6 +121,11 @@ def check_tier_url(url: str) -> dict[str, str]:
 def tier_schemes() -> list[dict[str, str]]:
     """The schemes this build knows: name, form, summary."""
 
+def io_uring_status() -> dict[str, Any]:
+    """
+    Whether ssd: reads by io_uring here: available, reason (why not, or empty).
+    """
+
 def available_memory_bytes() -> int:
     """
     Bytes this process can still use without swapping, by the kernel's estimate and its control group.
@@ -326,6 +331,11 @@ class GraphBuilder:
         Links all vectors but the rows in `late`, ascending, which stay alone until link_late.
         """
 
+    def adopt(self, neighbors: numpy.typing.NDArray[numpy.uint32], degrees: numpy.typing.NDArray[numpy.uint32], late: numpy.typing.NDArray[numpy.uint32] | None = None) -> None:
+        """
+        Takes a graph that was linked elsewhere: rows of neighbours (n, width), of which the first `degrees` count. Without the rows in `late`, ascending, and the edges that lead to them.
+        """
+
     def link_late(self, monitor: WorkMonitor | None = None) -> None: ...
 
     def set_aside(self, path: str) -> None:
@@ -335,7 +345,7 @@ class GraphBuilder:
 
     def bring_back(self, path: str) -> None: ...
 
-    def write_records(self, path: str, labels: numpy.typing.NDArray[numpy.int64] | None = None, monitor: WorkMonitor | None = None) -> dict[str, Any]: ...
+    def write_records(self, path: str, labels: numpy.typing.NDArray[numpy.int64] | None = None, monitor: WorkMonitor | None = None, layout: str = 'packed') -> dict[str, Any]: ...
 
     def navigation(self, size: int, seed: int = 0, monitor: WorkMonitor | None = None) -> tuple[numpy.typing.NDArray[numpy.uint32], numpy.typing.NDArray[numpy.uint32]]: ...
 
@@ -343,6 +353,11 @@ class GraphBuilder:
         """
         Out-neighbours (n, widest) int64, padded with -1; for tests and analysis.
         """
+
+def rewrite_records(section: numpy.typing.NDArray[numpy.uint8], count: int, dim: int, dtype: str, layout: dict[str, int], locator: numpy.typing.NDArray[numpy.uint8], wanted: str, path: str, monitor: WorkMonitor | None = None) -> dict[str, Any]:
+    """
+    Writes the records of a section in another layout, each of them checked; returns what write_records does.
+    """
 
 def vamana_memory_bytes(count: int, graph_degree: int, build_list: int, threads: int = 0) -> int: ...
 

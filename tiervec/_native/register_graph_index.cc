@@ -58,11 +58,7 @@ class GraphBuilder {
 
   void link(std::uint32_t degree, std::uint32_t list, float alpha, std::uint64_t seed,
             const std::optional<Vector<std::uint32_t>>& late, WorkMonitor* monitor) {
-    late_ = late ? copy_of(*late) : std::vector<std::uint32_t>();
-    const bool ascending = std::is_sorted(late_.begin(), late_.end(), std::less_equal<>());
-    if (!ascending || late_.size() >= space_.count() || (!late_.empty() && late_.back() >= space_.count())) {
-      throw Error(ErrorCode::kInvalidArgument, "late must be ascending rows, and fewer than all");
-    }
+    take_late(late);
     const nb::gil_scoped_release release;
     parameters_.graph_degree = degree;
     parameters_.build_list = list;
@@ -73,13 +69,16 @@ class GraphBuilder {
   }
 
   void adopt(const nb::ndarray<const std::uint32_t, nb::ndim<2>, nb::c_contig, nb::device::cpu>& neighbors,
-             const Vector<std::uint32_t>& degrees) {
+             const Vector<std::uint32_t>& degrees, const std::optional<Vector<std::uint32_t>>& late) {
     const std::uint32_t count = space_.count();
     const std::size_t width = neighbors.shape(1);
     if (neighbors.shape(0) != count || degrees.shape(0) != count || width == 0 || width > RecordLayout::kMaxDegree) {
       throw Error(ErrorCode::kInvalidArgument, "a graph has one list of 1 to 255 neighbours per vector");
     }
+    take_late(late);
     const nb::gil_scoped_release release;
+    std::vector<bool> is_late(count);
+    for (const std::uint32_t vertex : late_) is_late[vertex] = true;
     auto graph = std::make_unique<Graph>(count, static_cast<std::uint32_t>(width));
     for (std::uint32_t v = 0; v < count; ++v) {
       const std::uint32_t degree = degrees.data()[v];
@@ -88,10 +87,13 @@ class GraphBuilder {
         throw Error(ErrorCode::kDataLoss,
                     "the list of vector " + std::to_string(v) + " is too long or names a vector that does not exist");
       }
-      graph->row(v)[0] = degree;
-      std::copy_n(ids, degree, graph->row(v) + 1);
+      std::uint32_t* row = graph->row(v);
+      row[0] = 0;
+      if (is_late[v]) continue;
+      for (const std::uint32_t* id = ids; id != ids + degree; ++id) {
+        if (!is_late[*id]) row[++row[0]] = *id;
+      }
     }
-    late_.clear();
     graph_ = std::move(graph);
   }
 
@@ -148,6 +150,14 @@ class GraphBuilder {
   }
 
  private:
+  void take_late(const std::optional<Vector<std::uint32_t>>& late) {
+    late_ = late ? copy_of(*late) : std::vector<std::uint32_t>();
+    const bool ascending = std::is_sorted(late_.begin(), late_.end(), std::less_equal<>());
+    if (!ascending || late_.size() >= space_.count() || (!late_.empty() && late_.back() >= space_.count())) {
+      throw Error(ErrorCode::kInvalidArgument, "late must be ascending rows, and fewer than all");
+    }
+  }
+
   [[nodiscard]] Graph& linked() const {
     if (graph_ == nullptr) throw Error(ErrorCode::kInvalidArgument, "the graph is not linked yet");
     return *graph_;
@@ -281,10 +291,12 @@ void register_graph_index(nb::module_& module) {
                "late: numpy.typing.NDArray[numpy.uint32] | None = None, monitor: WorkMonitor | None = None) -> None"),
            "Links all vectors but the rows in `late`, ascending, which stay alone until link_late.")
       .def(
-          "adopt", &GraphBuilder::adopt, nb::arg("neighbors"), nb::arg("degrees"),
+          "adopt", &GraphBuilder::adopt, nb::arg("neighbors"), nb::arg("degrees"), nb::arg("late") = nb::none(),
           nb::sig("def adopt(self, neighbors: numpy.typing.NDArray[numpy.uint32], "
-                  "degrees: numpy.typing.NDArray[numpy.uint32]) -> None"),
-          "Takes a graph that was linked elsewhere: rows of neighbours (n, width), of which the first `degrees` count.")
+                  "degrees: numpy.typing.NDArray[numpy.uint32], "
+                  "late: numpy.typing.NDArray[numpy.uint32] | None = None) -> None"),
+          "Takes a graph that was linked elsewhere: rows of neighbours (n, width), of which the first `degrees` count. "
+          "Without the rows in `late`, ascending, and the edges that lead to them.")
       .def("link_late", &GraphBuilder::link_late, nb::arg("monitor") = nb::none())
       .def("set_aside", &GraphBuilder::set_aside, nb::arg("path"),
            "Moves the graph into a file, so that its memory is free until bring_back.")

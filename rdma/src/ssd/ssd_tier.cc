@@ -2,7 +2,6 @@
 
 #include <fcntl.h>
 #include <sys/resource.h>
-#include <sys/stat.h>
 #include <sys/vfs.h>
 #include <unistd.h>
 
@@ -11,6 +10,7 @@
 #include <system_error>
 #include <utility>
 
+#include <tiervec/core/huge_buffer.h>
 #include <tiervec/core/status.h>
 #include <tiervec/rdma/measure.h>
 #include <tiervec/rdma/tick_clock.h>
@@ -51,19 +51,11 @@ void read_directly(const RegionFile& file, const std::string& path) {
   if (::fcntl(file.descriptor(), F_SETFL, O_DIRECT) != 0) {
     refuse(path, "its file system has no O_DIRECT (" + std::generic_category().message(errno) + ")");
   }
-#ifdef STATX_DIOALIGN
-  struct statx status{};
-  if (::statx(file.descriptor(), "", AT_EMPTY_PATH, STATX_DIOALIGN, &status) == 0 &&
-      (status.stx_mask & STATX_DIOALIGN) != 0) {
-    if (status.stx_dio_offset_align == 0) {
-      refuse(path, "its file system has no O_DIRECT for it");
-    }
-    if (status.stx_dio_offset_align > kSectorBytes || status.stx_dio_mem_align > kSectorBytes) {
-      refuse(path, "its sectors have " + std::to_string(status.stx_dio_offset_align) + " bytes, more than " +
-                       std::to_string(kSectorBytes));
-    }
+  // Some take the flag and refuse the reads, or have larger sectors.
+  HugeBuffer sector(kSectorBytes);
+  if (::pread(file.descriptor(), sector.as<std::byte>(), kSectorBytes, 0) < 0 && errno == EINVAL) {
+    refuse(path, "its file system does not read sectors of " + std::to_string(kSectorBytes) + " bytes directly");
   }
-#endif
 }
 
 /// Empty when as many buffers can be registered as queues have.
@@ -133,7 +125,7 @@ void SsdTier::measure() {
   measured.reads_per_s = reads_per_s(small, kMeasuredDepth);
   measured.bytes_per_s = std::max(reads_per_s(large, 32) * large, measured.reads_per_s * small);
   measured.source = "measured";
-  profile_ = measured;
+  profile_ = std::move(measured);
 }
 
 }  // namespace
