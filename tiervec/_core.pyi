@@ -377,7 +377,7 @@ class GraphSearcher:
         Keeps the most read records in fast memory, within a budget; returns how many. Before any other search.
         """
 
-    def search(self, queries: numpy.typing.NDArray[numpy.generic], k: int, search_list: int, beam_width: int, stop_margin: float, pipeline: bool, threads: int, exclude: numpy.typing.NDArray[numpy.int64] | None = None, cancel: CancelToken | None = None, timeout_s: float | None = None) -> dict[str, Any]: ...
+    def search(self, queries: numpy.typing.NDArray[numpy.generic], k: int, search_list: int, beam_width: int, stop_margin: float, pipeline: bool, threads: int, cancel: CancelToken | None = None, timeout_s: float | None = None) -> dict[str, Any]: ...
 
 def cluster_closure(centroids: numpy.typing.NDArray[numpy.float32], ids: numpy.typing.NDArray[numpy.int64], distances: numpy.typing.NDArray[numpy.float32], factor: float, lists: numpy.typing.NDArray[numpy.uint32], threads: int) -> None:
     """

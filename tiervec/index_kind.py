@@ -70,7 +70,7 @@ class NativeSearcher(Protocol):
 
     @property
     def search(self) -> Callable[..., dict[str, Any]]:
-        """``search(queries, k, threads=..., exclude=..., cancel=..., timeout_s=..., **parameters)``."""
+        """``search(queries, k, threads=..., cancel=..., timeout_s=..., **parameters)``; clusters: ``exclude``, too."""
         ...
 
 
@@ -88,14 +88,14 @@ def search_natively(
 ) -> NativeResult:
     """Answers queries (nq, dim) of the index's query dtype on a device with this latency of a read.
 
-    Ctrl-C stops a long search within a moment. `exclude` has one position per query that must not be found, or -1.
+    Ctrl-C stops a long search within a moment. `exclude`, for clusters only, has one position per query
+    that must not be found, or -1.
     """
     token = _core.CancelToken() if cancel is None else cancel
+    hidden = {} if exclude is None else {"exclude": exclude}
 
     def call() -> dict[str, Any]:
-        return searcher.search(
-            queries, k, threads=threads, exclude=exclude, cancel=token, timeout_s=timeout_s, **vars(params)
-        )
+        return searcher.search(queries, k, threads=threads, cancel=token, timeout_s=timeout_s, **hidden, **vars(params))
 
     return NativeResult(**run_search(call, token.cancel, len(queries), latency_us))
 

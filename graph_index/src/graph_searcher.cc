@@ -60,8 +60,7 @@ rdma::Task<void> run_query(Context& context, const SearchRequest& request, rdma:
   Traversal& traversal = *context.idle.back();
   context.idle.pop_back();
   const SearchParameters& parameters = request.parameters;
-  traversal.start(request.queries + index * query_bytes, request.exclude == nullptr ? -1 : request.exclude[index],
-                  parameters);
+  traversal.start(request.queries + index * query_bytes, parameters);
   ErrorCode error = ErrorCode::kOk;
   while (traversal.choose()) {
     const bool reads = traversal.batch().count > 0;  // else every record of the round is hot

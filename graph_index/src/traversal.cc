@@ -7,7 +7,6 @@
 namespace tiervec::graph_index {
 namespace {
 
-constexpr std::uint32_t kNobody = ~std::uint32_t{0};
 constexpr std::uint32_t kEntryCandidates = 4;  // what a descent of the navigation sample keeps
 constexpr std::size_t kMetPerCandidate = 64;   // vertices met per entry of the candidate list, roughly
 constexpr std::size_t kMostRowLines = 8;       // prefetched of a row
@@ -52,7 +51,7 @@ void Traversal::reserve(const SearchParameters& parameters) {
   }
 }
 
-void Traversal::start(const std::byte* query, std::int64_t exclude, const SearchParameters& parameters) {
+void Traversal::start(const std::byte* query, const SearchParameters& parameters) {
   parameters_ = parameters;
   cost_ = QueryCost{};
   results_.clear(parameters.k);
@@ -60,18 +59,15 @@ void Traversal::start(const std::byte* query, std::int64_t exclude, const Search
   part_.code->make_query(exact_distance_.widened(), code_state());
   descend_navigation();
   met_.clear();
-  excluded_ = exclude < 0 ? kNobody : static_cast<std::uint32_t>(exclude);
   // What the descent found becomes the list; entries were positions in the sample.
-  std::uint32_t kept = 0;
-  for (std::uint32_t i = 0; i < list_.size; ++i) {
-    const std::uint32_t vertex = part_.navigation.ids[list_.id(i)];
-    if (vertex == excluded_) continue;
-    met_.add(vertex);
-    distances_[kept] = list_.distances[i];
-    fresh_[kept++] = vertex;
+  const std::uint32_t entries = list_.size;
+  for (std::uint32_t i = 0; i < entries; ++i) {
+    fresh_[i] = part_.navigation.ids[list_.id(i)];
+    distances_[i] = list_.distances[i];
+    met_.add(fresh_[i]);
   }
   list_.reset(parameters.search_list);
-  hop_.insert(list_, distances_.data(), fresh_.data(), kept);
+  hop_.insert(list_, distances_.data(), fresh_.data(), entries);
   first_open_ = 0;
   fresh_count_ = 0;
   batch_.attempt = 0;
@@ -216,7 +212,7 @@ bool Traversal::note_neighbors(const std::byte* record, std::uint32_t degree) no
   for (std::uint32_t i = 0; i < degree; ++i) {
     const std::uint32_t vertex = unpacked_[i];
     fresh_[count] = vertex;
-    count += static_cast<std::uint32_t>(met_.add(vertex)) & static_cast<std::uint32_t>(vertex != excluded_);
+    count += static_cast<std::uint32_t>(met_.add(vertex));
   }
   for (std::uint32_t i = fresh_count_; i < count; ++i) prefetch_row(fresh_[i]);
   fresh_count_ = count;

@@ -28,7 +28,7 @@ class Traversal {
   /// Makes room for these parameters.
   void reserve(const SearchParameters& parameters);
 
-  void start(const std::byte* query, std::int64_t exclude, const SearchParameters& parameters);
+  void start(const std::byte* query, const SearchParameters& parameters);
   /// Chooses the next round's vertices: the reads go into batch(), which stays empty when all records are hot. False:
   /// the search has converged.
   [[nodiscard]] bool choose() noexcept;
@@ -63,7 +63,6 @@ class Traversal {
   const std::uint32_t row_bytes_;
 
   SearchParameters parameters_;
-  std::uint32_t excluded_ = 0;  // a vertex that must not be met, or one that does not exist
   QueryDistance exact_distance_;
   std::vector<CacheLine> code_state_;
   CandidateList list_;

@@ -206,27 +206,6 @@ TEST(GraphSearcher, NoQueriesAreNoError) {
   EXPECT_TRUE(search(searcher, {}, with(10, 10, 1, 3)).ids.empty());
 }
 
-TEST(GraphSearcher, AnExcludedVertexIsNeverFound) {
-  SmallIndexOptions options;
-  options.count = 6000;  // so many that the filter of met vertices forgets
-  options.dim = 6;
-  const SmallIndex index(options);
-  GraphSearcher searcher(rdma::DramTier::from_bytes(index.records), index.part());
-  std::vector<std::int64_t> exclude(500);
-  for (std::size_t i = 0; i < exclude.size(); ++i) exclude[i] = static_cast<std::int64_t>(i * 12);
-  std::vector<float> queries;
-  for (const std::int64_t row : exclude) {
-    const float* vector = index.vector(static_cast<std::size_t>(row));
-    queries.insert(queries.end(), vector, vector + options.dim);
-  }
-  for (const std::uint32_t search_list : {16U, 64U, 128U}) {
-    SearchRequest request = with(10, search_list);
-    request.exclude = exclude.data();
-    const Found found = search(searcher, queries, request);
-    for (std::size_t i = 0; i < found.ids.size(); ++i) ASSERT_NE(found.ids[i], exclude[i / 10]) << search_list;
-  }
-}
-
 TEST(GraphSearcher, EveryVectorFindsItself) {
   // With ids spread over the whole range of what the filter of met vertices can tell apart.
   SmallIndexOptions options;

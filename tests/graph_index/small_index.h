@@ -170,8 +170,7 @@ inline Found search(GraphSearcher& searcher, std::span<const float> queries, Sea
   return found;
 }
 
-inline Found exact(const SmallIndex& index, std::span<const float> queries, std::uint32_t k,
-                   const std::int64_t* exclude = nullptr) {
+inline Found exact(const SmallIndex& index, std::span<const float> queries, std::uint32_t k) {
   ExactSearchRequest request;
   request.data = reinterpret_cast<const std::byte*>(index.vectors.data());
   request.count = index.options.count;
@@ -180,7 +179,6 @@ inline Found exact(const SmallIndex& index, std::span<const float> queries, std:
   request.queries = reinterpret_cast<const std::byte*>(queries.data());
   request.query_count = static_cast<std::uint32_t>(queries.size() / index.options.dim);
   request.k = k;
-  request.exclude = exclude;
   Found found{std::vector<std::int64_t>(std::size_t{request.query_count} * k),
               std::vector<float>(std::size_t{request.query_count} * k),
               {}};

@@ -173,7 +173,6 @@ def test_a_native_search_checks_its_arguments(tmp_path: Path) -> None:
         (BASE[:2], 1, 30, 33, 0.0, True, 1),
         (np.ascontiguousarray(BASE[:2, :9]), 1, 30, 1, 0.0, True, 1),
         (BASE[:2].astype(np.int8), 1, 30, 1, 0.0, True, 1),
-        (BASE[:2], 1, 30, 1, 0.0, True, 1, np.arange(3)),
     ):
         with pytest.raises(InvalidArgumentError):
             searcher.search(*arguments)

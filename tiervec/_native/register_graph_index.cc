@@ -235,20 +235,13 @@ void init_searcher(GraphSearcher* self, std::shared_ptr<rdma::Tier> tier, std::u
 
 nb::dict search(GraphSearcher& searcher, const Matrix& queries, std::uint32_t k, std::uint32_t search_list,
                 std::uint32_t beam_width, float stop_margin, bool pipeline, unsigned threads,
-                const std::optional<Vector<std::int64_t>>& exclude, const rdma::CancelToken* cancel,
-                std::optional<double> timeout_s) {
+                const rdma::CancelToken* cancel, std::optional<double> timeout_s) {
   SearchRequest request;
   request.queries = bytes_of(queries);
   request.count = row_count(queries);
   request.parameters = {k, std::max(search_list, k), beam_width, stop_margin, pipeline};
   request.threads = resolve_threads(threads);
   request.cancel = cancel;
-  if (exclude) {
-    if (exclude->shape(0) != queries.shape(0)) {
-      throw Error(ErrorCode::kInvalidArgument, "exclude must have one entry per query");
-    }
-    request.exclude = exclude->data();
-  }
   if (beam_width == 0 || beam_width > SearchParameters::kWidestBeam || k == 0) {
     throw Error(ErrorCode::kInvalidArgument, "beam_width must be 1 to 32 and k at least 1");
   }
@@ -350,12 +343,11 @@ void register_graph_index(nb::module_& module) {
           nb::arg("budget_bytes"), nb::arg("threads") = 0, nb::arg("cancel") = nb::none(),
           "Keeps the most read records in fast memory, within a budget; returns how many. Before any other search.")
       .def("search", &search, nb::arg("queries"), nb::arg("k"), nb::arg("search_list"), nb::arg("beam_width"),
-           nb::arg("stop_margin"), nb::arg("pipeline"), nb::arg("threads"), nb::arg("exclude") = nb::none(),
-           nb::arg("cancel") = nb::none(), nb::arg("timeout_s") = nb::none(),
+           nb::arg("stop_margin"), nb::arg("pipeline"), nb::arg("threads"), nb::arg("cancel") = nb::none(),
+           nb::arg("timeout_s") = nb::none(),
            nb::sig("def search(self, queries: numpy.typing.NDArray[numpy.generic], k: int, search_list: int, "
                    "beam_width: int, stop_margin: float, pipeline: bool, threads: int, "
-                   "exclude: numpy.typing.NDArray[numpy.int64] | None = None, cancel: CancelToken | None = None, "
-                   "timeout_s: float | None = None) -> dict[str, typing.Any]"));
+                   "cancel: CancelToken | None = None, timeout_s: float | None = None) -> dict[str, typing.Any]"));
 }
 
 }  // namespace tiervec::native

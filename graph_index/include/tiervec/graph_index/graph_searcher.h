@@ -46,7 +46,6 @@ struct SearchRequest {
   const std::byte* queries = nullptr;  // count x dim of query_dtype
   std::uint32_t count = 0;
   SearchParameters parameters;
-  const std::int64_t* exclude = nullptr;             // one vertex per query that must not be met, or -1; null: none
   std::int64_t* ids = nullptr;                       // count x k
   float* distances = nullptr;                        // count x k
   QueryCost* costs = nullptr;                        // count
