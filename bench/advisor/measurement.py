@@ -19,7 +19,7 @@ from tiervec.receipt import Receipt
 
 __all__ = ["Run", "Work", "measure", "one_by_one_us"]
 
-_ALONE = 200
+_ALONE = 100
 _QUERIES = 1000
 
 
