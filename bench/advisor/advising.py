@@ -278,6 +278,7 @@ def _advice(
         data=os.fspath(request.data),
         vectors=vectors,
         tier=request.device.asked,
+        is_tier=request.device.is_tier,
         emulated=request.device.modelled,
         k=request.k,
         target_recall=request.target_recall,

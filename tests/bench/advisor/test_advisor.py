@@ -154,6 +154,8 @@ def test_a_profile_becomes_a_model() -> None:
     device = Device.of_profile(PROFILE, "there")
     assert device.url == "emulated:latency_us=5,reads_mps=2,gbps=4.096,block=64"
     assert device.modelled
+    assert not device.is_tier
+    assert Device.of_tier("emulated:rdma-200g").is_tier
     receipt = run_of(1, 10, 10, 1).receipts[0]
     assert device.bound_qps(receipt, 10, 640) == pytest.approx(2e5)
     assert device.bound_qps(receipt, 10, 40_960) == pytest.approx(1e5)
@@ -265,6 +267,7 @@ def test_latency_may_be_preferred(data: Path, tmp_path: Path, monkeypatch: pytes
     advice = advise(request)
     assert advice.best.work.rounds < 5  # at 100 us a round, rounds are most of what counts
     assert advice.emulated
+    assert "--tier" not in advice.commands[1]
     assert advice.predictions[0].latency_us <= advice.predictions[-1].latency_us
 
 
