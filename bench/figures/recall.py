@@ -16,7 +16,6 @@ READING = (
     "of one index. All systems of a panel ran in turn on the same machine, vectors, queries, k and threads. Dashed and "
     "hollow: emulated devices."
 )
-_LEAST_MARGIN = 0.003
 _OWN_FIGURE = ("dilemma", "ablation", "kinds", "memory", "growth")
 
 
@@ -40,8 +39,8 @@ def draw(rows: Sequence[Row]) -> Figure:
             ends.append((line[-1]["recall"], line[-1]["qps"], series, colour_of(at)))
         plain_log(axes, "y")
         low, high = min(row["recall"] for row in here), max(row["recall"] for row in here)
-        margin = max(0.03 * (high - low), _LEAST_MARGIN)
-        axes.set_xlim(low - margin, high + margin)
+        margin = 0.03 * (high - low) or 0.003
+        axes.set_xlim(low - margin, min(high + margin, 1 + margin))
         axes.ticklabel_format(axis="x", useOffset=False)
         experiment, dataset, k, threads, batch = panel
         at_once = f", {batch} at a time" if batch else ""
