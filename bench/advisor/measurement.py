@@ -88,11 +88,6 @@ class Run:
         """CPU time of a query in the best round: what else runs on the machine can only add to it."""
         return min(each.cpu_us_per_query for each in self.receipts)
 
-    @property
-    def fraction_of_limit(self) -> float:
-        """Of the device, at best; 0 when it has no limit."""
-        return max((each.fraction_of_limit or 0.0) for each in self.receipts)
-
 
 def measure(
     runs: Sequence[Run], queries: NDArray[Any], *, tier: str, k: int, threads: int, alone: bool, rounds: int = 5
