@@ -77,6 +77,7 @@ class Advice:
         data: The file.
         vectors: Its vectors.
         tier: The device as it was named.
+        is_tier: True when that is the URL of a tier; False: a profile.
         emulated: True when a model of the device was measured: throughput and latency are then emulated figures.
         k: Neighbours.
         target_recall: Recall.
@@ -95,6 +96,7 @@ class Advice:
     data: str
     vectors: int
     tier: str
+    is_tier: bool
     emulated: bool
     k: int
     target_recall: float
@@ -121,7 +123,7 @@ class Advice:
         build = f"tiervec build --data {data} --out DIR --kind {self.best.design.kind}{metric} {' '.join(sets)}"
         width = self.best.beam_width
         search = f"tiervec search DIR --queries FILE --k {self.k} --target-recall {self.target_recall:g}"
-        if not self.tier.endswith(".json"):
+        if self.is_tier:
             search += f" --tier {shlex.quote(self.tier)}"
         if width is not None and width > 1:
             search += f"  # beam_width={width}: params of the API and of the service"

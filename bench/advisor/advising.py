@@ -127,11 +127,17 @@ def _run(request: Request, samples: Samples, tried: Sequence[Design], step: Call
     measure(large, samples.queries, tier=request.device.url, rounds=5, alone=True, **how)
     measure(small, samples.queries, tier=request.device.url, rounds=1, alone=False, **how)  # its counts are wanted
     # Where the device sets the pace, waiting looks like work: CPU time is then what it is in memory.
-    slowed = [run for run in large if run.fraction_of_limit >= _BUSY_DEVICE]
+    slowed = [run for run in large if _share_of_device(request.device, run) >= _BUSY_DEVICE]
     for run in slowed:
         run.receipts.clear()
     measure([*slowed, *others], samples.queries, tier="dram:", rounds=3, alone=False, **how)
     return runs
+
+
+def _share_of_device(device: Device, run: Run) -> float:
+    """How much of what the device can do the run used; 0 when it sets no limit."""
+    bound = device.bound_qps(run.receipts[0], run.work.reads, run.work.read_bytes)
+    return 0.0 if bound is None else max(each.qps for each in run.receipts) / bound
 
 
 def _groups(runs: Sequence[Run]) -> dict[str, list[Run]]:
@@ -278,6 +284,7 @@ def _advice(
         data=os.fspath(request.data),
         vectors=vectors,
         tier=request.device.asked,
+        is_tier=request.device.is_tier,
         emulated=request.device.modelled,
         k=request.k,
         target_recall=request.target_recall,

@@ -119,6 +119,11 @@ class Device:
         )
 
     @property
+    def is_tier(self) -> bool:
+        """False: it was named by its profile, and an index cannot be opened on that."""
+        return self.asked == self.url or is_remote(self.asked)
+
+    @property
     def in_memory(self) -> bool:
         """True when a read on `url` is a read of this machine's own memory."""
         return self.url.startswith(_IN_MEMORY)

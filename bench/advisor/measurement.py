@@ -19,7 +19,7 @@ from tiervec.receipt import Receipt
 
 __all__ = ["Run", "Work", "measure", "one_by_one_us"]
 
-_ALONE = 200
+_ALONE = 100
 _QUERIES = 1000
 
 
@@ -87,11 +87,6 @@ class Run:
     def busy_us(self) -> float:
         """CPU time of a query in the best round: what else runs on the machine can only add to it."""
         return min(each.cpu_us_per_query for each in self.receipts)
-
-    @property
-    def fraction_of_limit(self) -> float:
-        """Of the device, at best; 0 when it has no limit."""
-        return max((each.fraction_of_limit or 0.0) for each in self.receipts)
 
 
 def measure(

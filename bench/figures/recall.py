@@ -33,24 +33,28 @@ def draw(rows: Sequence[Row]) -> Figure:
         here = [row for row in rows if _panel(row) == panel]
         ends = []
         for at, series in enumerate(ordered(map(_series, here))):
-            line = sorted((row for row in here if _series(row) == series), key=lambda row: row["recall"])
+            line = sorted((row for row in here if _series(row) == series), key=lambda row: (row["recall"], -row["qps"]))
             look = appearance(at, emulated=line[0]["provenance"] == "emulated")
             axes.plot([row["recall"] for row in line], [row["qps"] for row in line], **look)
             ends.append((line[-1]["recall"], line[-1]["qps"], series, colour_of(at)))
         plain_log(axes, "y")
         low, high = min(row["recall"] for row in here), max(row["recall"] for row in here)
-        margin = max(high - low, 0.01) * 0.03
-        axes.set_xlim(low - margin, high + margin)
-        experiment, dataset, k, threads = panel
-        axes.set_title(f"{dataset}, k={k}, {threads} threads  ({experiment})")
+        margin = 0.03 * (high - low) or 0.003
+        axes.set_xlim(low - margin, min(high + margin, 1 + margin))
+        axes.ticklabel_format(axis="x", useOffset=False)
+        experiment, dataset, k, threads, batch = panel
+        at_once = f", {batch} at a time" if batch else ""
+        axes.set_title(
+            f"{dataset}, k={k}, {threads} {'thread' if threads == 1 else 'threads'}{at_once}  ({experiment})"
+        )
         axes.set_xlabel(f"recall@{k}")
         axes.set_ylabel("queries per second")
         label_ends(axes, ends)
     return figure
 
 
-def _panel(row: Row) -> tuple[str, str, int, int]:
-    return row["experiment"], row["dataset"], row["k"], row["threads"]
+def _panel(row: Row) -> tuple[str, str, int, int, int]:
+    return row["experiment"], row["dataset"], row["k"], row["threads"], row["batch"]
 
 
 def _series(row: Row) -> str:

@@ -113,6 +113,7 @@ class RunData:
             "vectors": cell.dataset.n,
             "k": cell.k,
             "threads": cell.threads,
+            "batch": cell.batch,
             "mode": cell.mode,
             "arrival_qps": cell.arrival_qps,
             "tier": cell.tier or "",

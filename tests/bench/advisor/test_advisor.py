@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import tiervec
-from tiervec.bench.advisor import Request, advise
+from tiervec.bench.advisor import Request, advise, advising
 from tiervec.bench.advisor.checking import design_of
 from tiervec.bench.advisor.cost_model import MemoryGrowth, fit
 from tiervec.bench.advisor.design import Design, designs, least_fast_bytes
@@ -154,6 +154,8 @@ def test_a_profile_becomes_a_model() -> None:
     device = Device.of_profile(PROFILE, "there")
     assert device.url == "emulated:latency_us=5,reads_mps=2,gbps=4.096,block=64"
     assert device.modelled
+    assert not device.is_tier
+    assert Device.of_tier("emulated:rdma-200g").is_tier
     receipt = run_of(1, 10, 10, 1).receipts[0]
     assert device.bound_qps(receipt, 10, 640) == pytest.approx(2e5)
     assert device.bound_qps(receipt, 10, 40_960) == pytest.approx(1e5)
@@ -257,13 +259,15 @@ def test_advice_and_its_check(data: Path, tmp_path: Path, capsys: pytest.Capture
 
 
 @pytest.mark.usefixtures("flat_memory")
-def test_latency_may_be_preferred(data: Path, tmp_path: Path) -> None:
-    # Two designs are enough to choose between: one wide search, one narrow.
-    device = Device.of_profile({**PROFILE, "latency_us": {"p50": {"median": 2000.0}}}, "far away")
+def test_latency_may_be_preferred(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    two = [Design(kind="graph", params={"code_bits": 4.0}), Design(kind="cluster", params={"layout": "coded"})]
+    monkeypatch.setattr(advising, "designs", lambda *_: two)
+    device = Device.of_profile({**PROFILE, "latency_us": {"p50": {"median": 100.0}}}, "far away")
     request = Request(data=data, device=device, sample=1000, threads=1, prefer="latency", work=tmp_path)
     advice = advise(request)
-    assert advice.best.work.rounds < 5  # at 2 ms a round, rounds are all that counts
+    assert advice.best.work.rounds < 5  # at 100 us a round, rounds are most of what counts
     assert advice.emulated
+    assert "--tier" not in advice.commands[1]
     assert advice.predictions[0].latency_us <= advice.predictions[-1].latency_us
 
 
@@ -288,8 +292,6 @@ def test_bad_requests(data: Path, capsys: pytest.CaptureFixture[str]) -> None:
 def test_what_does_not_fit_after_all_is_refused(
     data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, flat_memory: None
 ) -> None:
-    import tiervec.bench.advisor.advising as advising
-
     monkeypatch.setattr(advising, "designs", lambda *_: [Design(kind="cluster", params={"layout": "grouped"})])
     request = Request(
         data=data, device=Device.of_tier("emulated:cxl-x8"), sample=1000, fast_memory=6000, threads=1, work=tmp_path
