@@ -326,7 +326,7 @@ std::uint32_t ClusterQuery::record_of(Run run, std::uint32_t j) const noexcept {
 void ClusterQuery::absorb_record(std::uint32_t position, const std::byte* record) noexcept {
   if (position == excluded_) return;
   const float distance = exact_distance_(record);
-  if (distance > results_.kth()) return ErrorCode::kOk;  // most are, and their labels are not in the caches
+  if (distance > results_.kth()) return;  // most are, and their labels are not in the caches
   const auto label = static_cast<std::int64_t>(part_.ids[position]);
   if (part_.layout == Layout::kReplicated) {
     results_.add_once(distance, label);
