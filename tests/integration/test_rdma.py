@@ -145,7 +145,7 @@ def test_finds_what_dram_finds(
         )
     assert recall > 0.9
     assert reads > 0
-    assert sum(cpu) <= 0.02  # two ticks of the clock, for the signals
+    assert sum(cpu) < 0.1  # some ticks of the clock, to stop and go on
     assert reads_per_doorbell >= 8
 
 
