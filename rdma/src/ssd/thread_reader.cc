@@ -42,7 +42,7 @@ class ThreadReader final : public SectorReader {
   }
   ~ThreadReader() override { stop(); }
 
-  void add(const SectorRead& read) noexcept override { reads_[added_++ & mask_] = read; }
+  void add(const SectorRead& read) noexcept override { reads_[added_++ & mask_].store(read); }
 
   void send() noexcept override {
     if (sent_.load(std::memory_order_relaxed) != added_) {
@@ -68,6 +68,27 @@ class ThreadReader final : public SectorReader {
   }
 
  private:
+  /// A place of the ring of reads to do. A thread may look at it while the owner writes the next read there.
+  class ReadPlace {
+   public:
+    void store(const SectorRead& read) noexcept {
+      offset_.store(read.offset, std::memory_order_relaxed);
+      bytes_.store(read.bytes, std::memory_order_relaxed);
+      to_.store(read.to, std::memory_order_relaxed);
+      slot_.store(read.slot, std::memory_order_relaxed);
+    }
+    [[nodiscard]] SectorRead load() const noexcept {
+      return {offset_.load(std::memory_order_relaxed), bytes_.load(std::memory_order_relaxed),
+              to_.load(std::memory_order_relaxed), slot_.load(std::memory_order_relaxed)};
+    }
+
+   private:
+    std::atomic<std::uint64_t> offset_{0};
+    std::atomic<std::uint32_t> bytes_{0};
+    std::atomic<std::byte*> to_{nullptr};
+    std::atomic<std::uint32_t> slot_{0};
+  };
+
   /// A place of the ring of landed reads; `turn` is one more than the number of the read that it holds.
   struct Entry {
     std::atomic<std::uint64_t> turn{0};
@@ -88,10 +109,12 @@ class ThreadReader final : public SectorReader {
       if (next > sent) {
         continue;  // `sent` is from before others were sent and claimed
       }
+      // Before the claim: until then its place is not written again, and later it may be at any time. What is torn is
+      // not claimed.
+      const SectorRead read = reads_[next & mask_].load();
       if (!claimed_.compare_exchange_weak(next, next + 1, std::memory_order_acq_rel)) {
         continue;  // another thread has it
       }
-      const SectorRead read = reads_[next & mask_];
       const std::int32_t result = read_now(read);
       const std::uint64_t place = landing_.fetch_add(1, std::memory_order_relaxed);
       Entry& entry = landed_[place & mask_];
@@ -122,7 +145,7 @@ class ThreadReader final : public SectorReader {
 
   const int descriptor_;
   const std::uint64_t mask_;
-  std::vector<SectorRead> reads_;
+  std::vector<ReadPlace> reads_;
   std::vector<Entry> landed_;
   std::uint64_t added_ = 0;                // of the owner
   std::uint64_t taken_ = 0;                // of the owner
