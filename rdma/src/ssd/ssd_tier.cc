@@ -141,6 +141,10 @@ SsdReads parse_ssd_reads(const TierUrl& url) {
               "tier URL '" + url.text + "' has '" + url.rest + "' after 'ssd:', which takes nothing, or 'threads'");
 }
 
+void check_direct_reads(const std::string& region_path) {
+  read_directly(RegionFile(region_path), region_path);
+}
+
 std::shared_ptr<Tier> open_ssd_tier(const TierUrl& url, const std::string& region_path) {
   (void)TickClock::ticks_per_ns();  // calibrates now rather than in the first query
   auto tier = std::make_shared<SsdTier>(url.text, parse_ssd_reads(url), region_path);

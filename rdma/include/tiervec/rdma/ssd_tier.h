@@ -14,6 +14,9 @@ enum class SsdReads { kIoUring, kThreads };
 /// What comes after `ssd:`: nothing, or `threads`. Throws kInvalidArgument for anything else.
 SsdReads parse_ssd_reads(const TierUrl& url);
 
+/// Throws Error(kUnsupported) when this file cannot be read past the page cache; the sentence says why.
+void check_direct_reads(const std::string& region_path);
+
 /// `ssd:`: the file itself, read past the page cache (O_DIRECT) in whole sectors of 4 KiB. What a query asks for lies
 /// in one or more of them; all are read, and its views point into the buffer that they were read to.
 ///
