@@ -96,7 +96,7 @@ check-format: $(VENV)/.stamp-lint
 	$(BIN)/ruff format --check .
 	@echo "clang-format, $(words $(CXX_FILES)) files" && $(BIN)/clang-format --dry-run -Werror $(CXX_FILES)
 
-types: $(BUILD)/.stamp-install $(VENV)/.stamp-lint
+types: $(BUILD)/.stamp-install $(VENV)/.stamp-lint $(VENV)/.stamp-test
 	@$(BIN)/python .ci/package_tree.py build/package
 	cd build/package && MYPYPATH=. ../../$(BIN)/mypy --config-file ../../pyproject.toml --cache-dir ../mypy -p tiervec
 	$(BIN)/python .ci/check_imports.py build/package build/import_linter

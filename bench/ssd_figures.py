@@ -33,6 +33,7 @@ from tiervec.cluster_index.params import ClusterSearchParams
 from tiervec.environment import environment
 from tiervec.ground_truth import read_ground_truth
 from tiervec.index_directory import IndexDirectory
+from tiervec.index_kind import search_natively
 from tiervec.index_kinds import index_kind
 from tiervec.vector_files import open_vectors
 
@@ -259,7 +260,8 @@ def _sectors_per_query(path: Path, workload: Workload, params: dict[str, Any]) -
     opened = index_kind("cluster").open(IndexDirectory.open(path), "ssd:")
     before = opened.tier.counters["sectors"]
     queries: NDArray[Any] = workload.queries
-    found = opened.search(queries, _K, opened.fitted(ClusterSearchParams(**params), _K), threads=workload.threads)
+    fitted = opened.fitted(ClusterSearchParams(**params), _K)
+    found = search_natively(opened.searcher, queries, _K, fitted, threads=workload.threads)
     return (opened.tier.counters["sectors"] - before) / len(queries), workload.recall(found.ids)
 
 

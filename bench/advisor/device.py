@@ -10,6 +10,7 @@ import json
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
 from tiervec import _core
@@ -86,7 +87,7 @@ class Device:
             InvalidArgumentError: It is no such document.
         """
         name = os.fspath(path)
-        with storage_errors(f"reading {name}", os.path.dirname(name) or "."), open(path, "rb") as file:
+        with storage_errors(f"reading {name}", Path(name).parent), open(path, "rb") as file:
             content = file.read()
         try:
             document = json.loads(content)

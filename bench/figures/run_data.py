@@ -63,7 +63,8 @@ class RunData:
     def environments(self) -> list[str]:
         """Each machine in a few words, with its letter when there are several."""
         seen: dict[str, str] = {}
-        for each in (*self.results, *self.profiles):
+        every: list[Result | ProfileResult] = [*self.results, *self.profiles]
+        for each in every:
             letter = self.machines[machine_of(each.environment)]
             commit = "" if each.commit is None else f", commit {each.commit[:12]}"
             seen.setdefault(letter, environment_label(each.environment) + commit)
@@ -94,9 +95,9 @@ class RunData:
                 listed.append(
                     (each.experiment, what, f"recall {recall:.3f}, below the {each.cell.target_recall:g} asked for")
                 )
-        for each in self.profiles:
-            if each.status != "ok" or each.profile is None:
-                listed.append((each.experiment, each.tier, f"{each.status}: {each.reason or 'no reason was given'}"))
+        for tier in self.profiles:
+            if tier.status != "ok" or tier.profile is None:
+                listed.append((tier.experiment, tier.tier, f"{tier.status}: {tier.reason or 'no reason was given'}"))
         return listed
 
     def row(self, result: Result) -> Row:
@@ -157,7 +158,8 @@ def load(folders: Iterable[Path], *, allow_mixed: bool = False) -> RunData:
     if not results and not profiles:
         raise InvalidArgumentError(f"{', '.join(map(str, paths))}: nothing is measured yet; `tiervec bench run` does")
     machines: dict[tuple[Any, ...], str] = {}
-    for each in (*results, *profiles):
+    every: list[Result | ProfileResult] = [*results, *profiles]
+    for each in every:
         machines.setdefault(machine_of(each.environment), chr(ord("A") + len(machines) % 26))
     if len(machines) > 1 and not allow_mixed:  # of profiles; results are checked where they are loaded
         raise InvalidArgumentError(

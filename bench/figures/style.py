@@ -30,7 +30,7 @@ __all__ = [
 # Okabe and Ito's palette (jfly.uni-koeln.de/color), without its yellow, which is too light on paper.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000")
 _MARKERS = ("o", "s", "^", "D", "v", "P", "X")
-_SETTINGS: Mapping[str, Any] = {
+_SETTINGS: Any = {  # keys of matplotlib, which has a type of its own for them
     "font.family": "DejaVu Sans",
     "font.size": 9,
     "axes.titlesize": 10,

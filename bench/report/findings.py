@@ -110,12 +110,12 @@ def _other_choice(rows: Sequence[Row]) -> Finding:
         listed = [row for row in rows if row["tier"].startswith(tiers)]
         for tier, dataset in ordered((row["tier"], row["dataset"]) for row in listed):
             here = [row for row in listed if (row["tier"], row["dataset"]) == (tier, dataset)]
-            best = {
-                system: max((row["qps"] for row in here if row["system"] == system), default=None)
+            graph, cluster = (
+                max((float(row["qps"]) for row in here if row["system"] == system), default=0.0)
                 for system in (_GRAPH, _CLUSTER)
-            }
-            if best[_GRAPH] and best[_CLUSTER]:
-                ratio = best[_GRAPH] / best[_CLUSTER]
+            )
+            if graph > 0 and cluster > 0:
+                ratio = graph / cluster
                 ratios.setdefault(name, []).append(ratio)
                 found.append(f"{tier_text(here[0])}, {dataset}: graph / cluster {ratio:.2f}")
     held = []

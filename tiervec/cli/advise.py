@@ -88,7 +88,7 @@ def _run(arguments: argparse.Namespace) -> int:
     )
     advice = advise(request, lambda text: print(f"tiervec: {text}", file=sys.stderr, flush=True))
     checked = None
-    if arguments.check is not None:
+    if queries is not None:
         checked = check(arguments.check, advice.predictions, request, queries, truth)
     if arguments.json:
         print_json({**advice.as_dict(), "check": None if checked is None else checked.as_dict()})

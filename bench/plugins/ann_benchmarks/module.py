@@ -18,7 +18,7 @@ import tiervec
 _METRICS = {"euclidean": "l2", "angular": "cosine"}
 
 
-class TierVec(BaseANN):  # type: ignore[misc,no-any-unimported]
+class TierVec(BaseANN):  # type: ignore[misc]
     """One design of an index; the query argument is the recall to aim at.
 
     Args:

@@ -23,7 +23,7 @@ _SUFFIXES = {"float32": ".fbin", "uint8": ".u8bin", "int8": ".i8bin"}
 _INDEXES = Path("data") / "indices" / "tiervec"
 
 
-class TierVec(BaseANN):  # type: ignore[misc,no-any-unimported]
+class TierVec(BaseANN):  # type: ignore[misc]
     """One design of an index; query arguments are ``{"target_recall": 0.9}`` or search parameters.
 
     Args:
@@ -131,7 +131,7 @@ class TierVec(BaseANN):  # type: ignore[misc,no-any-unimported]
         self._index = tiervec.open(folder, tier=self._tier, threads=self._threads)
 
     def _folder(self, dataset: str) -> Path:
-        return _INDEXES / DATASETS[dataset]().short_name() / f"{self._kind}-{self._key()}"
+        return _INDEXES / str(DATASETS[dataset]().short_name()) / f"{self._kind}-{self._key()}"
 
     def _key(self) -> str:
         text = json.dumps([self._kind, self._build], sort_keys=True)
