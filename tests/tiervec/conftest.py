@@ -66,6 +66,7 @@ class FakeIndex:
             ],
             "params": {"graph_degree": 32, "alpha": 1.2, "layout": "packed"},
             "calibration": {"source": "given", "tables": {"10": [{"search_list": 32, "recall": 0.95}]}},
+            "details": {},
         }
         self.info: Any = SimpleNamespace(path="fake", as_dict=lambda: document, **document)
 
