@@ -16,6 +16,7 @@ T = TypeVar("T")
 BuildProgress = Callable[[str, int, int, "float | None"], None]
 
 _POLL_S = 0.1
+_LONGEST_START_S = 10.0  # of a thread
 # From here on a search runs beside the caller's thread: many queries, or a slow device.
 _LONG_SEARCH_QUERIES = 64
 _LONG_SEARCH_LATENCY_US = 1000.0
@@ -47,15 +48,17 @@ def run_interruptibly(
         finally:
             done.set()
 
-    threading.Thread(target=work, name="tiervec-native", daemon=True).start()
+    thread = threading.Thread(target=work, name="tiervec-native", daemon=True)
     try:
+        thread.start()  # waits for the thread, so a signal may end this, too
         while not done.wait(_POLL_S):
             if watch is not None:
                 watch()
     except BaseException:
         if cancel is not None:
             cancel()
-            done.wait()
+            while not done.wait(_LONGEST_START_S) and thread.ident is not None:
+                pass  # it runs; without an ident, start was interrupted before there was a thread
         raise
     if failure:
         raise failure[0]

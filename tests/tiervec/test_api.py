@@ -121,7 +121,7 @@ BAD_ARGUMENTS: dict[str, tuple[dict[str, Any], type[TiervecError], tuple[str, ..
     "alpha NaN": ({"params": {"alpha": float("nan")}}, InvalidArgumentError, ("alpha", "nan")),
     "alpha text": ({"params": {"alpha": "1.2"}}, InvalidArgumentError, ("alpha", "'1.2'")),
     "alpha None": ({"params": {"alpha": None}}, InvalidArgumentError, ("alpha", "None")),
-    "layout": ({"params": {"layout": "sectors"}}, InvalidArgumentError, ("layout", "'sectors'", "packed")),
+    "layout": ({"params": {"layout": "coded"}}, InvalidArgumentError, ("layout", "'coded'", "packed", "sectors")),
     "code": ({"params": {"code": "lz4"}}, InvalidArgumentError, ("code", "'lz4'", "rabitq, sq, pq")),
     "code_bits 0": ({"params": {"code_bits": 0}}, InvalidArgumentError, ("code_bits", "0")),
     "code_bits 9": ({"params": {"code_bits": 9}}, InvalidArgumentError, ("code_bits", "9")),
