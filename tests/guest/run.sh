@@ -85,7 +85,7 @@ guest=(qemu-system-x86_64 -machine q35 -cpu max -smp 2 -m 3G -no-reboot -nodefau
        -fsdev local,id=machine,path=/,security_model=none,readonly=on,multidevs=remap
        -device virtio-9p-pci,fsdev=machine,mount_tag=machine
        -kernel "$kernel" -initrd "$work/initramfs.cpio"
-       -append "console=ttyS0 quiet panic=-1 mitigations=off memmap=512M!1024M")
+       -append "console=ttyS0 quiet panic=-1 mitigations=off tiervec_guest=1 memmap=512M!1024M")
 # A machine may have /dev/kvm without the processor's help: then only kernels made for it boot there.
 if [ -w /dev/kvm ] && grep -qwE 'vmx|svm' /proc/cpuinfo; then
   guest+=(-accel kvm)
