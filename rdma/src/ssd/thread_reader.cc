@@ -116,7 +116,8 @@ class ThreadReader final : public SectorReader {
         continue;  // another thread has it
       }
       const std::int32_t result = read_now(read);
-      const std::uint64_t place = landing_.fetch_add(1, std::memory_order_relaxed);
+      // Of all that landed so far, one was sent after the owner had taken what was in this place before: hence acq_rel.
+      const std::uint64_t place = landing_.fetch_add(1, std::memory_order_acq_rel);
       Entry& entry = landed_[place & mask_];
       entry.landed = {read.slot, result};
       entry.turn.store(place + 1, std::memory_order_release);
