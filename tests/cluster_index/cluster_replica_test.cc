@@ -67,7 +67,7 @@ class ClusterReplica : public ::testing::TestWithParam<Layout> {
   }
 
   const SmallClusters index_{options()};
-  const std::vector<std::byte> queries_ = some_queries(index_, 20);
+  const std::vector<std::byte> queries_ = some_queries(index_, 5);
   std::vector<std::shared_ptr<FaultyTier>> replicas_;
 };
 
