@@ -31,6 +31,7 @@ from tiervec.rdma.upload import Upload
 
 SIZE = 4 * EXTENT_BYTES + 77
 DATA = np.random.default_rng(5).bytes(SIZE)
+PATIENCE = "?timeout_ms=30000"  # the node shares a machine that may be busy, and no test here is about a silent one
 
 
 def write_index(out: Path, data: bytes = DATA, sections: int = 1) -> Path:
@@ -65,10 +66,12 @@ def read_all(url: str, path: Path) -> bytes:
 def test_one_node(saved: Path, node: Any) -> None:
     seen: list[tuple[str, int, int]] = []
     receipt = tiervec.publish(
-        saved, f"tcp://{node.address}", progress=lambda stage, done, total, _left: seen.append((stage, done, total))
+        saved,
+        f"tcp://{node.address}{PATIENCE}",
+        progress=lambda stage, done, total, _left: seen.append((stage, done, total)),
     )
     version = IndexDirectory.open(saved).section("records").checksum
-    assert receipt.url == f"tcp://{node.address}/photographs"
+    assert receipt.url == f"tcp://{node.address}/photographs{PATIENCE}"
     assert (receipt.region, receipt.version, receipt.size_bytes, receipt.sent_bytes) == (
         "photographs", version, SIZE, SIZE,
     )  # fmt: skip
@@ -82,7 +85,7 @@ def test_one_node(saved: Path, node: Any) -> None:
 
 
 def test_again_sends_nothing(saved: Path, node: Any) -> None:
-    to = f"tcp://{node.address}/sift"
+    to = f"tcp://{node.address}/sift{PATIENCE}"
     tiervec.publish(saved, [to])
     again = tiervec.publish(saved, [to])
     assert again.sent_bytes == 0
@@ -99,7 +102,7 @@ def test_an_interruption_sends_only_what_is_missing(saved: Path, node: Any, monk
                 return
             yield request
 
-    to = f"tcp://{node.address}/sift"
+    to = f"tcp://{node.address}/sift{PATIENCE}"
     monkeypatch.setattr(Upload, "_requests", broken)
     with pytest.raises(CancelledError):
         tiervec.publish(saved, to)
@@ -120,7 +123,7 @@ def test_a_broken_stream_is_taken_up_again(saved: Path, node: Any, monkeypatch: 
         return whole(self, requests)
 
     monkeypatch.setattr(MemoryNodeClient, "upload", flaky)
-    receipt = tiervec.publish(saved, f"tcp://{node.address}/sift")
+    receipt = tiervec.publish(saved, f"tcp://{node.address}/sift{PATIENCE}")
     assert len(attempts) == 2
     assert read_all(receipt.url, saved) == DATA
 
@@ -129,18 +132,22 @@ def test_a_broken_stream_is_taken_up_again(saved: Path, node: Any, monkeypatch: 
 def test_replicas(saved: Path, node: Any, lend: Any, commas: bool) -> None:
     with lend() as other:
         nodes = [node.address, other.address]
-        to = [f"tcp://{','.join(nodes)}/sift"] if commas else [f"tcp://{address}/sift" for address in nodes]
+        to = (
+            [f"tcp://{','.join(nodes)}/sift{PATIENCE}"]
+            if commas
+            else [f"tcp://{address}/sift{PATIENCE}" for address in nodes]
+        )
         receipt = tiervec.publish(saved, to)
-        assert receipt.url == f"tcp://{node.address},{other.address}/sift"
+        assert receipt.url == f"tcp://{node.address},{other.address}/sift{PATIENCE}"
         assert [part.replica for part in receipt.nodes] == [0, 1]
         for address in nodes:
-            assert read_all(f"tcp://{address}/sift", saved) == DATA
+            assert read_all(f"tcp://{address}/sift{PATIENCE}", saved) == DATA
         assert read_all(receipt.url, saved) == DATA
 
 
 def test_stripes(saved: Path, node: Any, lend: Any) -> None:
     with lend() as other:
-        receipt = tiervec.publish(saved, f"tcp://{node.address}+{other.address}/sift")
+        receipt = tiervec.publish(saved, f"tcp://{node.address}+{other.address}/sift{PATIENCE}")
         assert [(part.stripe, part.stripes, part.extents) for part in receipt.nodes] == [(0, 2, 3), (1, 2, 2)]
         assert receipt.sent_bytes == SIZE
         held = [server.node.get("sift") for server in (node, other)]
@@ -153,7 +160,7 @@ def test_stripes(saved: Path, node: Any, lend: Any) -> None:
 
 
 def test_versions(tmp_path: Path, saved: Path, node: Any) -> None:
-    to = f"tcp://{node.address}/sift"
+    to = f"tcp://{node.address}/sift{PATIENCE}"
     first = tiervec.publish(saved, to)
     new = write_index(tmp_path / "new", DATA[::-1])
     second = tiervec.publish(new, to)
@@ -178,13 +185,13 @@ def test_a_switch_waits_until_every_node_has_it(saved: Path, node: Any, lend: An
         lend(capacity_bytes=1 << 20) as small,
         pytest.raises(ResourceExhaustedError, match=f"{small.address}: region sift takes 4 MiB"),
     ):
-        tiervec.publish(saved, [f"tcp://{node.address}/sift", f"tcp://{small.address}/sift"])
+        tiervec.publish(saved, [f"tcp://{node.address}/sift{PATIENCE}", f"tcp://{small.address}/sift{PATIENCE}"])
     with pytest.raises(NotFoundError, match=r"no current version|no region"):
         node.node.get("sift")
 
 
 def test_a_damaged_region_is_repaired_by_publishing_again(saved: Path, node: Any) -> None:
-    to = f"tcp://{node.address}/sift"
+    to = f"tcp://{node.address}/sift{PATIENCE}"
     tiervec.publish(saved, to)
     region = node.node.get("sift")
     region.extent(1)[3] ^= 1
@@ -204,11 +211,11 @@ def test_a_node_that_holds_something_else_is_found(saved: Path, node: Any, monke
     seal = MemoryNodeClient.seal
     monkeypatch.setattr(MemoryNodeClient, "seal", lie)
     with pytest.raises(DataLossError, match="is not in its memory as it was sent"):
-        tiervec.publish(saved, f"tcp://{node.address}/sift")
+        tiervec.publish(saved, f"tcp://{node.address}/sift{PATIENCE}")
 
 
 def test_a_data_plane_that_gives_something_else_is_found(saved: Path, node: Any) -> None:
-    to = f"tcp://{node.address}/sift"
+    to = f"tcp://{node.address}/sift{PATIENCE}"
     tiervec.publish(saved, to)
     region = node.node.get("sift")
     harmed = bytes(byte ^ 1 for byte in DATA[:4096])
@@ -225,7 +232,7 @@ def test_a_data_plane_that_gives_something_else_is_found(saved: Path, node: Any)
 
 
 def test_what_cannot_be_published(tmp_path: Path, saved: Path, node: Any) -> None:
-    to = f"tcp://{node.address}/sift"
+    to = f"tcp://{node.address}/sift{PATIENCE}"
     with pytest.raises(NotFoundError, match="does not exist"):
         tiervec.publish(tmp_path / "none", to)
     with pytest.raises(UnsupportedError, match="has 2 tier sections"):
@@ -250,7 +257,7 @@ def test_what_cannot_be_published(tmp_path: Path, saved: Path, node: Any) -> Non
 def test_tokens(saved: Path, lend: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     tokens = Tokens(write="the-write-token-0001", read="the-read-token-00002")
     with lend(tokens=tokens) as server:
-        to = f"tcp://{server.address}/sift"
+        to = f"tcp://{server.address}/sift{PATIENCE}"
         with pytest.raises(PermissionDeniedError, match="shows no token"):
             tiervec.publish(saved, to)
         monkeypatch.setenv("TIERVEC_TOKEN", str(tokens.read))
@@ -264,7 +271,7 @@ def test_tokens(saved: Path, lend: Any, monkeypatch: pytest.MonkeyPatch) -> None
 
 def test_from_the_nodes_own_disk(tmp_path: Path, saved: Path, lend: Any) -> None:
     with lend(data_dir=tmp_path / "node") as server:
-        to = f"tcp://{server.address}/sift"
+        to = f"tcp://{server.address}/sift{PATIENCE}"
         (tmp_path / "node" / "records.bin").write_bytes(DATA)
         receipt = tiervec.publish(saved, to, node_path="records.bin")
         assert (receipt.sent_bytes, receipt.nodes[0].extents) == (0, 5)
@@ -277,14 +284,14 @@ def test_from_the_nodes_own_disk(tmp_path: Path, saved: Path, lend: Any) -> None
 
 
 def test_strip(saved: Path, node: Any) -> None:
-    receipt = tiervec.publish(saved, f"tcp://{node.address}/sift", strip=True)
+    receipt = tiervec.publish(saved, f"tcp://{node.address}/sift{PATIENCE}", strip=True)
     assert receipt.stripped_bytes == SIZE
     assert sorted(path.name for path in saved.iterdir()) == ["codes.bin", "manifest.json", "published.json"]
     directory = IndexDirectory.open(saved)
     assert (directory.published_to, directory.remote_sections) == (receipt.url, {"records"})
     assert [section.name for section in directory.verify()] == ["codes"]
     with pytest.raises(InvalidArgumentError, match=r"was published to .* and stripped"):
-        tiervec.publish(saved, f"tcp://{node.address}/sift")
+        tiervec.publish(saved, f"tcp://{node.address}/sift{PATIENCE}")
 
 
 def test_nothing_is_stripped_when_publishing_fails(saved: Path) -> None:
@@ -295,6 +302,6 @@ def test_nothing_is_stripped_when_publishing_fails(saved: Path) -> None:
 
 def test_credentials_are_never_in_a_receipt(saved: Path, node: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TIERVEC_TOKEN", "a-token-nobody-must-see")
-    receipt = tiervec.publish(saved, f"tcp://{node.address}/sift")
+    receipt = tiervec.publish(saved, f"tcp://{node.address}/sift{PATIENCE}")
     assert "nobody" not in repr(receipt) + json.dumps(receipt.as_dict())
     assert "nobody" not in repr(Credentials.from_environment())
