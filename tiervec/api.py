@@ -205,6 +205,7 @@ class Index:
             hot_records=found.hot_records,
             rereads=found.rereads,
             cpu_us=found.cpu_us,
+            waiting_us=found.waiting_us,
             wall_us=wall_us,
             latency_us=found.latency_us,
             device=self._device,

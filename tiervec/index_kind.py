@@ -57,6 +57,7 @@ class NativeResult:
     distances: NDArray[np.float32]
     latency_us: NDArray[np.float32]
     cpu_us: float
+    waiting_us: float
     reads: int
     rounds: int
     code_distances: int

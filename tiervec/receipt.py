@@ -34,7 +34,11 @@ class Receipt:
         code_distances: Distances computed from codes in fast memory.
         hot_records: Records found in fast memory, so that they were not read from the tier.
         rereads: Those of the reads that repeated others on another replica, because a record was not what was written.
-        cpu_us: CPU time in microseconds, summed over the workers.
+        cpu_us: CPU time in microseconds, summed over the workers. A worker that waits for reads polls the tier and does
+            not sleep, so its waiting is CPU time, too.
+        waiting_us: Elapsed time in microseconds, summed over the workers, in which none of a worker's queries could go
+            on: it asked the tier for reads that have arrived, and took them in. Part of ``cpu_us`` as far as no other
+            thread wanted the processor meanwhile. 0 on tiers that are loaded from, such as ``dram:``.
         wall_us: Elapsed time in microseconds, from the first query's start to the last one's end.
         latency_us: Time from start to end of each query in microseconds, float32 of shape (queries,).
         device: The device's profile as ``Tier.profile`` of the extension gives it (``latency_us``, ``reads_per_s``,
@@ -63,6 +67,7 @@ class Receipt:
     cpu_us: float
     wall_us: float
     latency_us: NDArray[np.float32]
+    waiting_us: float = 0.0
     hot_records: int = 0
     rereads: int = 0
     device: Mapping[str, Any] | None = None
@@ -95,8 +100,13 @@ class Receipt:
 
     @property
     def cpu_us_per_query(self) -> float:
-        """Mean CPU time per query in microseconds."""
+        """Mean CPU time per query in microseconds, with what the workers polled."""
         return self._per_query(self.cpu_us)
+
+    @property
+    def waiting_us_per_query(self) -> float:
+        """Mean time per query in microseconds in which a worker only waited for its tier."""
+        return self._per_query(self.waiting_us)
 
     @property
     def qps(self) -> float:
@@ -154,6 +164,7 @@ class Receipt:
             "hot_records": self.hot_records,
             "rereads": self.rereads,
             "cpu_us": self.cpu_us,
+            "waiting_us": self.waiting_us,
             "wall_us": self.wall_us,
             "qps": self.qps,
             "latency_us": {"p50": self.latency_us_p50, "p95": self.latency_us_p95, "p99": self.latency_us_p99},
@@ -163,6 +174,7 @@ class Receipt:
             "code_distances_per_query": self.code_distances_per_query,
             "hot_records_per_query": self.hot_records_per_query,
             "cpu_us_per_query": self.cpu_us_per_query,
+            "waiting_us_per_query": self.waiting_us_per_query,
             "device": None if self.device is None else dict(self.device),
             "device_bound_qps": self.device_bound_qps,
             "fraction_of_limit": self.fraction_of_limit,
@@ -185,7 +197,8 @@ class Receipt:
         )
         if self.hot_records:
             lines.append(f"  hot records    {self.hot_records_per_query:.1f} per query, found in fast memory")
-        lines.append(f"  CPU time       {self.cpu_us_per_query:,.1f} us per query")
+        waiting = f", with up to {self.waiting_us_per_query:,.1f} us of polling for reads" if self.waiting_us else ""
+        lines.append(f"  CPU time       {self.cpu_us_per_query:,.1f} us per query{waiting}")
         if self.queries:
             lines.append(
                 f"  latency        p50 {self.latency_us_p50:,.0f} us, p95 {self.latency_us_p95:,.0f} us, "

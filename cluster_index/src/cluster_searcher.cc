@@ -161,7 +161,7 @@ std::uint64_t ClusterSearcher::fast_bytes() const noexcept {
   return bytes;
 }
 
-double ClusterSearcher::search(const ClusterSearchRequest& request) {
+rdma::WorkerTime ClusterSearcher::search(const ClusterSearchRequest& request) {
   const std::size_t query_bytes = part_.dim * element_bytes(query_dtype());
   const double us_per_tick = 1e-3 / rdma::TickClock::ticks_per_ns();
   return engine_.run(

@@ -129,7 +129,7 @@ std::uint64_t GraphSearcher::fast_bytes() const noexcept {
          part_.locator.size() * sizeof(LocatorGroup) + part_.navigation.bytes() + hot_.bytes();
 }
 
-double GraphSearcher::search(const SearchRequest& request) {
+rdma::WorkerTime GraphSearcher::search(const SearchRequest& request) {
   SearchRequest effective = request;
   if (!request.parameters.pipeline) effective.parameters.beam_width = 1;
   const std::size_t query_bytes = part_.layout.dim * element_bytes(query_dtype());

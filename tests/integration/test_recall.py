@@ -135,6 +135,7 @@ def test_the_receipt_counts_what_was_read(corpus: Callable[..., Any], built: Cal
     assert receipt.bytes_per_query == pytest.approx(receipt.reads_per_query * record, rel=0.1)
     assert receipt.code_distances > receipt.reads
     assert receipt.cpu_us > 0
+    assert 0 < receipt.waiting_us <= 2 * receipt.wall_us
     assert receipt.latency_us.shape == (len(part.queries),)
     assert float(receipt.latency_us.min()) >= 2.8  # at least a round trip
     assert receipt.device is not None

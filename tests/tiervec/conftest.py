@@ -135,6 +135,7 @@ class FakeIndex:
             code_distances=1500 * queries,
             hot_records=2 * queries,
             cpu_us=50.0 * queries,
+            waiting_us=20.0 * queries,
             wall_us=wall_us,
             latency_us=np.linspace(100, 200, queries, dtype=np.float32),
             device=device if self.emulated else None,

@@ -43,6 +43,12 @@ def test_hot_records_are_shown_where_there_are_any() -> None:
     assert receipt(hot_records=10).as_dict()["hot_records_per_query"] == 2.5
 
 
+def test_waiting_is_shown_where_there_is_any() -> None:
+    assert "polling" not in str(receipt())
+    assert "CPU time       50.0 us per query, with up to 30.0 us of polling for reads" in str(receipt(waiting_us=120.0))
+    assert receipt(waiting_us=120.0).as_dict()["waiting_us_per_query"] == 30.0
+
+
 def test_the_tighter_device_limit_counts() -> None:
     assert receipt().device_bound_qps == pytest.approx(68e6 / 40)
     by_bytes = receipt(bytes_read=160 * 6400)

@@ -150,15 +150,15 @@ nb::dict search(Searcher& searcher, const Matrix& queries, std::uint32_t k, std:
   request.ids = answers.ids.data();
   request.distances = answers.distances.data();
   request.costs = answers.costs.data();
-  double cpu_us = 0;
+  rdma::WorkerTime time;
   {
     const nb::gil_scoped_release release;
     if (timeout_s) {
       request.deadline = rdma::TickClock::after(std::chrono::nanoseconds(static_cast<std::int64_t>(*timeout_s * 1e9)));
     }
-    cpu_us = searcher.native.search(request);
+    time = searcher.native.search(request);
   }
-  return answers.to_dict(cpu_us);
+  return answers.to_dict(time);
 }
 
 void encode(const Matrix& data, const Vector<std::uint32_t>& order, const Vector<std::uint32_t>& cluster_offsets,

@@ -252,15 +252,15 @@ nb::dict search(GraphSearcher& searcher, const Matrix& queries, std::uint32_t k,
   request.ids = answers.ids.data();
   request.distances = answers.distances.data();
   request.costs = answers.costs.data();
-  double cpu_us = 0;
+  rdma::WorkerTime time;
   {
     const nb::gil_scoped_release release;
     if (timeout_s) {
       request.deadline = rdma::TickClock::after(std::chrono::nanoseconds(static_cast<std::int64_t>(*timeout_s * 1e9)));
     }
-    cpu_us = searcher.search(request);
+    time = searcher.search(request);
   }
-  return answers.to_dict(cpu_us);
+  return answers.to_dict(time);
 }
 
 }  // namespace

@@ -24,7 +24,7 @@ struct SearchAnswers {
         costs(count) {}
 
   /// Takes the arrays.
-  nanobind::dict to_dict(double cpu_us) {
+  nanobind::dict to_dict(const rdma::WorkerTime& time) {
     std::uint64_t reads = 0;
     std::uint64_t rounds = 0;
     std::uint64_t code_distances = 0;
@@ -45,7 +45,8 @@ struct SearchAnswers {
     result["ids"] = to_numpy(std::move(ids), {count, k});
     result["distances"] = to_numpy(std::move(distances), {count, k});
     result["latency_us"] = to_numpy(std::move(latency), {count});
-    result["cpu_us"] = cpu_us;
+    result["cpu_us"] = time.cpu_us;
+    result["waiting_us"] = time.waiting_us;
     result["reads"] = reads;
     result["rounds"] = rounds;
     result["code_distances"] = code_distances;

@@ -154,6 +154,7 @@ def _document(index: Index, result: SearchResult, recall: float | None) -> dict[
         "code_distances_per_query",
         "hot_records_per_query",
         "cpu_us_per_query",
+        "waiting_us_per_query",
     )
     return {
         **{key: getattr(info, key) for key in from_info},

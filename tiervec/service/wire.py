@@ -49,6 +49,7 @@ _COUNTERS = (
     "code_distances",
     "hot_records",
     "cpu_us",
+    "waiting_us",
     "wall_us",
 )
 _DEVICE = ("latency_us", "reads_per_s", "bytes_per_s", "block_bytes", "emulated", "knee_bytes", "source")

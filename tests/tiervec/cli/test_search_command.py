@@ -39,7 +39,9 @@ def test_json_has_the_contracts_keys(command: Any, opened: Any, queries: Path) -
     outcome = command("search", "dir", "--queries", queries, "--k", 3, "--json", "--tier", "emulated:rdma-200g")
     document = outcome.document
     assert outcome.status == 0
-    assert set(document) == CONTRACT_KEYS | {"emulated", "code_distances_per_query", "hot_records_per_query"}
+    assert set(document) == CONTRACT_KEYS | {
+        "emulated", "code_distances_per_query", "hot_records_per_query", "waiting_us_per_query",
+    }  # fmt: skip
     assert set(document["latency_us"]) == {"p50", "p95", "p99"}
     assert (document["k"], document["queries"], document["recall"], document["emulated"]) == (3, 5, None, True)
     assert document["reads_per_query"] == 40

@@ -56,6 +56,7 @@ def test_receipt_arrives_whole(stub: Any) -> None:
     receipt = stub.Search(request(), timeout=10).receipt
     assert (receipt.queries, receipt.k, receipt.reads, receipt.bytes_read, receipt.rounds) == (3, 4, 120, 30720, 36)
     assert (receipt.code_distances, receipt.hot_records) == (4500, 6)
+    assert (receipt.cpu_us, receipt.waiting_us) == (150, 60)
     assert receipt.emulated
     assert list(receipt.latency_us) == [100, 150, 200]
     assert receipt.device.reads_per_s == 68e6

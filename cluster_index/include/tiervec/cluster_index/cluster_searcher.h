@@ -89,9 +89,9 @@ class ClusterSearcher {
   ClusterSearcher(std::shared_ptr<rdma::Tier> tier, ClusterFastPart part);
   ~ClusterSearcher();
 
-  /// Answers all queries of the request. Returns the CPU time of all workers in microseconds. Throws the first
+  /// Answers all queries of the request. Returns what time its workers took. Throws the first
   /// query's error after everything in flight has come back. Thread-safe.
-  double search(const ClusterSearchRequest& request);
+  rdma::WorkerTime search(const ClusterSearchRequest& request);
 
   [[nodiscard]] std::uint64_t fast_bytes() const noexcept;
   [[nodiscard]] std::uint32_t dim() const noexcept { return part_.dim; }

@@ -72,9 +72,9 @@ class GraphSearcher {
   GraphSearcher(std::shared_ptr<rdma::Tier> tier, GraphFastPart part);
   ~GraphSearcher();
 
-  /// Answers all queries of the request. Returns the CPU time of all workers in microseconds. Throws the first
+  /// Answers all queries of the request. Returns what time its workers took. Throws the first
   /// query's error after everything in flight has come back. Thread-safe.
-  double search(const SearchRequest& request);
+  rdma::WorkerTime search(const SearchRequest& request);
 
   /// Fills the hot set within `budget_bytes`: reads some records, searches for their vectors, and keeps the records
   /// that these searches expanded most. Before any other search. Returns how many records are hot.

@@ -31,6 +31,12 @@ struct QueryCost {
   std::uint32_t rereads = 0;  // reads, counted above too, that repeated others because a record was damaged
 };
 
+/// What all workers of a search took, in microseconds.
+struct WorkerTime {
+  double cpu_us = 0;      // CPU time
+  double waiting_us = 0;  // in which no query could go on: the worker asked the tier for reads, and took them in
+};
+
 /// Queries to keep in flight on one worker: enough to cover the device's latency with work, within its buffers. For
 /// queries of many short steps between reads.
 std::uint32_t queries_in_flight(const DeviceProfile& profile) noexcept;
@@ -68,17 +74,18 @@ class SearchEngine {
   explicit SearchEngine(std::shared_ptr<Tier> tier) : tier_(std::move(tier)) {}
 
   /// Runs start(context, state, index) -> Task<void> for every query. make(in_flight) makes a context, prepare(context)
-  /// makes room in one. Returns the CPU time of all workers in microseconds. Throws the first query's error after
-  /// everything in flight has come back.
+  /// makes room in one. Throws the first query's error after everything in flight has come back.
   template <class Make, class Prepare, class Start>
-  double run(const SearchCall& call, const Make& make, const Prepare& prepare, const Start& start) {
+  WorkerTime run(const SearchCall& call, const Make& make, const Prepare& prepare, const Start& start) {
     SearchState state;
     std::atomic<std::uint64_t> cpu_ns{0};
+    std::atomic<Ticks> waiting_ticks{0};
     const unsigned threads = std::clamp<unsigned>(call.threads, 1, std::max(1U, call.count));
     parallel_blocks(threads, 1, threads, nullptr, [&](std::size_t, std::size_t, unsigned) {
       const Lease lease(*this, call, make);
       Context& context = *lease;
       const double started = thread_cpu_us();
+      const Ticks waited = context.worker.counters().idle_ticks;
       prepare(context);
       context.worker.run(
           [&]() -> Query {
@@ -90,6 +97,7 @@ class SearchEngine {
           },
           call.cancel);
       cpu_ns += static_cast<std::uint64_t>((thread_cpu_us() - started) * 1e3);
+      waiting_ticks += context.worker.counters().idle_ticks - waited;
     });
     if (const ErrorCode error = state.error.load(); error != ErrorCode::kOk) {
       throw Error(error, describe_search_error(error, tier_->url()));
@@ -97,7 +105,8 @@ class SearchEngine {
     if (call.cancel != nullptr && call.cancel->cancelled()) {
       throw Error(ErrorCode::kCancelled, describe_search_error(ErrorCode::kCancelled, tier_->url()));
     }
-    return static_cast<double>(cpu_ns.load()) * 1e-3;
+    return {static_cast<double>(cpu_ns.load()) * 1e-3,
+            static_cast<double>(waiting_ticks.load()) / TickClock::ticks_per_ns() * 1e-3};
   }
 
  private:
