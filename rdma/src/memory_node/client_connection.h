@@ -24,8 +24,8 @@ struct ServerCounters {
 
 /// The memory node's end of a connection: a hello, then requests, each answered in turn.
 ///
-/// Holds at most kInputBytes of requests and one gathered reply, which points into the region. While the client does
-/// not take the reply, nothing more is read from it.
+/// Holds at most kInputBytes of requests and one gathered reply: short reads are copied into it, long ones are sent
+/// from where they lie. While the client does not take the reply, nothing more is read from it.
 class ClientConnection {
  public:
   using Time = std::chrono::steady_clock::time_point;
@@ -48,9 +48,12 @@ class ClientConnection {
 
  private:
   static constexpr std::size_t kInputBytes = 64 * 1024;
-  // Four of the largest requests. More would still fit sendmsg, but no longer the cache that they are prefetched into.
-  static constexpr std::uint32_t kMostPieces = 4 * (1 + wire::kMostReads);
-  static constexpr std::uint32_t kMostReplies = kMostPieces / 2;
+  // A reply is sent when this much of it was copied: a system call costs little beside so many bytes, and they still
+  // are in the second cache when the kernel takes them. The request that passes it adds what there is room for.
+  static constexpr std::size_t kEnoughCopied = 192 * 1024;
+  static constexpr std::size_t kCopyBytes = 256 * 1024;
+  static constexpr std::uint32_t kLongestCopied = 2048;                     // of the reads
+  static constexpr std::uint32_t kMostPieces = 4 * (1 + wire::kMostReads);  // at least one request fits, of any reads
 
   [[nodiscard]] bool send(Time now) noexcept;
   [[nodiscard]] bool receive() noexcept;
@@ -60,6 +63,8 @@ class ClientConnection {
   [[nodiscard]] bool answer_requests() noexcept;
   void gather(const wire::Request& request) noexcept;
   void refuse() noexcept;
+  /// Room in copied_ that becomes part of the reply; the caller writes it.
+  [[nodiscard]] std::byte* add_copied(std::size_t bytes) noexcept;
   void add_piece(const std::byte* data, std::size_t bytes) noexcept;
 
   Descriptor socket_;
@@ -75,13 +80,13 @@ class ClientConnection {
   std::size_t input_begin_ = 0;
   std::size_t input_end_ = 0;
 
-  // The reply under way: pieces of headers_ and of the region.
+  // The reply under way: pieces of copied_ and of the region.
   std::uint32_t first_piece_ = 0;
   std::uint32_t piece_count_ = 0;
-  std::uint32_t reply_count_ = 0;
+  std::size_t copied_bytes_ = 0;
   std::size_t unsent_bytes_ = 0;
   iovec pieces_[kMostPieces];
-  std::byte headers_[kMostReplies][wire::kReplyHeaderBytes];
+  std::unique_ptr<std::byte[]> copied_;
   std::array<std::byte, wire::kWelcomeBytes> welcome_{};
 };
 

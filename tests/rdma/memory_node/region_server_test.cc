@@ -103,6 +103,41 @@ TEST_F(RegionServerTest, AnswersRequestsInTheirOrder) {
   }));
 }
 
+// Short reads are copied, long ones sent from where they lie, and what finds no room for a copy too; in any order.
+TEST_F(RegionServerTest, ShortAndLongReadsInOneReply) {
+  RawSocket socket = attached();
+  std::mt19937_64 random(3);
+  std::vector<std::vector<Read>> batches;
+  for (const std::uint32_t longest : {2047U, 2048U, 2049U, 4096U, 2048U, 64U}) {  // 128 of 2048 are all the room
+    for (int again = 0; again < 4; ++again) {
+      std::vector<Read>& reads = batches.emplace_back();
+      for (std::uint32_t i = 0; i < wire::kMostReads; ++i) {
+        const std::uint32_t length = again == 0 ? longest : static_cast<std::uint32_t>(1 + random() % longest);
+        reads.push_back({random() % (kRegionBytes - length + 1), length});
+      }
+    }
+  }
+  std::jthread sender([&] {
+    for (std::uint32_t i = 0; i < batches.size(); ++i) ASSERT_TRUE(socket.send(request(i, batches[i])));
+  });
+  for (std::uint32_t i = 0; i < batches.size(); ++i) expect_reads(socket, i, batches[i]);
+}
+
+// The reads of a batch with a bad one are not sent, though the batches around it share its reply.
+TEST_F(RegionServerTest, ABadReadBetweenCopiedOnes) {
+  RawSocket socket = attached();
+  const std::vector<Read> good(wire::kMostReads, Read{77, 256});
+  std::vector<Read> bad = good;
+  bad.back() = {kRegionBytes - 255, 256};
+  ASSERT_TRUE(socket.send(joined({request(1, good), request(2, bad), request(3, good)})));
+  expect_reads(socket, 1, good);
+  const wire::ReplyHeader header = header_from(socket);
+  EXPECT_EQ(header.outcome, wire::Outcome::kOutsideRegion);
+  EXPECT_EQ(header.batch_id, 2U);
+  EXPECT_EQ(header.bytes, 0U);
+  expect_reads(socket, 3, good);
+}
+
 TEST_F(RegionServerTest, TakesMessagesByteForByte) {
   RawSocket socket = connect();
   const Bytes all = joined({hello(kRegion), request(1, {{7, 70}}), request(2, {{8, 80}})});
