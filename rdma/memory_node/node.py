@@ -4,8 +4,8 @@
     attach                                           a reader; it reads on a data plane
     load_stored                                      after a start with a data directory
 
-Safe to call from many threads. One lock guards the tables; the bytes of a region are guarded by its own lock, and never
-both are taken in the other order.
+Safe to call from many threads. The table of regions has one lock, the bytes of a region their own, and never both are
+taken in the other order.
 """
 
 from __future__ import annotations
@@ -16,12 +16,11 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any
 
 from tiervec.errors import (
     DataLossError,
     InvalidArgumentError,
-    NotFoundError,
     ResourceExhaustedError,
     TiervecError,
     UnavailableError,
@@ -31,13 +30,13 @@ from tiervec.rdma.memory_node.data_planes import DataPlane
 from tiervec.rdma.memory_node.memory import RegionMemory, memory_bytes
 from tiervec.rdma.memory_node.names import EXTENT_BYTES, TRANSPORTS, check_name
 from tiervec.rdma.memory_node.region import Region, RegionState, RemoteKey
+from tiervec.rdma.memory_node.region_table import RegionTable
 from tiervec.rdma.memory_node.storage import RegionStorage, StoredRegion
 from tiervec.sizes import format_size
 
 __all__ = ["Attached", "Counters", "MemoryNode"]
 
 _log = logging.getLogger(__name__)
-_MOST_REGIONS: Final = 4096
 
 
 @dataclass(kw_only=True)
@@ -91,10 +90,7 @@ class MemoryNode:
         self._storage = storage
         self._memory = RegionMemory(lock_memory)
         self._abandoned_after_s = abandoned_after_s
-        self._reserved_bytes = 0  # of regions whose memory is being allocated
-        self._lock = threading.RLock()
-        self._regions: dict[tuple[str, str], Region] = {}
-        self._current: dict[str, str] = {}
+        self._table = RegionTable(capacity_bytes)
         self._stopping = threading.Event()
         self._to_load: list[tuple[Region, StoredRegion]] = []
         if storage is not None:
@@ -113,8 +109,7 @@ class MemoryNode:
     @property
     def used_bytes(self) -> int:
         """Memory that regions take."""
-        with self._lock:
-            return self._reserved_bytes + sum(memory_bytes(region.size_bytes) for region in self._regions.values())
+        return self._table.used_bytes
 
     def create(self, name: str, version: str, size_bytes: int) -> Region:
         """Reserves memory for a version; one that exists is returned with what it has.
@@ -127,26 +122,26 @@ class MemoryNode:
         check_name(version, "region version")
         if not 0 < size_bytes < 2**62:
             raise InvalidArgumentError(f"size of region {name} is {size_bytes:,}; it must be at least 1 byte")
-        with self._lock:
+        with self._table.lock:
             self._refuse_when_stopping()
-            found = self._existing(name, version, size_bytes)
+            found = self._table.existing(name, version, size_bytes)
             if found is not None:
                 return found
-            self._make_room(name, size_bytes)
-            self._reserved_bytes += memory_bytes(size_bytes)
+            if not self._table.has_room(size_bytes):
+                self._drop_abandoned()
+            self._table.reserve(name, size_bytes)
         try:
             memory = self._memory.allocate(name, size_bytes)  # locking pages may take long: others must not wait for it
-        finally:
-            with self._lock:
-                self._reserved_bytes -= memory_bytes(size_bytes)
-        with self._lock:
-            found = self._existing(name, version, size_bytes)  # somebody may have been quicker
-            if found is not None:
-                return found
-            region = Region(name=name, version=version, size_bytes=size_bytes, memory=memory)
-            self._regions[name, version] = region
-        _log.info("%s of %s was created", region.label, format_size(size_bytes))
-        return region
+        except BaseException:
+            self._table.end_reservation(size_bytes)
+            raise
+        region = Region(name=name, version=version, size_bytes=size_bytes, memory=memory)
+        with self._table.lock:
+            self._table.end_reservation(size_bytes)
+            added = self._table.add(region)  # somebody may have been quicker
+        if added is region:
+            _log.info("%s of %s was created", region.label, format_size(size_bytes))
+        return added
 
     def write_extent(self, region: Region, index: int, checksum: int, data: bytes) -> None:
         """Takes one extent of a region that is being uploaded; see `Region.write`."""
@@ -197,7 +192,7 @@ class MemoryNode:
             InvalidArgumentError: Extents are missing.
             DataLossError: Memory is not what was sent.
         """
-        region = self._find(name, version)
+        region = self._table.find(name, version)
         with region.lock:
             if region.state is RegionState.LOADING or region.is_sealing:
                 raise UnavailableError(f"{region.label} is busy; try again in a moment")
@@ -222,16 +217,16 @@ class MemoryNode:
             NotFoundError: There is no such version.
             UnavailableError: It is not ready.
         """
-        region = self._find(name, version)
-        with self._lock:
+        region = self._table.find(name, version)
+        with self._table.lock:
             if region.state is not RegionState.READY:
                 raise UnavailableError(
                     f"{region.label} is {region.state.name.lower()}; only a ready one can be current"
                 )
-            changed = {**self._current, name: version}
+            changed = {**self._table.current, name: version}
             if self._storage is not None:
                 self._storage.save_current(changed)
-            self._current = changed
+            self._table.current = changed
         self._report_health(name)
         _log.info("%s is current", region.label)
         return region
@@ -242,17 +237,15 @@ class MemoryNode:
         Raises:
             NotFoundError: The sentence says what there is.
         """
-        return self._find(name, version)
+        return self._table.find(name, version)
 
     def list(self, name: str = "") -> Sequence[Region]:
         """All versions, of one name or of all, by name and then by age."""
-        with self._lock:
-            found = [region for region in self._regions.values() if name in ("", region.name)]
-        return sorted(found, key=lambda region: (region.name, region.sealed_at_s or float("inf"), region.version))
+        return self._table.list(name)
 
     def is_current(self, region: Region) -> bool:
         """Whether it is what its name stands for."""
-        return self._current.get(region.name) == region.version
+        return self._table.is_current(region)
 
     def delete(self, name: str, version: str) -> int:
         """Removes a version; returns the bytes that are free again.
@@ -263,16 +256,14 @@ class MemoryNode:
         """
         if not version:
             raise InvalidArgumentError(f"deleting a version of region {name} needs the version")
-        region = self._find(name, version)
-        with self._lock, region.lock:
+        region = self._table.find(name, version)
+        with self._table.lock, region.lock:
             if region.is_sealing or region.state is RegionState.LOADING:
                 raise UnavailableError(f"{region.label} is busy; try again in a moment")
-            self._regions.pop((name, version), None)
-            if self._storage is not None and self.is_current(region):
-                self._current.pop(name, None)
-                self._storage.save_current(self._current)
-            elif self.is_current(region):
-                self._current.pop(name, None)
+            was_current = self._table.is_current(region)
+            self._table.remove(region)
+            if was_current and self._storage is not None:
+                self._storage.save_current(self._table.current)
             for transport in region.keys:
                 self._planes[transport].withdraw(region.region_id)
             region.keys.clear()
@@ -299,7 +290,7 @@ class MemoryNode:
             raise UnsupportedError(
                 f"this memory node offers {', '.join(self._planes)} and not {transport} (its option --transports)"
             )
-        region = self._find(name, version)
+        region = self._table.find(name, version)
         if region.state is RegionState.RECEIVING:
             raise UnavailableError(
                 f"{region.label} is not sealed: {int(region.present.sum()):,} of {region.extents:,} extents are there"
@@ -315,7 +306,7 @@ class MemoryNode:
 
     def load_stored(self) -> None:
         """Loads what the data directory holds, verifies every extent, and lets readers in; may take its time."""
-        for name in tuple(self._current):
+        for name in tuple(self._table.current):
             self._report_health(name)
         while self._to_load and not self._stopping.is_set():
             region, stored = self._to_load.pop(0)
@@ -323,14 +314,12 @@ class MemoryNode:
                 self._load_one(region, stored)
             except TiervecError as error:
                 _log.error("%s is not served: %s", region.label, error)
-                with self._lock:
-                    self._regions.pop((region.name, region.version), None)
+                self._table.forget(region)
                 self._report_health(region.name)
 
     def ready_regions(self) -> Sequence[Region]:
         """Those whose memory is to be verified: sealed ones, damaged ones among them."""
-        with self._lock:
-            return [r for r in self._regions.values() if r.state in (RegionState.READY, RegionState.DAMAGED)]
+        return [r for r in self._table.list() if r.state in (RegionState.READY, RegionState.DAMAGED)]
 
     def verify_extent(self, region: Region, index: int) -> bool:
         """Compares one extent in memory with its checksum; repairs it from the disk when it is wrong, if it can."""
@@ -364,8 +353,7 @@ class MemoryNode:
         self.begin_stop()
         for plane in self._planes.values():
             plane.close()
-        with self._lock:
-            self._regions.clear()
+        self._table.clear()
         if self._storage is not None:
             self._storage.close()
 
@@ -388,11 +376,10 @@ class MemoryNode:
                 sealed_at_s=stored.sealed_at_s,
             )
             region.checksums[:] = stored.checksums
-            self._regions[stored.name, stored.version] = region
-            self._to_load.append((region, stored))
-        self._current = {
-            name: version for name, version in storage.current().items() if (name, version) in self._regions
-        }
+            if self._table.add(region) is region:
+                self._to_load.append((region, stored))
+        held = {(region.name, region.version) for region in self._table.list()}
+        self._table.current = {name: version for name, version in storage.current().items() if (name, version) in held}
 
     def _load_one(self, region: Region, stored: StoredRegion) -> None:
         assert self._storage is not None
@@ -491,46 +478,6 @@ class MemoryNode:
         if changed:
             self._report_health(region.name)
 
-    def _existing(self, name: str, version: str, size_bytes: int) -> Region | None:
-        found = self._regions.get((name, version))
-        if found is not None:
-            if found.size_bytes != size_bytes:
-                raise InvalidArgumentError(
-                    f"{found.label} exists with {found.size_bytes:,} bytes; asked for were {size_bytes:,}"
-                )
-            found.touched_at = time.monotonic()
-        return found
-
-    def _find(self, name: str, version: str) -> Region:
-        check_name(name)
-        if version:
-            check_name(version, "region version")
-        with self._lock:
-            wanted = version or self._current.get(name, "")
-            found = self._regions.get((name, wanted))
-            if found is not None:
-                return found
-            versions = [region.version for region in self._regions.values() if region.name == name]
-        if not versions:
-            raise NotFoundError(f"this memory node has no region {name!r}")
-        held = ", ".join(versions[:5]) + (", ..." if len(versions) > 5 else "")
-        if version:
-            raise NotFoundError(f"this memory node has region {name} in version {held}, but not in version {version}")
-        raise NotFoundError(f"region {name} has no current version; there is {held}")
-
-    def _make_room(self, name: str, size_bytes: int) -> None:
-        needed = memory_bytes(size_bytes)
-        if self.used_bytes + needed > self.capacity_bytes:
-            self._drop_abandoned()
-        free = self.capacity_bytes - self.used_bytes
-        if needed > free:
-            raise ResourceExhaustedError(
-                f"region {name} takes {format_size(needed)}; the memory node has {format_size(max(0, free))} free of "
-                f"{format_size(self.capacity_bytes)}: delete old versions, or give the node more --capacity"
-            )
-        if len(self._regions) >= _MOST_REGIONS:
-            raise ResourceExhaustedError(f"the memory node has {_MOST_REGIONS:,} regions, the most it takes")
-
     def _drop_abandoned(self) -> None:
         now = time.monotonic()
         for region in self.list():
@@ -544,8 +491,8 @@ class MemoryNode:
             raise UnavailableError("the memory node is stopping")
 
     def _report_health(self, name: str) -> None:
-        with self._lock:
-            current = self._regions.get((name, self._current.get(name, "")))
+        with self._table.lock:
+            current = self._table.current_region(name)
             self.on_health(name, current is not None and current.state is RegionState.READY)
 
 
