@@ -156,6 +156,26 @@ TEST(ClusterSearcher, CodedReadsOnceAndNoMoreThanAsked) {
   }
 }
 
+TEST(ClusterSearcher, ReadsOfAQueryAreOneRoundUpToABound) {
+  SmallClustersOptions options = of(Layout::kDecoupled);
+  options.count = 12'000;
+  options.dim = 3;
+  const SmallClusters index(options);
+  const auto tier = std::make_shared<FaultyTier>(index.region);
+  ClusterSearcher searcher(tier, index.part());
+  const auto queries = some_queries(index, kQueries);
+  ClusterSearchRequest request = with(10, 6);
+  request.parameters.coalesce_bytes = 0;
+  const Found found = search(searcher, queries, request);
+  constexpr std::uint32_t kMost = 8 * rdma::ReadBatch::kMaxReads;
+  const auto some = [&](auto&& what) { return std::any_of(found.costs.begin(), found.costs.end(), what); };
+  for (const auto& cost : found.costs) EXPECT_EQ(cost.rounds, (cost.reads + kMost - 1) / kMost);
+  EXPECT_TRUE(some([](const auto& cost) { return cost.reads > rdma::ReadBatch::kMaxReads && cost.rounds == 1; }));
+  EXPECT_TRUE(some([](const auto& cost) { return cost.rounds > 1; }));
+  request.parameters.coalesce_bytes = 1U << 20U;
+  EXPECT_EQ(search(searcher, queries, request).ids, found.ids);
+}
+
 // Ranges of many scans' worth of rows, that begin within a block.
 TEST(ClusterSearcher, CodedClustersMayBeHuge) {
   SmallClustersOptions options = of(Layout::kCoded);
@@ -495,6 +515,9 @@ TEST(ClusterDamage, PartsThatDoNotFitTogetherAreRefused) {
     EXPECT_TRUE(refused(layout, [](auto& part) { part.addresses.count -= 1; }));
     EXPECT_TRUE(refused(layout, [](auto& part) { part.posting_offsets.pop_back(); }));
   }
+  EXPECT_TRUE(refused(Layout::kGrouped, [](auto& part) { part.cluster_places.pop_back(); }));
+  EXPECT_TRUE(refused(Layout::kGrouped, [](auto& part) { part.cluster_places[3] = 23; }));
+  EXPECT_TRUE(refused(Layout::kGrouped, [](auto& part) { part.cluster_places[3] = part.cluster_places[4]; }));
   EXPECT_TRUE(refused(Layout::kReplicated, [](auto& part) { part.posting_counts[4] += 100; }));
   EXPECT_TRUE(refused(Layout::kReplicated, [](auto& part) { part.posting_counts.pop_back(); }));
   EXPECT_TRUE(refused(Layout::kReplicated, [](auto& part) { part.posting_offsets.back() = std::uint64_t{1} << 60U; }));
