@@ -185,7 +185,10 @@ def _read_postings(directory: IndexDirectory, layout: str, clusters: int) -> dic
     if layout == "replicated":
         counts = directory.read_array("posting_counts", np.uint32, (clusters,))
         return {"posting_offsets": offsets, "posting_counts": counts}
-    found = {"posting_offsets": offsets, "posting_addresses": directory.read_section("posting_addresses")}
+    found: dict[str, Any] = {
+        "posting_offsets": offsets,
+        "posting_addresses": directory.read_section("posting_addresses"),
+    }
     if layout == "grouped":
         found["cluster_places"] = directory.read_array("cluster_places", np.uint32, (clusters,))
     return found

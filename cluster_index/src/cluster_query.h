@@ -80,8 +80,8 @@ class ClusterQuery {
   /// Records whose lines are on their way into the caches, first come first served.
   struct Ahead {
     static constexpr std::uint32_t kRoom = 64;
-    const std::byte* records[kRoom];
-    std::uint32_t positions[kRoom];
+    const std::byte* records[kRoom] = {};
+    std::uint32_t positions[kRoom] = {};
   };
 
   void scan_clusters() noexcept;
