@@ -4,7 +4,7 @@
 
 Builds a coded index in DIR, unless it is there, and converts it to the other layouts. Prints what each layout takes at
 the target recall, and what grouping and ordering save: reads per query of the test queries, counted for the vectors in
-the order of the data; by group, the groups in no order; with groups along the chain of near clusters; with their
+the order of the data; by group, the groups in no order; with groups side by side that save reads there; with their
 members ordered, too; and then with gaps read through up to the knee of the device. Test queries are only counted:
 groups and order come from held-out base vectors.
 Then `grouped` and `replicated` run in turn on each emulated device, at the same setting, which gives both the same
@@ -124,8 +124,10 @@ def grouping_figures(path: Path, queries: NDArray[Any], nprobe: int, knee_bytes:
     groups = choose_groups(memberships, frequencies(clustering.probes, details["clusters"]))
     places = np.random.default_rng(0).permutation(details["clusters"])  # as k-means numbers them: in no order
     by_group = positions_of(places[groups])
-    along_chain = positions_of(groups)
-    ordered = arrange("grouped", memberships, probes=clustering.probes, threads=0).positions.astype(np.int64)
+    arrangement = arrange("grouped", memberships, probes=clustering.probes, threads=0)
+    assert arrangement.places is not None
+    along_chain = positions_of(arrangement.places[groups])
+    ordered = arrangement.positions.astype(np.int64)
     record = manifest.dim * np.dtype(manifest.dtype).itemsize + _RECORD_CHECK_BYTES
     gap = int(knee_bytes // record)
     counts: dict[str, list[int]] = {}

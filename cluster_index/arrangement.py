@@ -30,19 +30,20 @@ class Arrangement:
         cluster_offsets: First position of each cluster's own range, uint32 (clusters + 1,); all 0 without such ranges.
         posting_offsets: First entry of each cluster's posting, int64 (clusters + 1,); None for ``coded``.
         postings: Positions that the postings list; None for ``coded``.
+        places: Of ``grouped``, uint32 (clusters,): the place of each cluster in cluster_offsets and posting_offsets.
+            None: clusters are there by number.
     """
 
     order: NDArray[np.uint32]
     cluster_offsets: NDArray[np.uint32]
     posting_offsets: NDArray[np.int64] | None = None
     postings: NDArray[np.uint32] | None = None
+    places: NDArray[np.uint32] | None = None
 
     @property
     def positions(self) -> NDArray[np.uint32]:
         """Position of each row."""
-        positions = np.empty(len(self.order), np.uint32)
-        positions[self.order] = np.arange(len(self.order), dtype=np.uint32)
-        return positions
+        return _inverse(self.order)
 
 
 def arrange(
@@ -92,24 +93,30 @@ def _grouped(
     clusters = memberships.clusters
     offsets, rows = memberships.members()
     groups = choose_groups(memberships, frequencies(probes, clusters))
-    order = np.empty(len(groups), np.uint32)
+    chain, order = np.empty(clusters, np.uint32), np.empty(len(groups), np.uint32)
     run_monitored(
         "ordering groups",
-        lambda monitor: _core.cluster_group_order(offsets, rows, groups, probes, order, threads, monitor),
+        lambda monitor: _core.cluster_group_order(offsets, rows, groups, probes, chain, order, threads, monitor),
         progress,
     )
-    positions = np.empty(len(order), np.uint32)
-    positions[order] = np.arange(len(order), dtype=np.uint32)
+    places, positions = _inverse(chain), _inverse(order)
     owner = np.repeat(np.arange(clusters, dtype=np.uint32), np.diff(offsets))
     foreign = groups[rows] != owner
-    owner, listed = owner[foreign], positions[rows[foreign]]
+    owner, listed = places[owner[foreign]], positions[rows[foreign]]
     listed = listed[np.lexsort((listed, owner))]
     return Arrangement(
         order=order,
-        cluster_offsets=_offsets(np.bincount(groups, minlength=clusters)),
+        cluster_offsets=_offsets(np.bincount(groups, minlength=clusters)[chain]),
         posting_offsets=np.concatenate([[0], np.cumsum(np.bincount(owner, minlength=clusters))]),
         postings=listed,
+        places=places,
     )
+
+
+def _inverse(order: NDArray[np.uint32]) -> NDArray[np.uint32]:
+    places = np.empty(len(order), np.uint32)
+    places[order] = np.arange(len(order), dtype=np.uint32)
+    return places
 
 
 def _offsets(sizes: NDArray[np.int64]) -> NDArray[np.uint32]:

@@ -86,6 +86,8 @@ def write_layout(writer: IndexDirectoryWriter, task: LayoutTask) -> WrittenLayou
     ids = pack(labels, id_bits)
     writer.write_section("ids", ids, placement="fast")
     writer.write_section("cluster_offsets", arrangement.cluster_offsets, placement="fast")
+    if arrangement.places is not None:
+        writer.write_section("cluster_places", arrangement.places, placement="fast")
     fast = _write_code(writer, task, arrangement, navigation) if layout == "coded" else {}
     big = writer.section_path(tier_section(layout))
     fast.update(_write_big_part(writer, task, arrangement, big))
@@ -102,6 +104,7 @@ def write_layout(writer: IndexDirectoryWriter, task: LayoutTask) -> WrittenLayou
         ids=ids,
         id_bits=id_bits,
         cluster_offsets=arrangement.cluster_offsets,
+        cluster_places=arrangement.places,
         navigation=navigation,
         **fast,
     )

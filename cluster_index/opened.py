@@ -49,6 +49,7 @@ class ClusterParts:
     id_bits: int
     cluster_offsets: NDArray[np.uint32]
     navigation: Navigation
+    cluster_places: NDArray[np.uint32] | None = None
     code: TrainedCode | None = None
     code_blocks: NDArray[np.uint8] | None = None
     posting_offsets: NDArray[np.uint64] | None = None
@@ -75,7 +76,7 @@ class ClusterParts:
             parts["code"] = self.code.native()
         if self.posting_addresses is not None:
             parts["address_bits"] = bits_for(self.vectors - 1)
-        for name in ("code_blocks", "posting_offsets", "posting_addresses", "posting_counts"):
+        for name in ("cluster_places", "code_blocks", "posting_offsets", "posting_addresses", "posting_counts"):
             if (array := getattr(self, name)) is not None:
                 parts[name] = array
         return parts
@@ -184,4 +185,10 @@ def _read_postings(directory: IndexDirectory, layout: str, clusters: int) -> dic
     if layout == "replicated":
         counts = directory.read_array("posting_counts", np.uint32, (clusters,))
         return {"posting_offsets": offsets, "posting_counts": counts}
-    return {"posting_offsets": offsets, "posting_addresses": directory.read_section("posting_addresses")}
+    found: dict[str, Any] = {
+        "posting_offsets": offsets,
+        "posting_addresses": directory.read_section("posting_addresses"),
+    }
+    if layout == "grouped":
+        found["cluster_places"] = directory.read_array("cluster_places", np.uint32, (clusters,))
+    return found

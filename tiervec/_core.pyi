@@ -389,8 +389,10 @@ def cluster_members(lists: numpy.typing.NDArray[numpy.uint32], next: numpy.typin
     Fills `rows` with the members of each cluster, ascending, from the offsets `next` on.
     """
 
-def cluster_group_order(posting_offsets: numpy.typing.NDArray[numpy.int64], members: numpy.typing.NDArray[numpy.uint32], groups: numpy.typing.NDArray[numpy.uint32], probes: numpy.typing.NDArray[numpy.uint32], rows: numpy.typing.NDArray[numpy.uint32], threads: int, monitor: WorkMonitor | None = None) -> None:
-    """Fills `rows` (n,) with the rows in the order of the grouped layout."""
+def cluster_group_order(posting_offsets: numpy.typing.NDArray[numpy.int64], members: numpy.typing.NDArray[numpy.uint32], groups: numpy.typing.NDArray[numpy.uint32], probes: numpy.typing.NDArray[numpy.uint32], chain: numpy.typing.NDArray[numpy.uint32], rows: numpy.typing.NDArray[numpy.uint32], threads: int, monitor: WorkMonitor | None = None) -> None:
+    """
+    Fills `chain` (clusters,) with the clusters and `rows` (n,) with the rows in the order of the grouped layout.
+    """
 
 def code_blocks_bytes(code: Code, vectors: int) -> int:
     """Bytes of the code blocks of so many vectors."""

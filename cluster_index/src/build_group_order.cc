@@ -7,6 +7,8 @@
 
 #include <tiervec/core/status.h>
 
+#include "grouped_values.h"
+
 namespace tiervec::cluster_index {
 namespace {
 
@@ -108,16 +110,6 @@ class Path {
   std::vector<std::uint32_t> path_;
 };
 
-/// Values by key, as one array with offsets.
-struct Grouped {
-  std::vector<std::size_t> offsets;
-  std::vector<std::uint64_t> values;
-
-  [[nodiscard]] std::span<const std::uint64_t> of(std::size_t key) const {
-    return {values.data() + offsets[key], offsets[key + 1] - offsets[key]};
-  }
-};
-
 /// Which rows of other groups each query needs; `use(row, query)`.
 template <class Use>
 void for_each_need(const GroupSample& sample, std::size_t clusters, Use&& use) {
@@ -140,31 +132,15 @@ void for_each_need(const GroupSample& sample, std::size_t clusters, Use&& use) {
 }
 
 /// By group: (query << 32 | row), queries ascending.
-Grouped collect_needs(const GroupSample& sample, std::size_t clusters) {
-  Grouped needs;
+GroupedValues collect_needs(const GroupSample& sample, std::size_t clusters) {
+  GroupedValues needs;
   needs.offsets.assign(clusters + 1, 0);
   for_each_need(sample, clusters, [&](std::uint32_t row, std::size_t) { ++needs.offsets[sample.groups[row] + 1]; });
-  for (std::size_t c = 0; c < clusters; ++c) needs.offsets[c + 1] += needs.offsets[c];
-  needs.values.resize(needs.offsets[clusters]);
-  std::vector<std::size_t> next(needs.offsets.begin(), needs.offsets.end() - 1);
+  std::vector<std::size_t> next = needs.make_room();
   for_each_need(sample, clusters, [&](std::uint32_t row, std::size_t query) {
     needs.values[next[sample.groups[row]]++] = std::uint64_t{query} << 32 | row;
   });
   return needs;
-}
-
-/// By cluster: the queries that probe it, ascending.
-Grouped collect_probes(const GroupSample& sample, std::size_t clusters) {
-  Grouped probes;
-  probes.offsets.assign(clusters + 1, 0);
-  for (const std::uint32_t cluster : sample.probes) ++probes.offsets[cluster + 1];
-  for (std::size_t c = 0; c < clusters; ++c) probes.offsets[c + 1] += probes.offsets[c];
-  probes.values.resize(sample.probes.size());
-  std::vector<std::size_t> next(probes.offsets.begin(), probes.offsets.end() - 1);
-  for (std::size_t i = 0; i < sample.probes.size(); ++i) {
-    probes.values[next[sample.probes[i]]++] = i / sample.width;
-  }
-  return probes;
 }
 
 void order_one_group(std::span<std::uint32_t> rows, std::span<const std::uint64_t> needs,
@@ -219,26 +195,57 @@ void check(const GroupSample& sample, std::size_t rows) {
 
 }  // namespace
 
-void order_groups(const GroupSample& sample, std::span<std::uint32_t> order, unsigned threads, WorkMonitor* monitor) {
+void order_groups(const GroupSample& sample, std::span<std::uint32_t> chain, std::span<std::uint32_t> order,
+                  unsigned threads, WorkMonitor* monitor) {
   check(sample, order.size());
   const std::size_t clusters = sample.posting_offsets.size() - 1;
-  std::vector<std::size_t> starts(clusters + 1);
-  for (const std::uint32_t group : sample.groups) ++starts[group + 1];
-  for (std::size_t c = 0; c < clusters; ++c) starts[c + 1] += starts[c];
-  std::vector<std::size_t> next(starts.begin(), starts.end() - 1);
+  if (chain.size() != clusters) refuse("chain must have room for all clusters");
+  const GroupedValues probes = collect_probes(sample);
+  const std::vector<std::uint32_t> groups = chain_of_groups(sample, probes, monitor);
+  std::copy(groups.begin(), groups.end(), chain.begin());
+  std::vector<std::size_t> sizes(clusters);
+  for (const std::uint32_t group : sample.groups) ++sizes[group];
+  std::vector<std::size_t> starts(clusters + 1);  // by place
+  std::vector<std::size_t> next(clusters);
+  for (std::size_t place = 0; place < clusters; ++place) {
+    next[chain[place]] = starts[place];
+    starts[place + 1] = starts[place] + sizes[chain[place]];
+  }
   for (std::size_t row = 0; row < order.size(); ++row) {
     order[next[sample.groups[row]]++] = static_cast<std::uint32_t>(row);
   }
-  const Grouped needs = collect_needs(sample, clusters);
-  const Grouped probes = collect_probes(sample, clusters);
-  if (monitor != nullptr) monitor->total = clusters;
-  parallel_blocks(clusters, 16, threads, monitor, [&](std::size_t begin, std::size_t end, unsigned) {
-    for (std::size_t c = begin; c < end; ++c) {
-      const auto before = c == 0 ? std::span<const std::uint64_t>() : probes.of(c - 1);
-      const auto behind = c + 1 == clusters ? std::span<const std::uint64_t>() : probes.of(c + 1);
-      order_one_group(order.subspan(starts[c], starts[c + 1] - starts[c]), needs.of(c), before, behind);
+  const GroupedValues needs = collect_needs(sample, clusters);
+  // Queries that read the last, or the first, row of the group at a place.
+  const auto readers = [&](std::size_t place, bool last, bool row_too) {
+    const std::uint32_t group = chain[place];
+    const auto probing = probes.of(group);
+    std::vector<std::uint64_t> queries(probing.begin(), probing.end());
+    if (!row_too || starts[place] == starts[place + 1]) return queries;
+    const std::uint32_t row = order[last ? starts[place + 1] - 1 : starts[place]];
+    for (const std::uint64_t need : needs.of(group)) {
+      if (static_cast<std::uint32_t>(need) == row) queries.push_back(need >> 32);
     }
-  });
+    return queries;
+  };
+  if (monitor != nullptr) monitor->total = 2 * clusters;
+  // First with groups as neighbours, then with their rows at the border: those at even places, then the others, so that
+  // no neighbour changes meanwhile.
+  const auto pass = [&](std::size_t from, std::size_t step, bool row_too) {
+    const std::size_t count = (clusters - from + step - 1) / step;
+    parallel_blocks(count, 16, threads, monitor, [&](std::size_t begin, std::size_t end, unsigned) {
+      for (std::size_t i = begin; i < end; ++i) {
+        const std::size_t place = from + i * step;
+        const auto rows = order.subspan(starts[place], starts[place + 1] - starts[place]);
+        const auto before = place == 0 ? std::vector<std::uint64_t>() : readers(place - 1, true, row_too);
+        const auto behind = place + 1 == clusters ? std::vector<std::uint64_t>() : readers(place + 1, false, row_too);
+        std::sort(rows.begin(), rows.end());
+        order_one_group(rows, needs.of(chain[place]), before, behind);
+      }
+    });
+  };
+  pass(0, 1, false);
+  pass(0, 2, true);
+  if (clusters > 1) pass(1, 2, true);
 }
 
 }  // namespace tiervec::cluster_index

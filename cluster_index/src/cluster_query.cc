@@ -15,6 +15,9 @@ namespace tiervec::cluster_index {
 namespace {
 
 constexpr float kInfinity = std::numeric_limits<float>::infinity();
+constexpr std::uint32_t kMostTogether = 8;  // records whose distances are computed together
+constexpr std::uint32_t kTogetherBytes = 2048;
+constexpr std::uint32_t kAheadBytes = 8 * 1024;
 constexpr std::uint32_t kHeldPerKept = 4;     // hits that gather before they are cut back to the best
 constexpr std::uint32_t kFirstClusters = 16;  // scanned first, so that a bound is known before the many
 
@@ -41,6 +44,14 @@ std::uint64_t all_members(const ClusterFastPart& part) {
   return sum;
 }
 
+std::uint64_t longest_posting(const ClusterFastPart& part) {
+  std::uint64_t most = 0;
+  for (std::size_t i = 1; i < part.posting_offsets.size(); ++i) {
+    most = std::max(most, part.posting_offsets[i] - part.posting_offsets[i - 1]);
+  }
+  return most;
+}
+
 }  // namespace
 
 ClusterReads ClusterReads::of(const ClusterFastPart& part, const rdma::Tier& tier) {
@@ -51,6 +62,8 @@ ClusterReads ClusterReads::of(const ClusterFastPart& part, const rdma::Tier& tie
   reads.knee_bytes = static_cast<std::uint32_t>(std::clamp(std::isfinite(knee) ? knee : 0.0, 0.0, 4096.0));
   const std::uint32_t most_bytes = part.layout == Layout::kCoded ? kMostCodedBytes : kMostBytes;
   reads.most_records = std::max(1U, most_bytes / reads.record.bytes());
+  reads.by_address = part.layout == Layout::kGrouped || part.layout == Layout::kDecoupled;
+  reads.most_batches = reads.by_address ? kMostBatches : 1;
   return reads;
 }
 
@@ -67,35 +80,43 @@ ClusterQuery::ClusterQuery(const ClusterFastPart& part, const ClusterReads& read
       reads_(reads),
       most_members_(largest_cluster(part)),
       total_members_(all_members(part)),
+      longest_posting_(longest_posting(part)),
       exact_distance_(part.dtype, part.metric, part.dim),
       centroid_state_(lines(part.navigation.code().query_bytes())),
-      code_state_(lines(part.code == nullptr ? 0 : part.code->query_bytes())) {}
+      code_state_(lines(part.code == nullptr ? 0 : part.code->query_bytes())),
+      together_(std::bit_floor(std::clamp(kTogetherBytes / reads.record.bytes(), 1U, kMostTogether))),
+      ahead_(std::clamp(kAheadBytes / reads.record.bytes(), 2 * together_, Ahead::kRoom)),
+      batches_(reads.most_batches),
+      first_piece_(reads.most_reads() + 1) {
+  for (rdma::ReadBatch& batch : batches_) batch.prefetch = part.layout == Layout::kCoded;
+}
 
 void ClusterQuery::reserve(const ClusterSearchParameters& parameters) {
   const std::uint32_t room = part_.navigation.room(parameters.nprobe);
   groups_.reserve(room);
   clusters_.reserve(room);
   results_.reserve(parameters.k);
-  std::uint64_t positions = parameters.rerank;
+  std::uint64_t members = std::max<std::uint64_t>(parameters.rerank, reads_.most_reads());
   if (part_.layout == Layout::kCoded) {
     candidates_.reserve(BlockScan::room(std::size_t{kHeldPerKept} * (parameters.rerank + 1)));
+    if (candidate_positions_.size() < parameters.rerank) candidate_positions_.resize(parameters.rerank);
   } else if (part_.layout != Layout::kReplicated) {
-    const std::uint64_t probed = std::min(parameters.nprobe, part_.navigation.clusters());
-    positions = std::min(total_members_, probed * most_members_);
+    const std::uint64_t probed = std::min<std::uint64_t>(parameters.nprobe, part_.navigation.clusters());
+    const std::uint64_t listed = std::max(probed, std::min(part_.addresses.count, probed * longest_posting_));
+    if (addresses_.size() < 2 * listed) addresses_.resize(2 * listed);
+    members = std::max(members, std::min(total_members_, probed * most_members_));
   }
-  if (positions_.size() < positions) positions_.resize(positions);
-  if (part_.addresses.bits != nullptr && addresses_.size() < 2 * positions) addresses_.resize(2 * positions);
+  if (pieces_.size() <= members) pieces_.resize(members + 1);
 }
 
 ErrorCode ClusterQuery::start(const std::byte* query, std::int64_t exclude,
                               const ClusterSearchParameters& parameters) noexcept {
   parameters_ = parameters;
-  gap_bytes_ = parameters.coalesce_bytes.value_or(reads_.knee_bytes);
+  most_gap_ = parameters.coalesce_bytes.value_or(reads_.knee_bytes) / reads_.record.bytes();
   excluded_ = exclude < 0 ? kNobody : static_cast<std::uint32_t>(exclude);
   cost_ = rdma::QueryCost{};
   results_.clear(parameters.k);
-  position_count_ = next_ = next_record_ = 0;
-  batch_.attempt = 0;
+  piece_count_ = next_ = next_record_ = 0;
   damaged_copies_ = 0;
   exact_distance_.start(query);
   const ClusterNavigation& navigation = part_.navigation;
@@ -160,107 +181,136 @@ void ClusterQuery::scan_clusters() noexcept {
   }
   scan.finish();
   codes::keep_nearest(found, keep, keep);
-  for (std::uint32_t i = 0; i < found.count && position_count_ < parameters_.rerank; ++i) {
-    positions_[position_count_] = found.rows[i];
-    position_count_ += found.rows[i] != excluded_ ? 1U : 0U;
+  std::uint32_t count_kept = 0;
+  for (std::uint32_t i = 0; i < found.count && count_kept < parameters_.rerank; ++i) {
+    candidate_positions_[count_kept] = found.rows[i];
+    count_kept += found.rows[i] != excluded_ ? 1U : 0U;
   }
-  sort_positions();
+  list_candidates(count_kept);
 }
 
-// Clusters' own ranges lie in the order of the clusters, so that only addresses have to be sorted.
+// Own ranges lie in the order of their places, so that only addresses have to be sorted.
 ErrorCode ClusterQuery::list_members() noexcept {
-  std::uint32_t* const clusters = clusters_.hits.rows;
   const std::uint32_t count = clusters_.hits.count;
-  for (std::uint32_t i = 0; i < count; ++i) {
-    __builtin_prefetch(&part_.cluster_offsets[clusters[i]]);
-    __builtin_prefetch(&part_.posting_offsets[clusters[i]]);
+  std::uint32_t* const places = clusters_.hits.rows;
+  if (!part_.cluster_places.empty()) {
+    for (std::uint32_t i = 0; i < count; ++i) places[i] = part_.cluster_places[places[i]];
   }
-  std::sort(clusters, clusters + count);
-  for (std::uint32_t i = 0; i < count; ++i) part_.addresses.prefetch(part_.posting_offsets[clusters[i]]);
+  for (std::uint32_t i = 0; i < count; ++i) {
+    __builtin_prefetch(&part_.cluster_offsets[places[i]]);
+    __builtin_prefetch(&part_.posting_offsets[places[i]]);
+  }
   std::uint32_t* const addresses = addresses_.data();
+  std::uint32_t* const spare = addresses + addresses_.size() / 2;
+  sort_numbers(places, count, static_cast<unsigned>(std::bit_width(part_.navigation.clusters() - 1)), spare);
+  for (std::uint32_t i = 0; i < count; ++i) {
+    part_.addresses.prefetch(part_.posting_offsets[places[i]]);
+    part_.addresses.prefetch(part_.posting_offsets[places[i] + 1]);
+  }
   std::size_t address_count = 0;
   for (std::uint32_t i = 0; i < count; ++i) {
-    for (std::uint64_t a = part_.posting_offsets[clusters[i]]; a < part_.posting_offsets[clusters[i] + 1]; ++a) {
-      const std::uint64_t position = part_.addresses[a];
-      if (position >= part_.count) return ErrorCode::kDataLoss;
-      addresses[address_count++] = static_cast<std::uint32_t>(position);
+    const std::uint64_t end = part_.posting_offsets[places[i] + 1];
+    for (std::uint64_t a = part_.posting_offsets[places[i]]; a < end; ++a) {
+      addresses[address_count++] = static_cast<std::uint32_t>(part_.addresses[a]);
     }
   }
-  sort_numbers(addresses, address_count, std::bit_width(part_.count - 1), addresses + addresses_.size() / 2);
-  merge_ranges(std::span(clusters, count), std::span(addresses, address_count));
+  sort_numbers(addresses, address_count, part_.addresses.width, spare);
+  if (address_count > 0 && addresses[address_count - 1] >= part_.count) return ErrorCode::kDataLoss;
+  merge({places, count}, {addresses, address_count});
   return ErrorCode::kOk;
 }
 
-void ClusterQuery::merge_ranges(std::span<const std::uint32_t> clusters,
-                                std::span<const std::uint32_t> addresses) noexcept {
-  std::uint32_t* const positions = positions_.data();
-  std::uint32_t count = 0;
-  std::size_t next = 0;
-  const auto add_addresses_below = [&](std::uint32_t limit) {
-    for (; next < addresses.size() && addresses[next] < limit; ++next) {
-      positions[count] = addresses[next];
-      count += count == 0 || positions[count - 1] != addresses[next] ? 1U : 0U;
+void ClusterQuery::merge(std::span<const std::uint32_t> places, std::span<const std::uint32_t> addresses) noexcept {
+  const std::uint32_t most_records = reads_.most_records;
+  Piece* piece = pieces_.data();  // the last one
+  Piece last{0, 0};               // stays empty when nobody wants position 0
+  const auto add = [&](std::uint32_t first, std::uint32_t end) {
+    for (first = std::max(first, last.end); first < end; first = last.end) {
+      const bool joins = first == last.end && last.end - last.first < most_records;
+      piece += joins ? 0 : 1;
+      last.first = joins ? last.first : first;
+      last.end = std::min(end, last.first + most_records);
+      *piece = last;
     }
   };
-  for (const std::uint32_t cluster : clusters) {
-    const std::uint32_t first = part_.cluster_offsets[cluster];
-    const std::uint32_t end = part_.cluster_offsets[cluster + 1];
-    add_addresses_below(first);
-    for (std::uint32_t p = first; p < end; ++p) positions[count++] = p;
-    while (next < addresses.size() && addresses[next] < end) ++next;
+  std::size_t next = 0;
+  // Nobody can predict which addresses touch each other, so there is no branch for that.
+  const auto add_addresses_below = [&](std::uint32_t limit) {
+    for (; next < addresses.size() && addresses[next] < limit; ++next) {
+      const std::uint32_t address = addresses[next];
+      const bool covered = address < last.end;
+      const bool joins = covered | ((address == last.end) & (last.end - last.first < most_records));
+      piece += joins ? 0 : 1;
+      last.first = joins ? last.first : address;
+      last.end = covered ? last.end : address + 1;
+      *piece = last;
+    }
+  };
+  *piece = last;
+  for (const std::uint32_t place : places) {
+    add_addresses_below(part_.cluster_offsets[place]);
+    add(part_.cluster_offsets[place], part_.cluster_offsets[place + 1]);
   }
   add_addresses_below(part_.count);
-  if (excluded_ != kNobody)
-    count = static_cast<std::uint32_t>(std::remove(positions, positions + count, excluded_) - positions);
-  position_count_ = count;
+  piece_count_ = static_cast<std::uint32_t>(piece - pieces_.data()) + 1;
+  next_ = pieces_[0].end == 0 ? 1 : 0;
 }
 
-void ClusterQuery::sort_positions() noexcept {
-  const auto begin = positions_.begin();
-  std::sort(begin, begin + position_count_);
-  auto end = std::unique(begin, begin + position_count_);
-  if (excluded_ != kNobody) end = std::remove(begin, end, excluded_);
-  position_count_ = static_cast<std::uint32_t>(end - begin);
+void ClusterQuery::list_candidates(std::uint32_t count) noexcept {
+  const auto begin = candidate_positions_.begin();
+  std::sort(begin, begin + count);
+  piece_count_ = 0;
+  for (std::uint32_t i = 0; i < count; ++i) {
+    const std::uint32_t position = candidate_positions_[i];
+    part_.ids.prefetch(position);  // many of them become results
+    if (i == 0 || position != candidate_positions_[i - 1]) pieces_[piece_count_++] = {position, position + 1};
+  }
 }
 
-void ClusterQuery::add_read(Run run, std::uint64_t offset, std::uint32_t records) noexcept {
+void ClusterQuery::add_read(std::uint32_t piece, std::uint64_t offset, std::uint32_t records) noexcept {
+  constexpr std::uint32_t kMostReads = rdma::ReadBatch::kMaxReads;
   const std::uint32_t length = records * reads_.record.bytes();
-  batch_.reads[batch_.count] = {.offset = offset, .length = length};
-  runs_[batch_.count++] = run;
+  if (read_count_ % kMostReads == 0) batches_[batch_count_++].count = 0;
+  rdma::ReadBatch& batch = batches_[batch_count_ - 1];
+  batch.reads[batch.count++] = {.offset = offset, .length = length};
+  first_piece_[read_count_++] = piece;
   cost_.bytes += length;
 }
 
 bool ClusterQuery::choose() noexcept {
-  batch_.count = 0;
+  first_batch_ = batch_count_ = first_read_ = read_count_ = absorbed_ = 0;
   if (part_.layout == Layout::kReplicated) {
     choose_postings();
   } else {
-    choose_positions();
+    choose_pieces();
   }
-  cost_.reads += batch_.count;
-  cost_.rounds += batch_.count > 0 ? 1U : 0U;
-  return batch_.count > 0;
+  for (rdma::ReadBatch& batch : batches()) batch.attempt = 0;
+  cost_.reads += read_count_;
+  cost_.rounds += read_count_ > 0 ? 1U : 0U;
+  return read_count_ > 0;
 }
 
-void ClusterQuery::choose_positions() noexcept {
+void ClusterQuery::choose_pieces() noexcept {
   const std::uint64_t record_bytes = reads_.record.bytes();
-  const bool coded = part_.layout == Layout::kCoded;  // then many of the few records become results
-  while (next_ < position_count_ && batch_.count < rdma::ReadBatch::kMaxReads) {
+  const std::uint32_t most_reads = reads_.most_reads();
+  while (next_ < piece_count_ && read_count_ < most_reads) {
     const std::uint32_t first = next_;
-    const std::uint32_t from = positions_[first];
-    if (coded) part_.ids.prefetch(from);
-    for (++next_; next_ < position_count_; ++next_) {
-      const std::uint64_t gap = positions_[next_] - positions_[next_ - 1] - 1;
-      if (gap * record_bytes > gap_bytes_ || positions_[next_] - from >= reads_.most_records) break;
-      if (coded) part_.ids.prefetch(positions_[next_]);
+    const std::uint32_t from = pieces_[first].first;
+    std::uint32_t end = pieces_[first].end;
+    for (++next_; next_ < piece_count_; ++next_) {
+      const Piece piece = pieces_[next_];
+      if (piece.first - end > most_gap_ || piece.end - from > reads_.most_records) break;
+      end = piece.end;
     }
-    add_read({first, next_}, from * record_bytes, positions_[next_ - 1] - from + 1);
+    add_read(first, from * record_bytes, end - from);
   }
+  first_piece_[read_count_] = next_;
 }
 
 void ClusterQuery::choose_postings() noexcept {
   const std::uint64_t record_bytes = reads_.record.bytes();
-  while (next_ < clusters_.hits.count && batch_.count < rdma::ReadBatch::kMaxReads) {
+  const std::uint32_t most_reads = reads_.most_reads();
+  while (next_ < clusters_.hits.count && read_count_ < most_reads) {
     const std::uint32_t cluster = clusters_.hits.rows[next_];
     const std::uint32_t records = std::min(part_.posting_counts[cluster] - next_record_, reads_.most_records);
     if (records == 0) {
@@ -268,71 +318,138 @@ void ClusterQuery::choose_postings() noexcept {
       next_record_ = 0;
       continue;
     }
-    add_read({0, records}, part_.posting_offsets[cluster] + next_record_ * record_bytes, records);
+    pieces_[read_count_] = {0, records};
+    add_read(read_count_, part_.posting_offsets[cluster] + next_record_ * record_bytes, records);
     next_record_ += records;
   }
+  first_piece_[read_count_] = read_count_;
 }
 
+// Records are brought into the caches some way ahead of their distances: the lines of a long read come by themselves,
+// and short reads between long ones have the time that those take.
 ErrorCode ClusterQuery::absorb() noexcept {
   const std::uint32_t record_bytes = reads_.record.bytes();
-  const bool in_posting = part_.layout == Layout::kReplicated;
-  for (std::uint32_t i = 0; i < batch_.count; ++i) {
-    for (std::uint32_t j = runs_[i].first; j < runs_[i].end; ++j) {
-      const std::byte* record = batch_.views[i] + std::size_t{record_of(runs_[i], j)} * record_bytes;
-      const std::uint32_t position = in_posting ? reads_.record.position(record) : positions_[j];
-      if (reads_.verify && !reads_.record.intact(position, record)) {
-        const bool again = i == 0 && j == runs_[0].first;  // what is read again is first in its batch
-        damaged_copies_ = again ? damaged_copies_ + 1 : 1;
-        damaged_ = {i, j};
-        return ErrorCode::kDataLoss;
+  Ahead ahead;
+  std::uint32_t begun = 0;
+  std::uint32_t done = 0;
+  std::uint32_t read = first_read_;
+  for (const rdma::ReadBatch& batch : batches()) {
+    for (std::uint32_t i = 0; i < batch.count; ++i, ++read) {
+      const std::uint32_t from = pieces_[first_piece_[read]].first;
+      for (std::uint32_t p = first_piece_[read]; p < first_piece_[read + 1]; ++p) {
+        const Piece piece = pieces_[p];
+        const std::byte* record = batch.views[i] + std::size_t{piece.first - from} * record_bytes;
+        for (std::uint32_t position = piece.first; position < piece.end; ++position, record += record_bytes) {
+          for (std::uint32_t at = 0; at < record_bytes; at += sizeof(CacheLine)) __builtin_prefetch(record + at);
+          ahead.records[begun % Ahead::kRoom] = record;
+          ahead.positions[begun % Ahead::kRoom] = position;
+          if (++begun - done < ahead_) continue;
+          const std::uint32_t first = done % Ahead::kRoom;
+          const ErrorCode error = absorb_records(ahead.records + first, ahead.positions + first, together_);
+          if (error != ErrorCode::kOk) return error;
+          done += together_;
+        }
+        __builtin_prefetch(record - 1);
       }
-      if (position >= part_.count) {  // with a right check, or on a verified tier: other copies are no better
-        damaged_copies_ = 0;
-        return ErrorCode::kDataLoss;
-      }
-      absorb_record(position, record);
     }
   }
-  if (damaged_copies_ > 0) [[unlikely]] {
-    batch_.attempt = 0;
-    damaged_copies_ = 0;
+  while (done < begun) {
+    const std::uint32_t first = done % Ahead::kRoom;
+    const std::uint32_t count = std::min(together_, begun - done);
+    const ErrorCode error = absorb_records(ahead.records + first, ahead.positions + first, count);
+    if (error != ErrorCode::kOk) return error;
+    done += count;
+  }
+  damaged_copies_ = 0;
+  return ErrorCode::kOk;
+}
+
+ErrorCode ClusterQuery::absorb_records(const std::byte* const* records, const std::uint32_t* positions,
+                                       std::uint32_t count) noexcept {
+  std::uint32_t intact = count;
+  if (reads_.verify) {
+    const auto damaged = [&](std::uint32_t i) {
+      const std::uint32_t position =
+          part_.layout == Layout::kReplicated ? reads_.record.position(records[i]) : positions[i];
+      return !reads_.record.intact(position, records[i]);
+    };
+    for (intact = 0; intact < count && !damaged(intact);) ++intact;
+  }
+  float distances[kMostTogether];
+  exact_distance_.of_rows(records, intact, distances);
+  const float kth = results_.kth();
+  bool any = false;
+  for (std::uint32_t i = 0; i < intact; ++i) any |= distances[i] <= kth;
+  if (any) {
+    if (const ErrorCode error = add_results(records, positions, distances, intact); error != ErrorCode::kOk)
+      return error;
+  }
+  absorbed_ += intact;
+  if (intact == count) [[likely]]
+    return ErrorCode::kOk;
+  damaged_copies_ = absorbed_ == 0 ? damaged_copies_ + 1 : 1;  // what is read again is first in its round
+  return ErrorCode::kDataLoss;
+}
+
+ErrorCode ClusterQuery::add_results(const std::byte* const* records, const std::uint32_t* positions,
+                                    const float* distances, std::uint32_t count) noexcept {
+  const bool replicated = part_.layout == Layout::kReplicated;
+  for (std::uint32_t i = 0; i < count; ++i) {
+    if (distances[i] > results_.kth()) continue;  // most are, and their labels are not in the caches
+    const std::uint32_t position = replicated ? reads_.record.position(records[i]) : positions[i];
+    if (position >= part_.count) {  // with a right check, or on a verified tier: other copies are no better
+      damaged_copies_ = 0;
+      return ErrorCode::kDataLoss;
+    }
+    if (position == excluded_) continue;
+    const auto label = static_cast<std::int64_t>(part_.ids[position]);
+    if (replicated) {
+      results_.add_once(distances[i], label);
+    } else {
+      results_.add(distances[i], label);
+    }
   }
   return ErrorCode::kOk;
 }
 
 bool ClusterQuery::reread_from_next_replica(std::uint32_t replicas) noexcept {
   if (damaged_copies_ == 0 || damaged_copies_ >= replicas) return false;
-  const auto [at, first] = damaged_;
-  rdma::Read& read = batch_.reads[at];
-  const std::uint32_t absorbed_bytes = record_of(runs_[at], first) * reads_.record.bytes();
-  read.offset += absorbed_bytes;
-  read.length -= absorbed_bytes;
-  runs_[at].first = first;
-  std::copy(runs_ + at, runs_ + batch_.count, runs_);
-  std::copy(batch_.reads + at, batch_.reads + batch_.count, batch_.reads);
-  batch_.count -= at;
-  ++batch_.attempt;
-  for (std::uint32_t i = 0; i < batch_.count; ++i) cost_.bytes += batch_.reads[i].length;
-  cost_.reads += batch_.count;
-  cost_.rereads += batch_.count;
+  // Finds the record where absorb() stopped.
+  std::uint32_t piece = first_piece_[first_read_];
+  std::uint32_t records = absorbed_;
+  while (records >= pieces_[piece].end - pieces_[piece].first) {
+    records -= pieces_[piece].end - pieces_[piece].first;
+    ++piece;
+  }
+  rdma::ReadBatch* batch = &batches_[first_batch_];
+  std::uint32_t in_batch = 0;
+  while (first_piece_[first_read_ + 1] <= piece) {
+    ++first_read_;
+    if (++in_batch == batch->count) {
+      ++batch;
+      in_batch = 0;
+    }
+  }
+  first_batch_ = static_cast<std::uint32_t>(batch - batches_.data());
+  // Cuts off what lies before it.
+  rdma::Read& read = batch->reads[in_batch];
+  const std::uint32_t cut =
+      (pieces_[piece].first + records - pieces_[first_piece_[first_read_]].first) * reads_.record.bytes();
+  read.offset += cut;
+  read.length -= cut;
+  pieces_[piece].first += records;
+  first_piece_[first_read_] = piece;
+  std::copy(batch->reads + in_batch, batch->reads + batch->count, batch->reads);
+  batch->count -= in_batch;
+  absorbed_ = 0;
+  for (rdma::ReadBatch& again : batches()) {
+    ++again.attempt;
+    for (std::uint32_t i = 0; i < again.count; ++i) cost_.bytes += again.reads[i].length;
+    cost_.reads += again.count;
+    cost_.rereads += again.count;
+  }
   ++cost_.rounds;
   return true;
-}
-
-std::uint32_t ClusterQuery::record_of(Run run, std::uint32_t j) const noexcept {
-  return part_.layout == Layout::kReplicated ? j - run.first : positions_[j] - positions_[run.first];
-}
-
-void ClusterQuery::absorb_record(std::uint32_t position, const std::byte* record) noexcept {
-  if (position == excluded_) return;
-  const float distance = exact_distance_(record);
-  if (distance > results_.kth()) return;  // most are, and their labels are not in the caches
-  const auto label = static_cast<std::int64_t>(part_.ids[position]);
-  if (part_.layout == Layout::kReplicated) {
-    results_.add_once(distance, label);
-  } else {
-    results_.add(distance, label);
-  }
 }
 
 }  // namespace tiervec::cluster_index

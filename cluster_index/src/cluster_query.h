@@ -18,14 +18,19 @@ struct ClusterReads {
   /// of tiers that copy.
   static constexpr std::uint32_t kMostBytes = 16 * 1024;
   static constexpr std::uint32_t kMostCodedBytes = 1024;  // single vectors are read, rarely neighbours
+  /// Batches of one round, so that it bounds these buffers too. Addresses ask for many small reads.
+  static constexpr std::uint32_t kMostBatches = 8;
 
   ClusterRecord record;
   bool verify = true;
   std::uint32_t knee_bytes = 0;    // gaps up to this are read through
   std::uint32_t most_records = 1;  // of one read
+  std::uint32_t most_batches = 1;  // of one round
+  bool by_address = false;         // positions are listed from postings
 
   static ClusterReads of(const ClusterFastPart& part, const rdma::Tier& tier);
   [[nodiscard]] std::uint32_t most_bytes() const noexcept { return most_records * record.bytes(); }
+  [[nodiscard]] std::uint32_t most_reads() const noexcept { return most_batches * rdma::ReadBatch::kMaxReads; }
 };
 
 /// One query: the steps between its waits. Reused by later queries of its worker, so that a steady state allocates
@@ -40,16 +45,19 @@ class ClusterQuery {
   /// Navigates and collects what has to be read.
   [[nodiscard]] ErrorCode start(const std::byte* query, std::int64_t exclude,
                                 const ClusterSearchParameters& parameters) noexcept;
-  /// Puts the next reads into batch(). False: everything has been read.
+  /// Puts the next reads into batches(). False: everything has been read.
   [[nodiscard]] bool choose() noexcept;
-  /// Takes what batch() has read.
+  /// Takes what batches() have read.
   [[nodiscard]] ErrorCode absorb() noexcept;
-  /// After absorb() met a damaged record: puts it and what was not looked at yet into batch(), to be read from another
-  /// of `replicas` copies. False: no copy is left that has not been read, or absorb() met something else.
+  /// After absorb() met a damaged record: puts it and what was not looked at yet into batches(), to be read from
+  /// another of `replicas` copies. False: no copy is left that has not been read, or absorb() met something else.
   [[nodiscard]] bool reread_from_next_replica(std::uint32_t replicas) noexcept;
   void finish(std::int64_t* ids, float* distances) const noexcept { results_.copy_to(ids, distances); }
 
-  [[nodiscard]] rdma::ReadBatch& batch() noexcept { return batch_; }
+  /// One round.
+  [[nodiscard]] std::span<rdma::ReadBatch> batches() noexcept {
+    return {batches_.data() + first_batch_, batches_.data() + batch_count_};
+  }
   [[nodiscard]] const rdma::QueryCost& cost() const noexcept { return cost_; }
 
  private:
@@ -64,29 +72,32 @@ class ClusterQuery {
     codes::ScanHits hits;
     void reserve(std::size_t room);
   };
-  /// Records that are read in one go: positions_ [first, end), or records of one posting.
-  struct Run {
+  /// Records side by side that are wanted: positions, or records of one posting.
+  struct Piece {
     std::uint32_t first = 0;
     std::uint32_t end = 0;
   };
-  struct Place {
-    std::uint32_t run = 0;    // of runs_
-    std::uint32_t index = 0;  // of its [first, end)
+  /// Records whose lines are on their way into the caches, first come first served.
+  struct Ahead {
+    static constexpr std::uint32_t kRoom = 64;
+    const std::byte* records[kRoom] = {};
+    std::uint32_t positions[kRoom] = {};
   };
 
   void scan_clusters() noexcept;
   /// By its centroid; `farthest` is that of the clusters that were asked for.
   [[nodiscard]] float farthest_wanted(float farthest) const noexcept;
   [[nodiscard]] ErrorCode list_members() noexcept;
-  /// The positions of these clusters' own ranges and addresses, both ascending.
-  void merge_ranges(std::span<const std::uint32_t> clusters, std::span<const std::uint32_t> addresses) noexcept;
-  void sort_positions() noexcept;
-  void add_read(Run run, std::uint64_t offset, std::uint32_t records) noexcept;
-  void choose_positions() noexcept;
+  /// The own ranges of these places and these addresses, both ascending, as pieces.
+  void merge(std::span<const std::uint32_t> places, std::span<const std::uint32_t> addresses) noexcept;
+  void list_candidates(std::uint32_t count) noexcept;
+  void add_read(std::uint32_t piece, std::uint64_t offset, std::uint32_t records) noexcept;
+  void choose_pieces() noexcept;
   void choose_postings() noexcept;
-  /// Of the run's read, where the record lies that belongs to `j` of its [first, end).
-  [[nodiscard]] std::uint32_t record_of(Run run, std::uint32_t j) const noexcept;
-  void absorb_record(std::uint32_t position, const std::byte* record) noexcept;
+  [[nodiscard]] ErrorCode absorb_records(const std::byte* const* records, const std::uint32_t* positions,
+                                         std::uint32_t count) noexcept;
+  [[nodiscard]] ErrorCode add_results(const std::byte* const* records, const std::uint32_t* positions,
+                                      const float* distances, std::uint32_t count) noexcept;
   [[nodiscard]] std::byte* centroid_state() noexcept { return centroid_state_.front().bytes; }
   [[nodiscard]] std::byte* code_state() noexcept { return code_state_.front().bytes; }
 
@@ -94,9 +105,10 @@ class ClusterQuery {
   const ClusterReads& reads_;
   const std::uint64_t most_members_;   // of one cluster
   const std::uint64_t total_members_;  // of all
+  const std::uint64_t longest_posting_;
 
   ClusterSearchParameters parameters_;
-  std::uint32_t gap_bytes_ = 0;
+  std::uint32_t most_gap_ = 0;  // records between pieces of one read
   std::uint32_t excluded_ = 0;  // a position that must not be found, or one that does not exist
   QueryDistance exact_distance_;
   std::vector<CacheLine> centroid_state_;
@@ -104,15 +116,22 @@ class ClusterQuery {
   HitStorage groups_;
   HitStorage clusters_;
   HitStorage candidates_;
-  std::vector<std::uint32_t> positions_;  // to read, ascending, each once
-  std::uint32_t position_count_ = 0;
-  std::vector<std::uint32_t> addresses_;  // of members in other clusters' ranges, and as much room to sort them
-  std::uint32_t next_ = 0;                // of positions_, or of clusters_
-  std::uint32_t next_record_ = 0;         // replicated: within a posting
+  std::vector<Piece> pieces_;  // to read, ascending, apart, none longer than a read; replicated: of this round
+  std::uint32_t piece_count_ = 0;
+  std::vector<std::uint32_t> candidate_positions_;  // coded
+  std::vector<std::uint32_t> addresses_;            // of members in other ranges, and as much room to sort them
+  std::uint32_t next_ = 0;                          // of pieces_, or of clusters_
+  std::uint32_t next_record_ = 0;                   // replicated: within a posting
   ExactResults results_;
-  Run runs_[rdma::ReadBatch::kMaxReads] = {};
-  rdma::ReadBatch batch_;
-  Place damaged_;                     // where the last absorb stopped, when it stopped
+  const std::uint32_t together_;  // records whose distances are computed together
+  const std::uint32_t ahead_;     // and that are brought into the caches before that
+  std::vector<rdma::ReadBatch> batches_;
+  std::uint32_t first_batch_ = 0;  // of this round
+  std::uint32_t batch_count_ = 0;
+  std::vector<std::uint32_t> first_piece_;  // of each read of this round, and the end
+  std::uint32_t first_read_ = 0;            // of this round
+  std::uint32_t read_count_ = 0;
+  std::uint32_t absorbed_ = 0;        // records of this round; where it stopped, when it stopped
   std::uint32_t damaged_copies_ = 0;  // of that record: how often it was read and damaged
   rdma::QueryCost cost_;
 };

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <functional>
 #include <string>
 
 #include <tiervec/cluster_index/code_blocks.h>
@@ -26,9 +27,9 @@ constexpr double kLoadLatencyUs = 1;    // below, the loads of one query cover e
 constexpr std::uint32_t kMostInFlight = 128;
 
 // A query computes for long between few waits. More queries than cover the latency would only drive what they have
-// prefetched and read out of the caches.
-std::uint32_t clusters_in_flight(const rdma::DeviceProfile& profile) noexcept {
-  if (profile.latency_us < kLoadLatencyUs) return 1;
+// prefetched and read out of the caches. What whole clusters are read for takes the device as long as the latency.
+std::uint32_t clusters_in_flight(const rdma::DeviceProfile& profile, Layout layout) noexcept {
+  if (profile.latency_us < kLoadLatencyUs) return layout == Layout::kCoded ? 1 : 2;
   return static_cast<std::uint32_t>(
       std::min<double>(kMostInFlight, 1 + std::ceil(profile.latency_us / kWorkPerQueryUs)));
 }
@@ -40,8 +41,7 @@ struct ClusterSearcher::Context {
   Context(rdma::Tier& tier, const ClusterFastPart& part, std::uint32_t in_flight)
       : reads(ClusterReads::of(part, tier)),
         replicas(tier.replicas()),
-        queue(tier.open_queue(
-            {.max_reads = in_flight * rdma::ReadBatch::kMaxReads, .max_read_bytes = reads.most_bytes()})),
+        queue(tier.open_queue({.max_reads = in_flight * reads.most_reads(), .max_read_bytes = reads.most_bytes()})),
         worker(*queue, in_flight) {
     for (std::uint32_t i = 0; i < in_flight; ++i) {
       queries.push_back(std::make_unique<ClusterQuery>(part, reads));
@@ -69,16 +69,16 @@ rdma::Task<void> run_query(Context& context, const ClusterSearchRequest& request
   ErrorCode error = query.start(request.queries + index * query_bytes,
                                 request.exclude == nullptr ? -1 : request.exclude[index], request.parameters);
   while (error == ErrorCode::kOk && query.choose()) {
-    error = co_await context.worker.read(query.batch());
+    error = co_await context.worker.read(query.batches());
     if (error == ErrorCode::kOk) {
       error = query.absorb();
-      context.worker.release(query.batch());
+      for (rdma::ReadBatch& batch : query.batches()) context.worker.release(batch);
     }
     while (error == ErrorCode::kDataLoss && query.reread_from_next_replica(context.replicas)) {
-      error = co_await context.worker.read(query.batch());
+      error = co_await context.worker.read(query.batches());
       if (error == ErrorCode::kOk) {
         error = query.absorb();
-        context.worker.release(query.batch());
+        for (rdma::ReadBatch& batch : query.batches()) context.worker.release(batch);
       }
     }
   }
@@ -138,6 +138,15 @@ void check(const ClusterFastPart& part, std::uint64_t tier_bytes) {
   }
   if (part.addresses.width == 0 || part.addresses.width > 32) refuse("addresses must have 1 to 32 bits");
   check_offsets(part.posting_offsets, clusters, part.addresses.count, "posting_offsets");
+  if (part.layout == Layout::kGrouped) {
+    std::vector<bool> taken(clusters);
+    for (const std::uint32_t place : part.cluster_places) {
+      if (place < clusters) taken[place] = true;
+    }
+    if (part.cluster_places.size() != clusters || !std::all_of(taken.begin(), taken.end(), std::identity())) {
+      refuse("cluster_places must have each of " + std::to_string(clusters) + " places once");
+    }
+  }
 }
 
 }  // namespace
@@ -151,7 +160,7 @@ ClusterSearcher::~ClusterSearcher() = default;
 
 std::uint64_t ClusterSearcher::fast_bytes() const noexcept {
   std::uint64_t bytes = PackedIntegers::bytes(part_.ids.count, part_.ids.width) + part_.navigation.bytes() +
-                        part_.cluster_offsets.size() * sizeof(std::uint32_t) +
+                        (part_.cluster_offsets.size() + part_.cluster_places.size()) * sizeof(std::uint32_t) +
                         part_.posting_offsets.size() * sizeof(std::uint64_t) +
                         part_.posting_counts.size() * sizeof(std::uint32_t);
   if (part_.addresses.bits != nullptr) bytes += PackedIntegers::bytes(part_.addresses.count, part_.addresses.width);
@@ -167,7 +176,7 @@ rdma::WorkerTime ClusterSearcher::search(const ClusterSearchRequest& request) {
   return engine_.run(
       {.count = request.count,
        .threads = request.threads,
-       .in_flight = request.parameters.pipeline ? clusters_in_flight(tier_->profile()) : 1,
+       .in_flight = request.parameters.pipeline ? clusters_in_flight(tier_->profile(), part_.layout) : 1,
        .pooled = request.parameters.pipeline,
        .cancel = request.cancel,
        .deadline = request.deadline},

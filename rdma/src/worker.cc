@@ -11,10 +11,16 @@ namespace {
 // An idle worker first spins: most devices answer within microseconds. Then it lets other threads have the core.
 constexpr std::uint32_t kSpinTurns = 1024;
 
+constexpr std::uint32_t kDoneAtOnce = 16;  // batches polled for in a turn, or one a query
+
 }  // namespace
 
 Worker::Worker(TierQueue& queue, std::uint32_t in_flight)
-    : queue_(queue), target_(queue.load_store_target()), waiting_(in_flight), slots_(in_flight), done_(in_flight) {
+    : queue_(queue),
+      target_(queue.load_store_target()),
+      waiting_(in_flight),
+      slots_(in_flight),
+      done_(std::max(in_flight, kDoneAtOnce)) {
   if (in_flight == 0) {
     throw Error(ErrorCode::kInvalidArgument, "a worker needs at least 1 query in flight, got 0");
   }
@@ -44,7 +50,7 @@ void Worker::start(Query query) {
   slot.task = std::move(query.task);
   slot.root = slot.task.handle();
   slot.resume = slot.root;
-  slot.batch = nullptr;
+  slot.batches = {};
   slot.submitted = false;
   slot.stop = ErrorCode::kOk;
   slot.reads_allowed = ReadBatch::kMaxReads;
@@ -77,11 +83,11 @@ void Worker::fail_run(std::exception_ptr error) noexcept {
 void Worker::admit_waiting() noexcept {
   while (!waiting_.empty()) {
     Slot& slot = *waiting_.front();
-    if (!queue_.can_submit(slot.batch->count)) {
+    if (!queue_.can_submit(slot.reads)) {
       return;
     }
     waiting_.pop();
-    submit(slot, *slot.batch);
+    submit(slot);
   }
 }
 
@@ -112,11 +118,15 @@ void Worker::stop_all(ErrorCode why) noexcept {
 void Worker::stop(Slot& slot, ErrorCode why) noexcept {
   slot.stop = why;
   slot.reads_allowed = 0;
-  if (slot.batch == nullptr) {
+  if (slot.batches.empty()) {
     return;
   }
   if (slot.submitted) {
-    queue_.cancel(*slot.batch);
+    for (ReadBatch& batch : slot.batches) {
+      if (batch.owner != nullptr) {  // else it has come back
+        queue_.cancel(batch);
+      }
+    }
   } else {
     fail_waiting(slot, why);
   }
@@ -128,9 +138,22 @@ void Worker::fail_waiting(Slot& slot, ErrorCode why) noexcept {
       waiting_.push(other);
     }
   }
-  slot.batch->error = why;
-  slot.batch = nullptr;
+  for (ReadBatch& batch : slot.batches) batch.error = why;
+  slot.batches = {};
   push_ready(slot);
+}
+
+/// Returns the first error, and gives back what came without one.
+ErrorCode Worker::end_failed_round(std::span<ReadBatch> batches) noexcept {
+  ErrorCode error = ErrorCode::kOk;
+  for (const ReadBatch& batch : batches) {
+    if (error == ErrorCode::kOk) error = batch.error;
+  }
+  for (ReadBatch& batch : batches) {
+    release(batch);
+    batch.error = error;
+  }
+  return error;
 }
 
 void Worker::wait_for_tier() {

@@ -156,6 +156,33 @@ TEST(ClusterSearcher, CodedReadsOnceAndNoMoreThanAsked) {
   }
 }
 
+TEST(ClusterSearcher, ReadsOfAQueryAreOneRoundUpToABound) {
+  SmallClustersOptions options = of(Layout::kDecoupled);
+  options.count = 9000;
+  options.dim = 3;
+  const SmallClusters index(options);
+  const auto tier = std::make_shared<FaultyTier>(index.region);
+  ClusterSearcher searcher(tier, index.part());
+  const auto queries = some_queries(index, kQueries);
+  constexpr std::uint32_t kMost = 8 * rdma::ReadBatch::kMaxReads;
+  bool many_in_one = false;
+  bool several = false;
+  for (const std::uint32_t nprobe : {3U, 6U, 14U}) {
+    ClusterSearchRequest request = with(10, nprobe);
+    request.parameters.coalesce_bytes = 0;
+    const Found found = search(searcher, queries, request);
+    for (const auto& cost : found.costs) {
+      EXPECT_EQ(cost.rounds, (cost.reads + kMost - 1) / kMost);
+      many_in_one |= cost.reads > rdma::ReadBatch::kMaxReads && cost.rounds == 1;
+      several |= cost.rounds > 1;
+    }
+    request.parameters.coalesce_bytes = 1U << 20U;
+    EXPECT_EQ(search(searcher, queries, request).ids, found.ids);
+  }
+  EXPECT_TRUE(many_in_one);
+  EXPECT_TRUE(several);
+}
+
 // Ranges of many scans' worth of rows, that begin within a block.
 TEST(ClusterSearcher, CodedClustersMayBeHuge) {
   SmallClustersOptions options = of(Layout::kCoded);
@@ -495,6 +522,9 @@ TEST(ClusterDamage, PartsThatDoNotFitTogetherAreRefused) {
     EXPECT_TRUE(refused(layout, [](auto& part) { part.addresses.count -= 1; }));
     EXPECT_TRUE(refused(layout, [](auto& part) { part.posting_offsets.pop_back(); }));
   }
+  EXPECT_TRUE(refused(Layout::kGrouped, [](auto& part) { part.cluster_places.pop_back(); }));
+  EXPECT_TRUE(refused(Layout::kGrouped, [](auto& part) { part.cluster_places[3] = 23; }));
+  EXPECT_TRUE(refused(Layout::kGrouped, [](auto& part) { part.cluster_places[3] = part.cluster_places[4]; }));
   EXPECT_TRUE(refused(Layout::kReplicated, [](auto& part) { part.posting_counts[4] += 100; }));
   EXPECT_TRUE(refused(Layout::kReplicated, [](auto& part) { part.posting_counts.pop_back(); }));
   EXPECT_TRUE(refused(Layout::kReplicated, [](auto& part) { part.posting_offsets.back() = std::uint64_t{1} << 60U; }));

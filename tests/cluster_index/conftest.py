@@ -46,6 +46,8 @@ def random_memberships() -> Callable[..., Memberships]:
 
 def members_of(arrangement: Arrangement, cluster: int) -> list[int]:
     """Rows that a search of one cluster compares with, by the definition of the layouts: the slow reference."""
+    if arrangement.places is not None:
+        cluster = int(arrangement.places[cluster])
     own = range(int(arrangement.cluster_offsets[cluster]), int(arrangement.cluster_offsets[cluster + 1]))
     positions = list(own)
     if arrangement.posting_offsets is not None and arrangement.postings is not None:

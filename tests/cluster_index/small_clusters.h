@@ -119,8 +119,10 @@ class SmallClusters {
     }
     fast.posting_offsets = posting_offsets;
     fast.posting_counts = posting_counts;
-    if (options.layout != Layout::kReplicated)
+    fast.cluster_places = cluster_places;
+    if (options.layout != Layout::kReplicated) {
       fast.addresses = {addresses.data(), kAddressBits, posting_offsets.back()};
+    }
     return fast;
   }
 
@@ -137,6 +139,7 @@ class SmallClusters {
   std::vector<std::uint32_t> order;  // row at each position
   std::vector<std::uint32_t> position_of;
   std::vector<std::uint32_t> cluster_offsets;
+  std::vector<std::uint32_t> cluster_places;  // grouped: from the last cluster to the first
   std::shared_ptr<const codes::Code> centroid_code;
   std::vector<std::uint8_t> centroid_rows;
   std::vector<std::uint8_t> group_rows;
@@ -201,7 +204,12 @@ class SmallClusters {
     }
     position_of.resize(options.count);
     const bool by_cluster = options.layout == Layout::kCoded || options.layout == Layout::kGrouped;
-    for (std::uint32_t c = 0; c < options.clusters; ++c) {
+    const auto at_place = [&](std::uint32_t place) {
+      return options.layout == Layout::kGrouped ? options.clusters - 1 - place : place;
+    };
+    for (std::uint32_t place = 0; place < options.clusters; ++place) {
+      const std::uint32_t c = at_place(place);
+      if (options.layout == Layout::kGrouped) cluster_places.push_back(c);  // its own inverse
       cluster_offsets.push_back(by_cluster ? static_cast<std::uint32_t>(order.size()) : 0);
       order.insert(order.end(), own[c].begin(), own[c].end());
     }
@@ -215,13 +223,14 @@ class SmallClusters {
     if (options.layout == Layout::kCoded) return;
     std::vector<std::uint64_t> listed;
     posting_offsets.push_back(0);
-    for (std::uint32_t c = 0; c < options.clusters; ++c) {
+    for (std::uint32_t place = 0; place < options.clusters; ++place) {
+      const std::uint32_t c = at_place(place);
       for (const std::uint32_t row : members[c]) {
         const bool elsewhere = options.layout != Layout::kGrouped || home(row) != c;
         if (elsewhere) listed.push_back(options.layout == Layout::kReplicated ? row : position_of[row]);
       }
       posting_offsets.push_back(listed.size());
-      posting_counts.push_back(static_cast<std::uint32_t>(posting_offsets[c + 1] - posting_offsets[c]));
+      posting_counts.push_back(static_cast<std::uint32_t>(posting_offsets[place + 1] - posting_offsets[place]));
     }
     if (options.layout == Layout::kReplicated) {
       posting_rows_.assign(listed.begin(), listed.end());

@@ -103,6 +103,7 @@ def order(**changes: Any) -> Array:
         "members": np.array([0, 1, 1, 2], np.uint32),
         "groups": np.array([0, 0, 1], np.uint32),
         "probes": np.array([[0], [1]], np.uint32),
+        "chain": np.empty(2, np.uint32),
         "rows": np.empty(3, np.uint32),
         "threads": 1,
         **changes,
@@ -117,6 +118,24 @@ def test_what_a_neighbour_needs_lies_at_its_side() -> None:
     assert order(members=np.array([0, 1, 0, 2], np.uint32)).tolist() == [1, 0, 2]
 
 
+def test_groups_that_save_a_read_lie_side_by_side() -> None:
+    # Six clusters of one own row each. Clusters 3 and 4 are searched together, and 2 stores a row that 5 lists.
+    chain = np.empty(6, np.uint32)
+    order(
+        posting_offsets=np.array([0, 1, 2, 4, 5, 6, 8]),
+        members=np.array([0, 1, 2, 6, 3, 4, 5, 6], np.uint32),
+        groups=np.array([0, 1, 2, 3, 4, 5, 2], np.uint32),
+        probes=np.array([[3, 4], [4, 3], [5, 1], [5, 0]], np.uint32),
+        chain=chain,
+        rows=(rows := np.empty(7, np.uint32)),
+    )
+    places = np.argsort(chain)
+    assert abs(int(places[3]) - int(places[4])) == 1
+    assert abs(int(places[2]) - int(places[5])) == 1
+    at = np.argsort(rows)
+    assert abs(int(at[6]) - int(at[5])) == 1, "the shared row at the border"
+
+
 @pytest.mark.parametrize(
     ("changes", "word"),
     [
@@ -129,6 +148,7 @@ def test_what_a_neighbour_needs_lies_at_its_side() -> None:
         ({"probes": np.array([[0], [2]], np.uint32)}, "range"),
         ({"probes": np.empty((2, 0), np.uint32)}, "matrix"),
         ({"posting_offsets": np.empty(0, np.int64)}, "sizes"),
+        ({"chain": np.empty(3, np.uint32)}, "chain"),
     ],
     ids=str,
 )
@@ -147,11 +167,13 @@ def test_the_order_is_the_same_for_any_number_of_threads_and_can_be_stopped(
     arguments = (offsets, members, memberships.home.copy(), probes)
     results = []
     for threads in (1, 2, 3):
-        rows = np.empty(600, np.uint32)
-        _core.cluster_group_order(*arguments, rows, threads)
-        results.append(rows.tolist())
+        chain, rows = np.empty(40, np.uint32), np.empty(600, np.uint32)
+        _core.cluster_group_order(*arguments, chain, rows, threads)
+        results.append((chain.tolist(), rows.tolist()))
+        assert sorted(chain.tolist()) == list(range(40))
+        assert (np.diff(np.argsort(chain)[arguments[2][rows]]) >= 0).all(), "groups lie along the chain"
     assert results[0] == results[1] == results[2]
     monitor = _core.WorkMonitor()
     monitor.cancel()
     with pytest.raises(CancelledError):
-        _core.cluster_group_order(*arguments, np.empty(600, np.uint32), 1, monitor)
+        _core.cluster_group_order(*arguments, np.empty(40, np.uint32), np.empty(600, np.uint32), 1, monitor)

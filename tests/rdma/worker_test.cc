@@ -191,6 +191,90 @@ TEST(Worker, RefusesBatchesOfNoOrTooManyReads) {
   EXPECT_EQ(queue.submits, 0U);
 }
 
+Task<void> read_round(Worker& worker, Trace& trace, std::vector<ReadBatch>& batches) {
+  trace.results.push_back(co_await worker.read(batches));
+  for (ReadBatch& batch : batches) {
+    worker.release(batch);
+  }
+}
+
+std::vector<ReadBatch> batches_of(const std::vector<std::uint32_t>& counts) {
+  std::vector<ReadBatch> batches(counts.size());
+  for (std::size_t i = 0; i < counts.size(); ++i) {
+    fill(batches[i], i, counts[i]);
+  }
+  return batches;
+}
+
+TEST(Worker, BatchesOfARoundGoOutTogetherAndComeBackTogether) {
+  ScriptedQueue queue(3 * ReadBatch::kMaxReads);
+  queue.complete_all = true;
+  queue.needs_release = true;
+  Worker worker(queue, 1);
+  Trace trace;
+  auto batches = batches_of({ReadBatch::kMaxReads, ReadBatch::kMaxReads, 7});
+  worker.run(Source(3, [&](int) { return read_round(worker, trace, batches); }));
+  EXPECT_EQ(trace.results, std::vector<ErrorCode>(3, ErrorCode::kOk));
+  EXPECT_EQ(queue.submits, 9U);
+  EXPECT_EQ(queue.flushes, 3U);
+  EXPECT_EQ(queue.releases, 9U);
+  EXPECT_EQ(queue.wrong_calls, 0U);
+}
+
+TEST(Worker, ARoundWithAFailedBatchHoldsNothing) {
+  ScriptedQueue queue(64);
+  queue.needs_release = true;
+  Worker worker(queue, 2);
+  Trace trace;
+  auto batches = batches_of({3, 4, 5});
+  // The other query ends the batches, one of them with an error.
+  const auto end_batches = [&]() -> Task<void> {
+    co_await worker.yield();
+    co_await worker.yield();
+    EXPECT_EQ(queue.sent.size(), 3U);
+    queue.complete(batches[0], ErrorCode::kOk);
+    queue.complete(batches[2], ErrorCode::kUnavailable);
+    co_await worker.yield();
+    co_await worker.yield();
+    EXPECT_TRUE(trace.results.empty()) << "not before all are back";
+    queue.complete(batches[1], ErrorCode::kOk);
+  };
+  worker.run(Source(2, [&](int id) { return id == 0 ? read_round(worker, trace, batches) : end_batches(); }));
+  EXPECT_EQ(trace.results, std::vector<ErrorCode>{ErrorCode::kUnavailable});
+  EXPECT_EQ(queue.releases, 2U);
+  EXPECT_EQ(queue.wrong_calls, 0U);
+  EXPECT_TRUE(queue.can_submit(64));
+}
+
+TEST(Worker, RefusesRoundsThatCannotBe) {
+  ScriptedQueue queue(8);
+  queue.complete_all = true;
+  Worker worker(queue, 1);
+  Trace trace;
+  auto empty = batches_of({3, 0});
+  auto large = batches_of({5, 4});  // each would fit
+  worker.run(Source(2, [&](int id) { return read_round(worker, trace, id == 0 ? empty : large); }));
+  EXPECT_EQ(trace.results, (std::vector<ErrorCode>{ErrorCode::kInvalidArgument, ErrorCode::kResourceExhausted}));
+  EXPECT_EQ(queue.submits, 0U);
+}
+
+TEST(Worker, ADeadlineEndsWhatIsLeftOfARound) {
+  ScriptedQueue queue(64);
+  Worker worker(queue, 2);
+  Trace trace;
+  auto batches = batches_of({3, 4});
+  const auto end_one = [&]() -> Task<void> {
+    co_await worker.yield();
+    co_await worker.yield();
+    queue.complete(batches[0], ErrorCode::kOk);
+  };
+  worker.run(Source(
+      2, [&](int id) { return id == 0 ? read_round(worker, trace, batches) : end_one(); }, TickClock::after(20ms)));
+  EXPECT_EQ(trace.results, std::vector<ErrorCode>{ErrorCode::kDeadlineExceeded});
+  EXPECT_EQ(queue.cancels, 1U) << "what has come back is not cancelled";
+  EXPECT_EQ(queue.releases, 1U);
+}
+
 TEST(Worker, FullQueueServesInOrder) {
   ScriptedQueue queue(4);
   queue.complete_all = true;

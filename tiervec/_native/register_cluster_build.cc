@@ -39,7 +39,8 @@ void members(const Rows<const std::uint32_t>& lists, const Output<std::int64_t>&
 
 void order(const Output<const std::int64_t>& posting_offsets, const Output<const std::uint32_t>& members_by_cluster,
            const Output<const std::uint32_t>& groups, const Rows<const std::uint32_t>& probes,
-           const Output<std::uint32_t>& rows, unsigned threads, WorkMonitor* monitor) {
+           const Output<std::uint32_t>& chain, const Output<std::uint32_t>& rows, unsigned threads,
+           WorkMonitor* monitor) {
   GroupSample sample;
   sample.posting_offsets = {posting_offsets.data(), posting_offsets.size()};
   sample.members = {members_by_cluster.data(), members_by_cluster.size()};
@@ -47,7 +48,7 @@ void order(const Output<const std::int64_t>& posting_offsets, const Output<const
   sample.probes = {probes.data(), probes.size()};
   sample.width = probes.shape(1);
   const nb::gil_scoped_release release;
-  order_groups(sample, {rows.data(), rows.size()}, resolve_threads(threads), monitor);
+  order_groups(sample, {chain.data(), chain.size()}, {rows.data(), rows.size()}, resolve_threads(threads), monitor);
 }
 
 }  // namespace
@@ -65,15 +66,16 @@ void register_cluster_build(nb::module_& module) {
              nb::sig("def cluster_members(lists: numpy.typing.NDArray[numpy.uint32], "
                      "next: numpy.typing.NDArray[numpy.int64], rows: numpy.typing.NDArray[numpy.uint32]) -> None"),
              "Fills `rows` with the members of each cluster, ascending, from the offsets `next` on.");
-  module.def("cluster_group_order", &order, nb::arg("posting_offsets").noconvert(), nb::arg("members").noconvert(),
-             nb::arg("groups").noconvert(), nb::arg("probes").noconvert(), nb::arg("rows").noconvert(),
-             nb::arg("threads"), nb::arg("monitor") = nb::none(),
-             nb::sig("def cluster_group_order(posting_offsets: numpy.typing.NDArray[numpy.int64], "
-                     "members: numpy.typing.NDArray[numpy.uint32], groups: numpy.typing.NDArray[numpy.uint32], "
-                     "probes: numpy.typing.NDArray[numpy.uint32], "
-                     "rows: numpy.typing.NDArray[numpy.uint32], threads: int, monitor: WorkMonitor | None = None) "
-                     "-> None"),
-             "Fills `rows` (n,) with the rows in the order of the grouped layout.");
+  module.def(
+      "cluster_group_order", &order, nb::arg("posting_offsets").noconvert(), nb::arg("members").noconvert(),
+      nb::arg("groups").noconvert(), nb::arg("probes").noconvert(), nb::arg("chain").noconvert(),
+      nb::arg("rows").noconvert(), nb::arg("threads"), nb::arg("monitor") = nb::none(),
+      nb::sig("def cluster_group_order(posting_offsets: numpy.typing.NDArray[numpy.int64], "
+              "members: numpy.typing.NDArray[numpy.uint32], groups: numpy.typing.NDArray[numpy.uint32], "
+              "probes: numpy.typing.NDArray[numpy.uint32], chain: numpy.typing.NDArray[numpy.uint32], "
+              "rows: numpy.typing.NDArray[numpy.uint32], threads: int, monitor: WorkMonitor | None = None) "
+              "-> None"),
+      "Fills `chain` (clusters,) with the clusters and `rows` (n,) with the rows in the order of the grouped layout.");
 }
 
 }  // namespace tiervec::native

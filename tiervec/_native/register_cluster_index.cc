@@ -110,6 +110,7 @@ GivenParts::GivenParts(const nb::dict& parts) {
       throw Error(ErrorCode::kDataLoss, "posting_offsets end at " + std::to_string(addresses) + " addresses");
     }
     fast.addresses = packed(parts, "posting_addresses", "address_bits", addresses, borrowed);
+    if (fast.layout == Layout::kGrouped) fast.cluster_places = copied<std::uint32_t>(parts, "cluster_places");
   }
 }
 

@@ -127,6 +127,32 @@ TEST_P(VectorKernelsTest, AgreeWithTheDefinitionAtEveryDimension) {
   }
 }
 
+TEST_P(VectorKernelsTest, ManyRowsHaveTheDistancesOfEach) {
+  std::mt19937 random(5);
+  for (const Dtype dtype : kDtypes) {
+    const VectorKernels& kernels = vector_kernels(dtype, GetParam());
+    for (const std::size_t dim : {1U, 31U, 32U, 33U, 64U, 100U, 128U, 300U}) {
+      const Vector query(query_dtype(dtype), dim, 0, random);
+      std::vector<Vector> vectors;
+      for (std::size_t i = 0; i < 11; ++i) vectors.emplace_back(dtype, dim, i, random, i % 3 == 0);
+      std::vector<const std::byte*> rows;
+      for (const Vector& vector : vectors) rows.push_back(static_cast<const std::byte*>(vector.data()));
+      for (std::size_t count = 0; count <= rows.size(); ++count) {
+        std::vector<float> l2(count + 1, -7);
+        std::vector<float> dot(count + 1, -7);
+        kernels.query_l2_rows(query.data(), rows.data(), count, dim, l2.data());
+        kernels.query_dot_rows(query.data(), rows.data(), count, dim, dot.data());
+        for (std::size_t i = 0; i < count; ++i) {
+          EXPECT_EQ(l2[i], kernels.query_l2(query.data(), rows[i], dim)) << static_cast<int>(dtype) << " " << dim;
+          EXPECT_EQ(dot[i], kernels.query_dot(query.data(), rows[i], dim)) << static_cast<int>(dtype) << " " << dim;
+        }
+        EXPECT_EQ(l2[count], -7);
+        EXPECT_EQ(dot[count], -7);
+      }
+    }
+  }
+}
+
 TEST_P(VectorKernelsTest, TakeVectorsAtAnyByte) {
   std::mt19937 random(3);
   for (const Dtype dtype : kDtypes) {

@@ -72,9 +72,43 @@ float integer_kernel(const void* a, const void* b, std::size_t dim) noexcept {
   return static_cast<float>(_mm512_reduce_add_epi32(_mm512_add_epi32(sums[0], sums[1])));
 }
 
+// The sums of the lanes of each of four.
+__m128i reduce(const __m512i (&sums)[4]) noexcept {
+  const __m512i ab = _mm512_add_epi32(_mm512_unpacklo_epi32(sums[0], sums[1]), _mm512_unpackhi_epi32(sums[0], sums[1]));
+  const __m512i cd = _mm512_add_epi32(_mm512_unpacklo_epi32(sums[2], sums[3]), _mm512_unpackhi_epi32(sums[2], sums[3]));
+  const __m512i quarters = _mm512_add_epi32(_mm512_unpacklo_epi64(ab, cd), _mm512_unpackhi_epi64(ab, cd));
+  const __m256i halves = _mm256_add_epi32(_mm512_castsi512_si256(quarters), _mm512_extracti64x4_epi64(quarters, 1));
+  return _mm_add_epi32(_mm256_castsi256_si128(halves), _mm256_extracti128_si256(halves, 1));
+}
+
+// Four rows at a time: the query is widened once for them, and their lanes are summed together.
+template <class T, bool kL2>
+void integer_rows(const void* query, const std::byte* const* rows, std::size_t count, std::size_t dim,
+                  float* out) noexcept {
+  const T* x = static_cast<const T*>(query);
+  std::size_t row = 0;
+  for (; row + 4 <= count; row += 4) {
+    __m512i sums[4] = {_mm512_setzero_si512(), _mm512_setzero_si512(), _mm512_setzero_si512(), _mm512_setzero_si512()};
+    const auto step = [&](std::size_t i, __mmask32 mask) {
+      const __m512i p = load(x + i, mask);
+      for (std::size_t r = 0; r < 4; ++r) {
+        const __m512i q = load(reinterpret_cast<const T*>(rows[row + r]) + i, mask);
+        const __m512i d = _mm512_sub_epi16(p, q);
+        sums[r] = kL2 ? _mm512_dpwssd_epi32(sums[r], d, d) : _mm512_dpwssd_epi32(sums[r], p, q);
+      }
+    };
+    std::size_t i = 0;
+    for (; i + 32 <= dim; i += 32) step(i, ~__mmask32{0});
+    if (i < dim) step(i, (__mmask32{1} << (dim - i)) - 1);
+    _mm_storeu_ps(out + row, _mm_cvtepi32_ps(reduce(sums)));
+  }
+  for (; row < count; ++row) out[row] = integer_kernel<T, kL2>(query, rows[row], dim);
+}
+
 template <class T>
 constexpr VectorKernels integer_kernels() noexcept {
-  return {integer_kernel<T, true>, integer_kernel<T, false>, integer_kernel<T, true>, integer_kernel<T, false>};
+  return {integer_kernel<T, true>,  integer_kernel<T, false>, integer_kernel<T, true>,
+          integer_kernel<T, false>, integer_rows<T, true>,    integer_rows<T, false>};
 }
 
 }  // namespace
@@ -117,9 +151,11 @@ constinit const RotateFn kRotateAvx512 = rotate;
 
 constinit const VectorKernels kVectorKernelsAvx512[4] = {
     {float_kernel<float, float, true>, float_kernel<float, float, false>, float_kernel<float, float, true>,
-     float_kernel<float, float, false>},
+     float_kernel<float, float, false>, row_by_row<float_kernel<float, float, true>>,
+     row_by_row<float_kernel<float, float, false>>},
     {float_kernel<Half, Half, true>, float_kernel<Half, Half, false>, float_kernel<float, Half, true>,
-     float_kernel<float, Half, false>},
+     float_kernel<float, Half, false>, row_by_row<float_kernel<float, Half, true>>,
+     row_by_row<float_kernel<float, Half, false>>},
     integer_kernels<std::int8_t>(),
     integer_kernels<std::uint8_t>(),
 };

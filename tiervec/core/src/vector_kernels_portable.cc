@@ -63,7 +63,12 @@ float integer_kernel(const void* a, const void* b, std::size_t dim) noexcept {
 
 template <class T>
 constexpr VectorKernels integer_kernels() noexcept {
-  return {integer_kernel<T, true>, integer_kernel<T, false>, integer_kernel<T, true>, integer_kernel<T, false>};
+  return {integer_kernel<T, true>,
+          integer_kernel<T, false>,
+          integer_kernel<T, true>,
+          integer_kernel<T, false>,
+          row_by_row<integer_kernel<T, true>>,
+          row_by_row<integer_kernel<T, false>>};
 }
 
 }  // namespace
@@ -83,9 +88,11 @@ constinit const RotateFn kRotatePortable = rotate;
 
 constinit const VectorKernels kVectorKernelsPortable[4] = {
     {float_kernel<float, float, true>, float_kernel<float, float, false>, float_kernel<float, float, true>,
-     float_kernel<float, float, false>},
+     float_kernel<float, float, false>, row_by_row<float_kernel<float, float, true>>,
+     row_by_row<float_kernel<float, float, false>>},
     {float_kernel<Half, Half, true>, float_kernel<Half, Half, false>, float_kernel<float, Half, true>,
-     float_kernel<float, Half, false>},
+     float_kernel<float, Half, false>, row_by_row<float_kernel<float, Half, true>>,
+     row_by_row<float_kernel<float, Half, false>>},
     integer_kernels<std::int8_t>(),
     integer_kernels<std::uint8_t>(),
 };

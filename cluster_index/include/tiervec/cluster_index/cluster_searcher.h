@@ -6,7 +6,7 @@
 //     navigate  the codes of the centroids give the nearest nprobe clusters
 //     collect   coded: scan the codes of these clusters, nearest ones first, and keep the best `rerank` positions;
 //               other layouts: all their members, duplicates dropped
-//     read      neighbouring positions are read together; all reads of a query go out at once (128 at a time)
+//     read      neighbouring positions are read together; all reads of a query go out at once (up to a bound)
 //     absorb    exact distances decide the result
 //
 // Many queries run on each worker thread, so the wait for reads is spent on other queries.
@@ -70,6 +70,7 @@ struct ClusterFastPart {
   Layout layout = Layout::kCoded;
   PackedIntegers ids;                          // label of each position
   std::vector<std::uint32_t> cluster_offsets;  // first own position of each cluster, and the end
+  std::vector<std::uint32_t> cluster_places;   // grouped: where each cluster is in cluster_offsets and posting_offsets
   ClusterNavigation navigation;
   std::shared_ptr<const codes::Code> code;     // coded
   const std::uint8_t* code_blocks = nullptr;   // coded: 64-byte aligned

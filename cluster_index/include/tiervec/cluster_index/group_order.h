@@ -7,6 +7,10 @@
 // queries lie side by side. For a sample of queries the number of runs in a group is, apart from its ends, half the sum
 // of the differences between the query sets of neighbouring members: a shortest path through the members, with the
 // groups before and behind as its ends.
+//
+// Groups side by side save a read of each query that probes both, and of each that probes one of them and finds what
+// the other stores for it at the border. Near clusters are probed together; clusters that share vectors lie around
+// them, farther from each other.
 
 #include <cstdint>
 #include <span>
@@ -23,10 +27,13 @@ struct GroupSample {
   std::size_t width = 0;
 };
 
-/// Fills `order` with all rows, group by group, the members of each along a short path (nearest neighbour, then 2-opt
-/// and moved segments). Deterministic for any number of threads. Groups of more than kLongestPath members stay in the
-/// order of their rows. Throws Error(kInvalidArgument) when the parts do not fit together.
-void order_groups(const GroupSample& sample, std::span<std::uint32_t> order, unsigned threads, WorkMonitor* monitor);
+/// Fills `chain` with all clusters, in the order in which their groups lie: those side by side that save most reads
+/// (most saving pairs first, then 2-opt). Fills `order` with all rows, group by group, the members of each along a
+/// short path (nearest neighbour, then 2-opt and moved segments). Deterministic for any number of threads. Groups of
+/// more than kLongestPath members stay in the order of their rows. Throws Error(kInvalidArgument) when the parts do not
+/// fit together.
+void order_groups(const GroupSample& sample, std::span<std::uint32_t> chain, std::span<std::uint32_t> order,
+                  unsigned threads, WorkMonitor* monitor);
 
 inline constexpr std::size_t kLongestPath = 1024;
 

@@ -22,7 +22,8 @@ class LoadStoreTarget {
   LoadStoreTarget(const MemoryRegion& region, std::uint32_t max_read_bytes) noexcept
       : LoadStoreTarget({region.data(), region.size_bytes()}, max_read_bytes) {}
 
-  /// Sets every view and prefetches; kInvalidArgument when a read is empty, too long, or leaves the region.
+  /// Sets every view and prefetches, unless the batch says no; kInvalidArgument when a read is empty, too long, or
+  /// leaves the region.
   [[nodiscard]] ErrorCode start(ReadBatch& batch) const noexcept {
     for (std::uint32_t i = 0; i < batch.count; ++i) {
       const Read read = batch.reads[i];
@@ -32,7 +33,7 @@ class LoadStoreTarget {
       }
       const std::byte* view = data_ + read.offset;
       batch.views[i] = view;
-      prefetch(view, read.length);
+      if (batch.prefetch) prefetch(view, read.length);
     }
     return ErrorCode::kOk;
   }

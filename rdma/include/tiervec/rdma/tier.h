@@ -44,6 +44,7 @@ struct ReadBatch {
   std::uint32_t count = 0;
   Read reads[kMaxReads];
   void* owner = nullptr;      // not looked at by the queue; the scheduler keeps the waiting coroutine here
+  bool prefetch = true;       // false: who reads brings what is in this process's memory into the caches, as it goes
   std::uint32_t attempt = 0;  // a tier with replicas answers attempt n + 1 from another one than attempt n
 
   // Set by the queue before poll returns the batch.

@@ -10,8 +10,9 @@
 //                                    `-- poll <--' (waits its turn first, in order, when the queue is full)
 //
 // Guarantees:
-// - At most `in_flight` queries run at once, and a query waits for at most one batch: that bounds everything in flight.
-// - Every batch handed to read() comes back to its query exactly once: with kOk, with the tier's error, with
+// - At most `in_flight` queries run at once, and a query waits for at most one round, of a batch or several, which are
+//   submitted together: that bounds everything in flight.
+// - Every round handed to read() comes back to its query exactly once: with kOk, with the tier's error, with
 //   kCancelled (token), kDeadlineExceeded (the query's deadline), or kResourceExhausted (it can never fit the queue).
 // - run() returns or throws only when no query runs and no batch is in flight, also after a cancel or an exception.
 // - Queries that are ready run in order, one step a turn each; a turn polls and flushes once. Nobody starves.
@@ -26,6 +27,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <exception>
+#include <span>
 #include <type_traits>
 #include <utility>
 #include <vector>
@@ -83,6 +85,9 @@ class Worker {
 
   /// `ErrorCode e = co_await worker.read(batch)`: one round. Views are valid on kOk, until release(batch).
   [[nodiscard]] ReadAwaiter read(ReadBatch& batch) noexcept;
+  /// The same for several batches, at least one: they go out together, and all come back. With another error than kOk
+  /// none holds views.
+  [[nodiscard]] ReadAwaiter read(std::span<ReadBatch> batches) noexcept;
   /// `co_await worker.yield()`: lets the other ready queries run first, for example until a prefetch has landed.
   [[nodiscard]] YieldAwaiter yield() noexcept;
   /// Gives the views of a batch back. Due before the query reads again: a queue may be full of views.
@@ -102,10 +107,12 @@ class Worker {
     std::coroutine_handle<> resume;   // where the query goes on: the innermost coroutine
     Slot* next = nullptr;             // in the ready list
     std::uint32_t reads_allowed = 0;  // per batch: kMaxReads, or 0 once the query has to stop
-    bool submitted = false;           // `batch` is in the queue; else it waits for room
+    bool submitted = false;           // `batches` are in the queue; else they wait for room
     ErrorCode stop = ErrorCode::kOk;
-    ReadBatch* batch = nullptr;  // what it waits for
-    Task<void>::Handle root;     // its outermost coroutine, to see the end
+    std::span<ReadBatch> batches;  // what it waits for
+    std::uint32_t awaited = 0;     // of them, that have not come back
+    std::uint32_t reads = 0;       // of them all
+    Task<void>::Handle root;       // its outermost coroutine, to see the end
     Ticks deadline = kNever;
     Task<void> task;
   };
@@ -142,24 +149,30 @@ class Worker {
   }
   [[nodiscard]] bool none_ready() const noexcept { return last_ready_ == &end_of_turn_; }
 
-  void submit_or_wait(Slot& slot, ReadBatch& batch) noexcept {
-    slot.batch = &batch;
-    if (waiting_.empty() && queue_.can_submit(batch.count)) [[likely]] {
-      submit(slot, batch);
+  void submit_or_wait(Slot& slot, std::span<ReadBatch> batches) noexcept {
+    slot.batches = batches;
+    slot.reads = 0;
+    for (const ReadBatch& batch : batches) slot.reads += batch.count;
+    if (waiting_.empty() && queue_.can_submit(slot.reads)) [[likely]] {
+      submit(slot);
     } else {
       slot.submitted = false;
       waiting_.push(&slot);
     }
   }
 
-  void submit(Slot& slot, ReadBatch& batch) noexcept {
-    batch.error = ErrorCode::kOk;
-    batch.owner = &slot;
+  void submit(Slot& slot) noexcept {
     slot.submitted = true;
+    slot.awaited = static_cast<std::uint32_t>(slot.batches.size());
     unflushed_ = true;
-    ++counters_.batches;
-    queue_.submit(batch);
+    counters_.batches += slot.awaited;
+    for (ReadBatch& batch : slot.batches) {
+      batch.error = ErrorCode::kOk;
+      batch.owner = &slot;
+      queue_.submit(batch);
+    }
   }
+  [[nodiscard]] ErrorCode end_failed_round(std::span<ReadBatch> batches) noexcept;
 
   TierQueue& queue_;
   const LoadStoreTarget* const target_;  // null: reads go through the queue
@@ -182,32 +195,43 @@ class Worker {
 
 class [[nodiscard]] Worker::ReadAwaiter {
  public:
-  ReadAwaiter(Worker& worker, ReadBatch& batch) noexcept : worker_(worker), batch_(batch) {}
+  ReadAwaiter(Worker& worker, std::span<ReadBatch> batches) noexcept : worker_(worker), batches_(batches) {}
 
   [[nodiscard]] bool await_ready() const noexcept {
-    if (batch_.count - 1 < worker_.current_->reads_allowed) [[likely]] {  // false for 0 too: it wraps
+    bool allowed = true;
+    for (const ReadBatch& batch : batches_) {
+      allowed &= batch.count - 1 < worker_.current_->reads_allowed;  // false for 0 too: it wraps
+    }
+    if (allowed) [[likely]] {
       return false;
     }
     const ErrorCode stop = worker_.current_->stop;
-    batch_.error = stop != ErrorCode::kOk ? stop : ErrorCode::kInvalidArgument;
+    for (ReadBatch& batch : batches_) batch.error = stop != ErrorCode::kOk ? stop : ErrorCode::kInvalidArgument;
     return true;
   }
   [[gnu::always_inline]] std::coroutine_handle<> await_suspend(std::coroutine_handle<> self) const noexcept {
     Slot& slot = *worker_.current_;
     slot.resume = self;
     if (worker_.target_ != nullptr) {
-      batch_.error = worker_.target_->start(batch_);
+      for (ReadBatch& batch : batches_) batch.error = worker_.target_->start(batch);
       worker_.push_ready(slot);
     } else {
-      worker_.submit_or_wait(slot, batch_);
+      worker_.submit_or_wait(slot, batches_);
     }
     return worker_.pass_on();
   }
-  [[nodiscard]] ErrorCode await_resume() const noexcept { return batch_.error; }
+  [[nodiscard]] ErrorCode await_resume() const noexcept {
+    for (const ReadBatch& batch : batches_) {
+      if (batch.error != ErrorCode::kOk) [[unlikely]] {
+        return worker_.end_failed_round(batches_);
+      }
+    }
+    return ErrorCode::kOk;
+  }
 
  private:
   Worker& worker_;
-  ReadBatch& batch_;
+  std::span<ReadBatch> batches_;
 };
 
 class [[nodiscard]] Worker::YieldAwaiter {
@@ -227,7 +251,10 @@ class [[nodiscard]] Worker::YieldAwaiter {
 };
 
 inline Worker::ReadAwaiter Worker::read(ReadBatch& batch) noexcept {
-  return {*this, batch};
+  return {*this, {&batch, 1}};
+}
+inline Worker::ReadAwaiter Worker::read(std::span<ReadBatch> batches) noexcept {
+  return {*this, batches};
 }
 inline Worker::YieldAwaiter Worker::yield() noexcept {
   return YieldAwaiter(*this);
@@ -286,12 +313,14 @@ inline void Worker::collect() noexcept {
   const std::size_t count = queue_.poll(done_);
   for (std::size_t i = 0; i < count; ++i) {
     ReadBatch& batch = *done_[i];
-    Slot& slot = *static_cast<Slot*>(batch.owner);
-    slot.batch = nullptr;
+    Slot& slot = *static_cast<Slot*>(std::exchange(batch.owner, nullptr));
     if (slot.stop != ErrorCode::kOk && batch.error == ErrorCode::kCancelled) [[unlikely]] {
       batch.error = slot.stop;
     }
-    push_ready(slot);
+    if (--slot.awaited == 0) {
+      slot.batches = {};
+      push_ready(slot);
+    }
   }
   if (!waiting_.empty()) [[unlikely]] {
     admit_waiting();

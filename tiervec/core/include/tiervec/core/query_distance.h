@@ -44,6 +44,22 @@ class QueryDistance {
     return 1.0F - kernels_.query_dot(query_, vector, dim_) * inverse_norm_ / std::sqrt(squared);
   }
 
+  /// The same of many vectors, bit by bit.
+  void of_rows(const std::byte* const* rows, std::size_t count, float* distances) const noexcept {
+    switch (metric_) {
+      case Metric::kL2:
+        kernels_.query_l2_rows(query_, rows, count, dim_, distances);
+        return;
+      case Metric::kIp:
+        kernels_.query_dot_rows(query_, rows, count, dim_, distances);
+        for (std::size_t i = 0; i < count; ++i) distances[i] = -distances[i];
+        return;
+      case Metric::kCosine:
+        for (std::size_t i = 0; i < count; ++i) distances[i] = (*this)(rows[i]);
+        return;
+    }
+  }
+
  private:
   const VectorKernels& kernels_;
   Dtype dtype_;

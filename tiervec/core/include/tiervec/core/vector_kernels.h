@@ -12,12 +12,23 @@ namespace tiervec {
 /// functions take a query of query_dtype() and a stored vector. No alignment is asked for.
 struct VectorKernels {
   using Fn = float (*)(const void* a, const void* b, std::size_t dim) noexcept;
+  using RowsFn = void (*)(const void* query, const std::byte* const* rows, std::size_t count, std::size_t dim,
+                          float* out) noexcept;
 
   Fn pair_l2;  // squared
   Fn pair_dot;
   Fn query_l2;  // squared
   Fn query_dot;
+  RowsFn query_l2_rows;  // the same of many vectors, bit by bit
+  RowsFn query_dot_rows;
 };
+
+/// `kernel` of one row after the other, for a table of kernels.
+template <VectorKernels::Fn kKernel>
+void row_by_row(const void* query, const std::byte* const* rows, std::size_t count, std::size_t dim,
+                float* out) noexcept {
+  for (std::size_t i = 0; i < count; ++i) out[i] = kKernel(query, rows[i], dim);
+}
 
 /// Kernels of `dtype` for `level`, which must not be above detected_simd_level().
 const VectorKernels& vector_kernels(Dtype dtype, SimdLevel level = simd_level()) noexcept;
