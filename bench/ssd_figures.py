@@ -16,7 +16,6 @@ import argparse
 import json
 import statistics
 import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
@@ -28,6 +27,7 @@ from numpy.typing import NDArray
 import tiervec
 from tiervec import _core
 from tiervec.bench.cluster_figures import tuned_cluster_params
+from tiervec.bench.figure_program import finish, program, short
 from tiervec.bench.graph_figures import Workload
 from tiervec.bench.interleaved import Spread, measure_interleaved, ratio
 from tiervec.cluster_index.params import ClusterSearchParams
@@ -298,22 +298,16 @@ def print_figures(result: dict[str, Any]) -> None:
     for part, figures in result["parts"].items():
         print(f"== {part}")
         for name, setting in figures["settings"].items():
-            print(f"{name}: " + ", ".join(f"{key} {_short(value)}" for key, value in setting.items()))
+            print(f"{name}: " + ", ".join(f"{key} {short(value)}" for key, value in setting.items()))
         for name, runs in figures["figures"].items():
             print(f"{'reads/s' if name == 'disk' else 'QPS'} {name}: {Spread.of(runs):,.0f}")
         for name, value in figures["ratios"].items():
             print(f"ratio {name}: {value:.2f}")
 
 
-def _short(value: Any) -> str:
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
-
-
 def main() -> int:
     """Command line."""
-    parser = argparse.ArgumentParser(prog="python -m tiervec.bench.ssd_figures", description=__doc__.split("\n")[0])
-    for name in ("queries", "ground-truth", "work"):
-        parser.add_argument(f"--{name}", required=True)
+    parser = program("ssd_figures", __doc__, needed=("queries", "ground-truth", "work"))
     parser.add_argument("--diskann", metavar="PREFIX", help="an index on disk that diskannpy built")
     parser.add_argument("--diskann-python", metavar="PYTHON", help="a Python with diskannpy")
     parser.add_argument("--wide", metavar="INDEX", help="a graph index of a larger degree, layout sectors")
@@ -323,14 +317,7 @@ def main() -> int:
     # As many as keep the disk busy for long beside the end of a run, when fewer and fewer are in flight.
     parser.add_argument("--most-queries", type=int, default=6000)
     parser.add_argument("--repeats", type=int, default=5)
-    parser.add_argument("--json", action="store_true")
-    arguments = parser.parse_args()
-    result = run(arguments)
-    if arguments.json:
-        json.dump(result, sys.stdout, default=vars)
-    else:
-        print_figures(result)
-    return 0
+    return finish(parser, run, print_figures)
 
 
 if __name__ == "__main__":
