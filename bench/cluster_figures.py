@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -25,6 +24,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 import tiervec
+from tiervec.bench.figure_program import finish, program, short
 from tiervec.bench.interleaved import Spread, measure_interleaved, ratio
 from tiervec.cluster_index.arrangement import arrange
 from tiervec.cluster_index.clustering import Clustering
@@ -202,7 +202,7 @@ def print_figures(result: dict[str, Any]) -> None:
         print(f"{'build' if layout == 'coded' else 'relayout'} {layout}: {seconds:.0f} s")
     print("clusters: " + json.dumps(result["clusters"]))
     for layout, figures in result["layouts"].items():
-        print(f"{layout}: " + ", ".join(f"{key} {_short(value)}" for key, value in figures.items()))
+        print(f"{layout}: " + ", ".join(f"{key} {short(value)}" for key, value in figures.items()))
     decoupled, grouped, *_ = result["grouping"].values()
     for name, reads in result["grouping"].items():
         print(f"reads, {name}: {reads:.1f}; {reads / decoupled:.2f} of decoupled, {reads / grouped:.2f} of grouped")
@@ -216,29 +216,16 @@ def print_figures(result: dict[str, Any]) -> None:
         )
 
 
-def _short(value: Any) -> str:
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
-
-
 def main() -> int:
     """Command line."""
-    parser = argparse.ArgumentParser(prog="python -m tiervec.bench.cluster_figures", description=__doc__.split("\n")[0])
-    for name in ("base", "queries", "ground-truth", "work"):
-        parser.add_argument(f"--{name}", required=True)
+    parser = program("cluster_figures", __doc__, needed=("base", "queries", "ground-truth", "work"))
     parser.add_argument("--recall", type=float, default=0.95)
     parser.add_argument("--clusters", type=int)
     parser.add_argument("--replicas", type=int, default=8)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--most-queries", type=int, default=10_000)
     parser.add_argument("--repeats", type=int, default=7)
-    parser.add_argument("--json", action="store_true")
-    arguments = parser.parse_args()
-    result = run(arguments)
-    if arguments.json:
-        json.dump(result, sys.stdout, default=vars)
-    else:
-        print_figures(result)
-    return 0
+    return finish(parser, run, print_figures)
 
 
 if __name__ == "__main__":

@@ -10,9 +10,7 @@ exact ones are on the tier. What `emulated:` tiers give is emulated.
 from __future__ import annotations
 
 import argparse
-import json
 import statistics
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -23,6 +21,7 @@ from numpy.typing import NDArray
 
 import tiervec
 from tiervec.bench.cluster_figures import tuned_cluster_params
+from tiervec.bench.figure_program import finish, program
 from tiervec.bench.graph_figures import Graph, Workload, wide_setting
 from tiervec.bench.interleaved import measure_interleaved, ratio
 from tiervec.environment import environment
@@ -155,28 +154,24 @@ def run(arguments: argparse.Namespace) -> dict[str, Any]:
     }
 
 
-def main() -> int:
-    """Command line."""
-    parser = argparse.ArgumentParser(prog="python -m tiervec.bench.coded_figures", description=__doc__.split("\n")[0])
-    for name in ("base", "queries", "ground-truth", "work"):
-        parser.add_argument(f"--{name}", required=True)
-    parser.add_argument("--recall", type=float, default=0.95)
-    parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--repeats", type=int, default=7)
-    parser.add_argument("--single-queries", type=int, default=1000)
-    parser.add_argument("--json", action="store_true")
-    arguments = parser.parse_args()
-    result = run(arguments)
-    if arguments.json:
-        json.dump(result, sys.stdout, default=vars)
-        return 0
+def print_figures(result: dict[str, Any]) -> None:
+    """The figures for people."""
     for name in ("build_seconds", "faiss", "coded", "graph"):
         print(f"{name}: {result[name]}")
     for name, value in result["ratios"].items():
         print(f"ratio {name}: {value:.2f}")
     for name, runs in {**result["qps"], **result["latency_us_p50_emulated"]}.items():
         print(f"{name}: {statistics.median(runs):,.0f} ({min(runs):,.0f} to {max(runs):,.0f})")
-    return 0
+
+
+def main() -> int:
+    """Command line."""
+    parser = program("coded_figures", __doc__, needed=("base", "queries", "ground-truth", "work"))
+    parser.add_argument("--recall", type=float, default=0.95)
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--repeats", type=int, default=7)
+    parser.add_argument("--single-queries", type=int, default=1000)
+    return finish(parser, run, print_figures)
 
 
 if __name__ == "__main__":

@@ -11,9 +11,7 @@ emulated: the device's time is modelled, the CPU's is real.
 from __future__ import annotations
 
 import argparse
-import json
 import statistics
-import sys
 import threading
 import time
 from collections.abc import Callable
@@ -24,6 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 import tiervec
+from tiervec.bench.figure_program import finish, program, short
 from tiervec.bench.interleaved import Spread, measure_interleaved, ratio
 from tiervec.environment import environment
 from tiervec.ground_truth import read_ground_truth
@@ -283,14 +282,14 @@ def print_figures(result: dict[str, Any]) -> None:
             peak = f", peak memory {figures['peak_bytes'] / 1e6:.0f} MB" if "peak_bytes" in figures else ""
             print(f"build {name}: {figures['seconds']:.0f} s{peak}")
     for name, setting in result["settings"].items():
-        print(f"{name}: " + ", ".join(f"{key} {_short(value)}" for key, value in setting.items()))
+        print(f"{name}: " + ", ".join(f"{key} {short(value)}" for key, value in setting.items()))
     for name, runs in result["qps"].items():
         print(f"QPS {name}: {Spread.of(runs):,.0f}")
     for name, value in result["ratios"].items():
         print(f"ratio {name}: {value:.2f}")
     one = result["one_at_a_time"]
     for name in ("wide", "narrow"):
-        print(f"one at a time, {name}: " + ", ".join(f"{key} {_short(value)}" for key, value in one[name].items()))
+        print(f"one at a time, {name}: " + ", ".join(f"{key} {short(value)}" for key, value in one[name].items()))
     print(
         f"one at a time, p50 wide / narrow: {one['ratio']:.2f}; wide {one['p50_us_wide']['median']:.0f} us (emulated)"
     )
@@ -299,26 +298,13 @@ def print_figures(result: dict[str, Any]) -> None:
     print(f"target_recall={target['target']}: measured {target['measured']:.4f} with {target['params']}")
 
 
-def _short(value: Any) -> str:
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
-
-
 def main() -> int:
     """Command line."""
-    parser = argparse.ArgumentParser(prog="python -m tiervec.bench.graph_figures", description=__doc__.split("\n")[0])
-    for name in ("base", "queries", "ground-truth", "work"):
-        parser.add_argument(f"--{name}", required=True)
+    parser = program("graph_figures", __doc__, needed=("base", "queries", "ground-truth", "work"))
     parser.add_argument("--recall", type=float, default=0.95)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--repeats", type=int, default=7)
-    parser.add_argument("--json", action="store_true")
-    arguments = parser.parse_args()
-    result = run(arguments)
-    if arguments.json:
-        json.dump(result, sys.stdout, default=vars)
-    else:
-        print_figures(result)
-    return 0
+    return finish(parser, run, print_figures)
 
 
 if __name__ == "__main__":

@@ -3,6 +3,9 @@
 CACHE/indexes/<system>-<hash>/            the index, as the system leaves it
 CACHE/indexes/<system>-<hash>/built.json  written last: seconds, peak memory, version, machine. Without it the folder
                                           is what an interrupted build left, and is made again
+
+An index that differs from one that is there only in what can be converted, such as the layout, is converted from it:
+the same graph or clusters. Its build figures are those of both. Builds use all CPUs, however many threads search.
 """
 
 from __future__ import annotations
@@ -143,32 +146,46 @@ class OpenedSystem:
             self._process = None
 
     def _start(self) -> None:
-        process = self._new_process()
-        version = process.ask({"do": "version", **self._job()}, self._workshop.limits.build_s)["version"]
-        built = self._built()
-        is_same = built is not None and (built["version"] == version or self._workshop.reuse)
-        if built is None or not is_same:
-            built = self._build(process, version)
-            process = self._new_process()  # memory that the build took must not count as that of the search
+        process = self._new_process(self._threads)
+        version = process.ask({"do": "version", **self._job(self._threads)}, self._workshop.limits.build_s)["version"]
+        built = _built(self._folder)
+        if built is None or not self._is_of(built, version):
+            built = self._build(version)
+            process = self._new_process(self._threads)  # memory of the build must not count as that of the search
         self._open(process, built)
 
-    def _build(self, process: SystemProcess, version: str) -> dict[str, Any]:
-        spec = self.key.spec
-        self._workshop.say(f"building {spec.name} {_words(self.key.build)} on {self._dataset.key.name}")
+    def _is_of(self, built: Mapping[str, Any], version: str) -> bool:
+        return bool(built["version"] == version) or self._workshop.reuse
+
+    def _build(self, version: str) -> dict[str, Any]:
+        spec, threads = self.key.spec, len(self._affinity)
+        source = self._source(version)
+        doing = "building" if source is None else "converting"
+        self._workshop.say(f"{doing} {spec.name} {_words(self.key.build)} on {self._dataset.key.name}")
+        process = self._new_process(threads)
         with storage_errors(f"making {self._folder}", self._workshop.cache):
             shutil.rmtree(self._folder, ignore_errors=True)
             self._folder.mkdir(parents=True)
         try:
-            request = {"do": "build", **self._job(), "vectors": str(self._dataset.vectors_path)}
+            request = {
+                "do": "build",
+                **self._job(threads),
+                "vectors": str(self._dataset.vectors_path),
+                "source": None if source is None else str(source[0]),
+                "conversion_keys": list(spec.conversion_keys),
+            }
             answer = process.ask(request, self._workshop.limits.build_s)
         except SystemFailedError:
             shutil.rmtree(self._folder, ignore_errors=True)
             raise
+        before = {"seconds": 0.0, "peak_bytes": 0, "version": version} if source is None else source[1]
         built = {
-            "version": version,
-            "seconds": answer["seconds"],
-            "peak_bytes": answer["peak_bytes"],
+            "version": before["version"],
+            "seconds": before["seconds"] + answer["seconds"],
+            "peak_bytes": max(before["peak_bytes"], answer["peak_bytes"]),
             "machine": [list(pair) for pair in machine_of(environment())],
+            "converted": source is not None,
+            "shared": self._shared_checksum(),
         }
         with replacing_file(self._folder / _BUILT) as file:
             file.write(json.dumps(built).encode())
@@ -177,7 +194,7 @@ class OpenedSystem:
     def _open(self, process: SystemProcess, built: Mapping[str, Any]) -> None:
         request = {
             "do": "open",
-            **self._job(),
+            **self._job(self._threads),
             "queries": str(self._dataset.queries_path),
             "most_queries": len(self._dataset.queries),
         }
@@ -200,32 +217,40 @@ class OpenedSystem:
         self.notes = tuple(answer.get("notes", ()))
         if built["version"] != answer["version"]:
             self.notes += (f"the index was built by version {built['version']}",)
+        if built.get("converted"):
+            self.notes += ("the index was converted from another layout; build figures are those of both steps",)
 
-    def _new_process(self) -> SystemProcess:
+    def _new_process(self, threads: int) -> SystemProcess:
         self.close()
         spec = self.key.spec
         python = self._workshop.python(spec)
         log = self._workshop.logs / f"{self._folder.name}.log"
         with storage_errors(f"making {log}", log.parent):
             log.parent.mkdir(parents=True, exist_ok=True)
-            self._process = SystemProcess(spec, python=python, threads=self._threads, log=log)
+            self._process = SystemProcess(spec, python=python, threads=threads, log=log)
         return self._process
 
-    def _built(self) -> dict[str, Any] | None:
-        try:
-            found = json.loads((self._folder / _BUILT).read_bytes())
-        except (OSError, ValueError):
+    def _source(self, version: str) -> tuple[Path, dict[str, Any]] | None:
+        """An index of this machine to convert, and what its build said."""
+        if not self.key.spec.conversion_keys or "index" in self.key.build:
             return None
-        return found if isinstance(found, dict) else None
+        machine, shared = [list(pair) for pair in machine_of(environment())], self._shared_checksum()
+        for path in sorted((self._workshop.cache / "indexes").glob(f"*/{_BUILT}")):
+            built = _built(path.parent)
+            if built is None or built.get("shared") != shared or built["machine"] != machine:
+                continue
+            if path.parent != self._folder and not built["converted"] and self._is_of(built, version):
+                return path.parent, built
+        return None
 
-    def _job(self) -> dict[str, Any]:
+    def _job(self, threads: int) -> dict[str, Any]:
         key, dataset = self.key, self._dataset.key
         return {
             "folder": str(self._folder),
             "metric": dataset.metric,
             "dim": dataset.dim,
             "dtype": dataset.dtype,
-            "threads": self._threads,
+            "threads": threads,
             "affinity": list(self._affinity),
             "seed": self._workshop.seed,
             "build": dict(key.build),
@@ -235,17 +260,34 @@ class OpenedSystem:
         }
 
     def _checksum(self) -> str:
+        return self._checksum_of(self.key.build)
+
+    def _shared_checksum(self) -> str:
+        """The same for indexes that can be converted into each other."""
+        keys = self.key.spec.conversion_keys
+        return self._checksum_of({key: value for key, value in self.key.build.items() if key not in keys})
+
+    def _checksum_of(self, build: Mapping[str, Any]) -> str:
         dataset = self._dataset.key
         made_of = [
             self.key.spec.name,
             dict(self.key.spec.variant),
-            dict(self.key.build),
+            dict(build),
             dataset.checksum,
             dataset.metric,
-            self._threads,
+            len(self._affinity),
             self._workshop.seed,
         ]
         return hashlib.sha256(json.dumps(made_of, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def _built(folder: Path) -> dict[str, Any] | None:
+    """What the build of an index said; None when it never ended."""
+    try:
+        found = json.loads((folder / _BUILT).read_bytes())
+    except (OSError, ValueError):
+        return None
+    return found if isinstance(found, dict) else None
 
 
 def _bytes_in(folder: Path) -> int:

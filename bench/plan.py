@@ -16,7 +16,7 @@
     title = "Recall against queries per second"
     datasets = ["sample", "sift1m:100k"]     # NAME or NAME:FIRST_N
     k = 10                                   # all of these may be lists
-    threads = 2                              # 0: all allowed CPUs
+    threads = 2                              # that search; 0: all allowed CPUs. Builds use all of `affinity`
     affinity = [0, 1]                        # CPUs of the measured processes; absent: those of this process
     batch = 0                                # queries of one call: 0 all of them, 1 one by one
     mode = "closed"                          # "open": queries arrive at fixed rates

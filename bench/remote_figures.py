@@ -9,14 +9,13 @@ takes CPU time of the same machine, which a second machine would not.
 from __future__ import annotations
 
 import argparse
-import json
-import sys
 import tempfile
 import time
 from pathlib import Path
 from typing import Any
 
 import tiervec
+from tiervec.bench.figure_program import finish, program
 from tiervec.bench.interleaved import Spread, measure_interleaved, ratio
 from tiervec.bench.node_process import NodeProcess
 from tiervec.environment import environment
@@ -95,21 +94,12 @@ def print_figures(result: dict[str, Any]) -> None:
 
 def main() -> int:
     """Command line."""
-    parser = argparse.ArgumentParser(prog="python -m tiervec.bench.remote_figures", description=__doc__.split("\n")[0])
-    for name in ("index", "queries", "ground-truth"):
-        parser.add_argument(f"--{name}", required=True)
+    parser = program("remote_figures", __doc__, needed=("index", "queries", "ground-truth"))
     parser.add_argument("--recall", type=float, default=0.95)
     parser.add_argument("--threads", type=int, default=1, help="compute threads; the node has one of its own")
     parser.add_argument("--queries-used", type=int, default=10_000)
     parser.add_argument("--repeats", type=int, default=7)
-    parser.add_argument("--json", action="store_true")
-    arguments = parser.parse_args()
-    result = run(arguments)
-    if arguments.json:
-        json.dump(result, sys.stdout)
-    else:
-        print_figures(result)
-    return 0
+    return finish(parser, run, print_figures)
 
 
 if __name__ == "__main__":

@@ -118,8 +118,9 @@ class _Work:
         self.measured = 0
         self._todo: list[tuple[Group, Dataset, list[PlannedCell]]] = []
         self._done_runs, self._all_runs, self._stage = 0, 0, ""
-        self._timed_runs, self._timed_s = 0, 0.0
+        self._left = _Left()
         self._last_run_at: float | None = None
+        self._experiment = plan.experiments[0]
         self._workshop = Workshop(
             cache=options.cache,
             logs=options.folder / "logs",
@@ -172,13 +173,16 @@ class _Work:
                 cells = [cell for cell in planned if not self._has("cells", cell.name)]
                 if cells:
                     self._todo.append((group, dataset, cells))
-                    self._all_runs += len(cells) * _runs_of_a_cell(experiment)
+                    runs = len(cells) * _runs_of_a_cell(experiment)
+                    self._all_runs += runs
+                    self._left.add(experiment, runs)
 
     def search(self) -> None:
         """Measures what `look_ahead` found."""
         for group, dataset, cells in self._todo:
             self._stage = f"{group.experiment.name} on {group.dataset}"
-            before, left = self._done_runs, cells
+            runs, before, left = len(cells) * _runs_of_a_cell(group.experiment), self._done_runs, cells
+            self._experiment = group.experiment
             while left:
                 self._last_run_at = None
                 with GroupRun(
@@ -192,7 +196,8 @@ class _Work:
                     is_rest=left is not cells,
                 ) as run:
                     left = run.measure()
-            self._done_runs = before + len(cells) * _runs_of_a_cell(group.experiment)
+            self._left.add(group.experiment, self._done_runs - before - runs)  # of cells that failed
+            self._done_runs = before + runs
 
     def _finished(self, name: str, result: Result) -> None:
         write_result(self._options.folder, name, result)
@@ -203,14 +208,9 @@ class _Work:
     def _stepped(self) -> None:
         """One run more; the time left is that of runs, because builds tell nothing about them."""
         now = time.monotonic()
-        if self._last_run_at is not None:
-            self._timed_runs += 1
-            self._timed_s += now - self._last_run_at
+        self._left.finish(self._experiment, None if self._last_run_at is None else now - self._last_run_at)
         self._done_runs, self._last_run_at = self._done_runs + 1, now
-        left = None
-        if self._timed_runs:
-            left = self._timed_s / self._timed_runs * (self._all_runs - self._done_runs)
-        self._progress(self._stage, self._done_runs, self._all_runs, left)
+        self._progress(self._stage, self._done_runs, self._all_runs, self._left.seconds())
 
     def _has(self, kind: str, name: str) -> bool:
         path = self._options.folder / kind / f"{name}.json"
@@ -221,6 +221,35 @@ class _Work:
             path.unlink()
             return False
         return True
+
+
+class _Left:
+    """The time that the runs to come will take: those of open experiments have a length, others that of a mean one."""
+
+    def __init__(self) -> None:
+        self._closed_runs, self._open_s = 0, 0.0
+        self._timed_runs, self._timed_s = 0, 0.0
+
+    def add(self, experiment: Experiment, runs: int) -> None:
+        """More runs to come, or fewer."""
+        if experiment.mode == "open":
+            self._open_s += runs * experiment.seconds
+        else:
+            self._closed_runs += runs
+
+    def finish(self, experiment: Experiment, seconds: float | None) -> None:
+        """One run was done, and took so long if that is known."""
+        self.add(experiment, -1)
+        if experiment.mode == "closed" and seconds is not None:
+            self._timed_runs += 1
+            self._timed_s += seconds
+
+    def seconds(self) -> float | None:
+        """None while nothing is known."""
+        if self._closed_runs and not self._timed_runs:
+            return None
+        mean = self._timed_s / self._timed_runs if self._timed_runs else 0.0
+        return max(self._closed_runs * mean + self._open_s, 0.0)
 
 
 def _file_name_of(tier: str) -> str:

@@ -14,8 +14,8 @@ from __future__ import annotations
 
 import argparse
 import json
+import statistics
 import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
@@ -27,6 +27,7 @@ from numpy.typing import NDArray
 import tiervec
 from tiervec import _core
 from tiervec.bench.cluster_figures import tuned_cluster_params
+from tiervec.bench.figure_program import finish, program, short
 from tiervec.bench.graph_figures import Workload
 from tiervec.bench.interleaved import Spread, measure_interleaved, ratio
 from tiervec.cluster_index.params import ClusterSearchParams
@@ -40,7 +41,7 @@ from tiervec.vector_files import open_vectors
 _K = 10
 _EMULATED = "emulated:rdma-200g"
 _BEAM = 4  # of DiskANN, its usual one
-_COMPLEXITIES = (10, 15, 20, 25, 30, 35, 40, 45, 50, 60, 70, 80, 100, 120, 150, 200)
+_MOST_COMPLEXITY = 512
 _LISTS = (16, 20, 24, 28, 32, 36, 40, 48, 64, 96)
 _MARGINS = (0.03, 0.04, 0.05, 0.06, 0.07, 0.08, 0.09, 0.1, 0.11, 0.12, 0.13, 0.14, 0.16, 0.18, 0.2, 0.25, 0.3, 0.0)
 _READ_BYTES = 64
@@ -96,11 +97,19 @@ class Diskann:
         return float(len(self.workload.queries) / json.loads(answer)["seconds"])
 
     def _tune(self) -> tuple[int, float]:
-        for complexity in _COMPLEXITIES:
-            self._run(complexity, self._ids)
-            if (reached := self.workload.recall(np.load(self._ids))) >= self.workload.target:
-                return complexity, reached
-        raise SystemExit(f"diskannpy does not reach recall {self.workload.target}")
+        """The least complexity that reaches the target, by bisection: recall grows with it."""
+        below, least, reached = _K - 1, _MOST_COMPLEXITY + 1, 0.0
+        while least - below > 1:
+            middle = min((below + least) // 2, 2 * below)  # large ones take long
+            self._run(middle, self._ids)
+            recall = self.workload.recall(np.load(self._ids))
+            if recall >= self.workload.target:
+                least, reached = middle, recall
+            else:
+                below = middle
+        if least > _MOST_COMPLEXITY:
+            raise SystemExit(f"diskannpy does not reach recall {self.workload.target}")
+        return least, reached
 
 
 class Graph:
@@ -249,6 +258,7 @@ def cluster_part(path: Path, arguments: argparse.Namespace, workload: Workload) 
         "params": params,
         "recall": recall,
         "sectors_per_query": sectors,
+        "sectors_per_s": sectors * statistics.median(figures[name]),
         "amplification": info.amplification,
         "fast_bytes_per_vector": info.fast_bytes_per_vector,
     }
@@ -288,38 +298,26 @@ def print_figures(result: dict[str, Any]) -> None:
     for part, figures in result["parts"].items():
         print(f"== {part}")
         for name, setting in figures["settings"].items():
-            print(f"{name}: " + ", ".join(f"{key} {_short(value)}" for key, value in setting.items()))
+            print(f"{name}: " + ", ".join(f"{key} {short(value)}" for key, value in setting.items()))
         for name, runs in figures["figures"].items():
             print(f"{'reads/s' if name == 'disk' else 'QPS'} {name}: {Spread.of(runs):,.0f}")
         for name, value in figures["ratios"].items():
             print(f"ratio {name}: {value:.2f}")
 
 
-def _short(value: Any) -> str:
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
-
-
 def main() -> int:
     """Command line."""
-    parser = argparse.ArgumentParser(prog="python -m tiervec.bench.ssd_figures", description=__doc__.split("\n")[0])
-    for name in ("queries", "ground-truth", "work"):
-        parser.add_argument(f"--{name}", required=True)
+    parser = program("ssd_figures", __doc__, needed=("queries", "ground-truth", "work"))
     parser.add_argument("--diskann", metavar="PREFIX", help="an index on disk that diskannpy built")
     parser.add_argument("--diskann-python", metavar="PYTHON", help="a Python with diskannpy")
     parser.add_argument("--wide", metavar="INDEX", help="a graph index of a larger degree, layout sectors")
     parser.add_argument("--clusters", metavar="INDEX", action="append", default=[], help="replicated, align=4096")
     parser.add_argument("--recall", type=float, default=0.95)
     parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--most-queries", type=int, default=2000)
+    # As many as keep the disk busy for long beside the end of a run, when fewer and fewer are in flight.
+    parser.add_argument("--most-queries", type=int, default=6000)
     parser.add_argument("--repeats", type=int, default=5)
-    parser.add_argument("--json", action="store_true")
-    arguments = parser.parse_args()
-    result = run(arguments)
-    if arguments.json:
-        json.dump(result, sys.stdout, default=vars)
-    else:
-        print_figures(result)
-    return 0
+    return finish(parser, run, print_figures)
 
 
 if __name__ == "__main__":

@@ -161,16 +161,25 @@ class _Exponents:
     codes: float
 
     @classmethod
-    def of(cls, growth: Growth, runs: Sequence[Run], target_recall: float) -> _Exponents:
+    def of(cls, growth: Growth, runs: Sequence[Run], request: Request) -> _Exponents:
         """From all runs of a group that have one width, at the recall asked for and above."""
+        target_recall = request.target_recall
         small = {(run.design.key, run.width, run.target_recall): run for run in runs if run.size == growth.small}
         pairs = [
             (small[run.design.key, run.width, run.target_recall].work, run.work)
             for run in runs
             if run.size == growth.large and run.target_recall >= target_recall
         ]
+        reads = [(one.reads, two.reads) for one, two in pairs]
+        ranked = [
+            (small[run.design.key, run.width, run.target_recall].reads_to_rank(request.k), run.reads_to_rank(request.k))
+            for run in runs
+            if run.size == growth.large and run.target_recall >= target_recall
+        ]
+        if any(two is not None for _, two in ranked):
+            reads = [(one, two) for one, two in ranked if one is not None and two is not None]
         return cls(
-            reads=exponent(growth, [(one.reads, two.reads) for one, two in pairs]),
+            reads=exponent(growth, reads),
             rounds=exponent(growth, [(one.rounds, two.rounds) for one, two in pairs]),
             codes=exponent(growth, [(one.codes, two.codes) for one, two in pairs]),
         )
@@ -183,7 +192,7 @@ def _predict(
     for name, group in _groups(runs).items():
         asked = [run for run in group if run.target_recall == request.target_recall]
         exponents = {
-            width: _Exponents.of(samples.growth, [run for run in group if run.width == width], request.target_recall)
+            width: _Exponents.of(samples.growth, [run for run in group if run.width == width], request)
             for width in {run.width for run in group}
         }
         small = {(run.design.key, run.width): run for run in asked if run.size == samples.growth.small}

@@ -14,7 +14,7 @@ __all__ = ["SECTOR_BYTES", "Design", "designs", "least_fast_bytes"]
 
 SECTOR_BYTES = 4096
 _GRAPH_BITS = (4.0, 2.0, 1.0)
-_CODED_BITS = (2.0, 1.0, 0.5)
+_CODED_BITS = (1.5, 1.0, 0.5)
 _DEGREES = (32, 64)
 _REPLICAS = (2, 8)
 _WIDTHS = (1, 8)

@@ -83,6 +83,27 @@ class Run:
         """Counts; the same in every round."""
         return Work.of(self.receipts[0])
 
+    def reads_to_rank(self, k: int) -> float | None:
+        """Reads that reach the recall when clusters are probed as widely as the calibration did.
+
+        A search of codes trades reads for probes, and one of a small sample does it otherwise than one of a large one:
+        this is what the codes alone ask for. None: the layout has none, or the recall was not reached.
+        """
+        if self.info is None or self.info.params.get("layout") != "coded" or self.info.calibration is None:
+            return None
+        tables = {int(depth): rows for depth, rows in self.info.calibration["tables"].items()}
+        table = tables[min((depth for depth in tables if depth >= k), default=max(tables))]
+        widest = [row for row in table if row["nprobe"] == max(each["nprobe"] for each in table)]
+        below = None
+        for row in sorted(widest, key=lambda row: row["reads"]):
+            if row["recall"] >= self.target_recall:
+                if below is None:
+                    return float(row["reads"])
+                share = (self.target_recall - below["recall"]) / (row["recall"] - below["recall"])
+                return float(below["reads"] + share * (row["reads"] - below["reads"]))
+            below = row
+        return None
+
     @property
     def busy_us(self) -> float:
         """CPU time of a query in the best round: what else runs on the machine can only add to it."""

@@ -17,6 +17,7 @@ import tiervec
 from tiervec.api import IndexInfo
 from tiervec.bench.advisor.design import Design
 from tiervec.bench.advisor.growth import Growth
+from tiervec.cluster_index.params import ClusterBuildParams
 from tiervec.errors import InvalidArgumentError
 from tiervec.index_directory import IndexDirectory
 from tiervec.vector_files import VectorFile, open_vectors
@@ -71,8 +72,8 @@ class Samples:
         step(f"building {design.name} of {size:,} vectors")
         base = self._clusters(design, size)
         if base is not None:
-            keys = ("layout", "code_bits", "align")
-            changed = {key: design.params[key] for key in keys if key in design.params}
+            wanted = ClusterBuildParams(**design.params)
+            changed = {key: getattr(wanted, key) for key in ("layout", "code", "code_bits", "align")}
             tiervec.relayout(base, out, params=changed, threads=threads)
             return out
         tiervec.build(
@@ -90,11 +91,13 @@ class Samples:
         """Another cluster index of that sample with as many replicas and clusters."""
         if design.kind != "cluster":
             return None
-        same = ("replicas", "clusters", "closure")
+        params = ClusterBuildParams(**design.params)
+        wanted = {"replicas": params.replicas, "closure": params.closure}
+        if params.clusters is not None:
+            wanted["clusters"] = params.clusters
         for path in sorted(self.folder.glob(f"cluster-*-{size}")):
             info = IndexInfo.from_manifest(path, IndexDirectory.open(path).manifest)
-            wanted = {"replicas": 8, "closure": 0.4, **design.params}
-            if all(info.params.get(key) == wanted[key] for key in same if key in wanted):
+            if all(info.params[key] == value for key, value in wanted.items()):
                 return path
         return None
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
 
+from tiervec.bench.figures.findings import findings, verdicts_text
 from tiervec.bench.figures.run_data import Row, RunData, columns, ordered, tier_text
 
 __all__ = ["Written", "csv_text", "provenance_text", "write_figure"]
@@ -23,6 +24,7 @@ class Written:
         title: Of the figure.
         reading: How it is read.
         sources: What in it is real and what is emulated, and where it was measured.
+        verdicts: Which of the paper's findings held in it.
         svg: The picture.
         rows: Its numbers.
     """
@@ -31,6 +33,7 @@ class Written:
     title: str
     reading: str
     sources: str
+    verdicts: str
     svg: str
     rows: Sequence[Row]
 
@@ -41,9 +44,10 @@ def write_figure(module: ModuleType, data: RunData, folder: Path) -> Written | N
     if not rows:
         return None
     sources = f"{provenance_text(rows)} Measured on {'; '.join(data.environments())}."
+    verdicts = verdicts_text([each for each in findings(data) if each.figure == module.NAME])
     figure = module.draw(rows)
     figure.suptitle(module.TITLE, fontsize=11, fontweight="bold", x=0.01, ha="left")
-    figure.supxlabel(_wrapped(sources), fontsize=6.5, color="#555555", x=0.01, ha="left")
+    figure.supxlabel(f"{_wrapped(sources)}\n{_wrapped(verdicts)}", fontsize=6.5, color="#555555", x=0.01, ha="left")
     svg = io.StringIO()
     figure.savefig(svg, format="svg", metadata={"Date": None})
     (folder / f"{module.NAME}.svg").write_text(svg.getvalue(), encoding="utf-8")
@@ -54,6 +58,7 @@ def write_figure(module: ModuleType, data: RunData, folder: Path) -> Written | N
         title=module.TITLE,
         reading=module.READING,
         sources=sources,
+        verdicts=verdicts,
         svg=svg.getvalue()[svg.getvalue().index("<svg") :],
         rows=rows,
     )

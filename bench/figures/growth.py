@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from tiervec.bench.figures.run_data import Row, RunData, ordered, tier_text
+from tiervec.bench.figures.run_data import Row, RunData, ordered, series_text
 from tiervec.bench.figures.style import appearance, colour_of, label_ends, new_figure, plain_log
 
 NAME = "growth"
@@ -31,12 +32,13 @@ def rows(data: RunData) -> list[Row]:
 def draw(rows: Sequence[Row]) -> Figure:
     """Four panels."""
     figure, grid = new_figure(2, 2, width=10.5, height=3.4)
-    names = ordered(map(_series, rows))
+    names = ordered(map(series_text, rows))
     for (key, title), axes in zip(_PANELS, grid.flat, strict=True):
         ends = []
         for at, series in enumerate(names):
             line = sorted(
-                (row for row in rows if _series(row) == series and row[key] is not None), key=lambda row: row["vectors"]
+                (row for row in rows if series_text(row) == series and row[key] is not None),
+                key=lambda row: row["vectors"],
             )
             if line:
                 x, y = [row["vectors"] for row in line], [row[key] for row in line]
@@ -47,6 +49,7 @@ def draw(rows: Sequence[Row]) -> Figure:
         if ends:
             plain_log(axes, "x")
             plain_log(axes, "y")
+            _widen(axes)
             label_ends(axes, ends)
         else:
             axes.text(0.5, 0.5, "not counted by these systems", ha="center", transform=axes.transAxes, fontsize=8)
@@ -55,8 +58,12 @@ def draw(rows: Sequence[Row]) -> Figure:
     return figure
 
 
-def _series(row: Row) -> str:
-    return f"{row['label']}, {tier_text(row)}" if row["tier"] else str(row["label"])
+def _widen(axes: Axes) -> None:
+    """No small change fills a panel: the axis spans a factor of two at least."""
+    low, high = axes.get_ylim()
+    if high < 2 * low:
+        middle = (low * high) ** 0.5
+        axes.set_ylim(middle / 2**0.5, middle * 2**0.5)
 
 
 if __name__ == "__main__":

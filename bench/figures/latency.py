@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from matplotlib.figure import Figure
 
-from tiervec.bench.figures.run_data import Row, RunData, ordered, tier_text
+from tiervec.bench.figures.run_data import Row, RunData, ordered, series_text
 from tiervec.bench.figures.style import appearance, colour_of, label_ends, new_figure, plain_log
 
 NAME = "latency"
@@ -32,8 +32,8 @@ def draw(rows: Sequence[Row]) -> Figure:
         here = [row for row in rows if row["dataset"] == dataset]
         for axes, percentile in zip(pair, ("p50", "p99"), strict=True):
             ends = []
-            for at, series in enumerate(ordered(map(_series, here))):
-                line = sorted((row for row in here if _series(row) == series), key=lambda row: row["arrival_qps"])
+            for at, series in enumerate(ordered(map(series_text, here))):
+                line = sorted((row for row in here if series_text(row) == series), key=lambda row: row["arrival_qps"])
                 x, y = [row["arrival_qps"] for row in line], [row[f"latency_us_{percentile}"] for row in line]
                 axes.plot(x, y, **appearance(at, emulated=line[0]["provenance"] == "emulated"))
                 ends.append((x[-1], y[-1], series, colour_of(at)))
@@ -44,10 +44,6 @@ def draw(rows: Sequence[Row]) -> Figure:
             axes.set_ylabel("latency in microseconds")
             label_ends(axes, ends)
     return figure
-
-
-def _series(row: Row) -> str:
-    return f"{row['label']}, {tier_text(row)}" if row["tier"] else str(row["label"])
 
 
 if __name__ == "__main__":

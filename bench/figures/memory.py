@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from matplotlib.figure import Figure
 
-from tiervec.bench.figures.run_data import Row, RunData, ordered, tier_text
+from tiervec.bench.figures.run_data import Row, RunData, ordered, series_text
 from tiervec.bench.figures.style import THOUSANDS, appearance, colour_of, label_ends, new_figure, spread
 
 NAME = "memory"
@@ -29,8 +29,10 @@ def draw(rows: Sequence[Row]) -> Figure:
     for dataset, axes in zip(datasets, grid.flat, strict=True):
         here = [row for row in rows if row["dataset"] == dataset]
         ends = []
-        for at, series in enumerate(ordered(map(_series, here))):
-            line = sorted((row for row in here if _series(row) == series), key=lambda row: row["fast_bytes_per_vector"])
+        for at, series in enumerate(ordered(map(series_text, here))):
+            line = sorted(
+                (row for row in here if series_text(row) == series), key=lambda row: row["fast_bytes_per_vector"]
+            )
             x, y = [row["fast_bytes_per_vector"] for row in line], [row["qps"] for row in line]
             axes.plot(x, y, **appearance(at, emulated=line[0]["provenance"] == "emulated"))
             for row in line:
@@ -44,10 +46,6 @@ def draw(rows: Sequence[Row]) -> Figure:
         axes.set_ylabel("queries per second")
         label_ends(axes, ends)
     return figure
-
-
-def _series(row: Row) -> str:
-    return f"{row['label']}, {tier_text(row)}" if row["tier"] else str(row["label"])
 
 
 if __name__ == "__main__":

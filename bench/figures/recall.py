@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from matplotlib.figure import Figure
 
-from tiervec.bench.figures.run_data import Row, RunData, ordered, tier_text
+from tiervec.bench.figures.run_data import Row, RunData, ordered, series_text
 from tiervec.bench.figures.style import appearance, colour_of, label_ends, new_figure, plain_log
 
 NAME = "recall"
@@ -14,15 +14,17 @@ TITLE = "Recall against throughput"
 READING = (
     "Up and to the right is better. One point is one search setting, medians of the repeats; a line joins the settings "
     "of one index. All systems of a panel ran in turn on the same machine, vectors, queries, k and threads. Dashed and "
-    "hollow: emulated devices."
+    "hollow: emulated devices. Settings below a recall of 0.8 are in all.csv only."
 )
+_LOWEST = 0.8
 _OWN_FIGURE = ("dilemma", "ablation", "kinds", "memory", "growth")
 
 
 def rows(data: RunData) -> list[Row]:
     """Cells of the closed loop that have no figure of their own and know their recall."""
     found = data.rows(lambda each: each.cell.mode == "closed" and not each.experiment.startswith(_OWN_FIGURE))
-    return [row for row in found if row["recall"] is not None]
+    known = [row for row in found if row["recall"] is not None]
+    return [row for row in known if row["recall"] >= _LOWEST] or known
 
 
 def draw(rows: Sequence[Row]) -> Figure:
@@ -58,8 +60,7 @@ def _panel(row: Row) -> tuple[str, str, int, int, int]:
 
 
 def _series(row: Row) -> str:
-    where = f", {tier_text(row)}" if row["tier"] else ""
-    return f"{row['label']}{where}" + (f" [{row['build']}]" if row["build"] else "")
+    return series_text(row) + (f" [{row['build']}]" if row["build"] else "")
 
 
 if __name__ == "__main__":

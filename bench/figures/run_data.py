@@ -20,7 +20,7 @@ from tiervec.bench.results import (
 )
 from tiervec.errors import InvalidArgumentError
 
-__all__ = ["Row", "RunData", "load", "ordered", "tier_text"]
+__all__ = ["Row", "RunData", "load", "ordered", "series_text", "tier_text"]
 
 Row = dict[str, Any]
 
@@ -192,6 +192,11 @@ def tier_text(row: Mapping[str, Any]) -> str:
     if provenance == "emulated":
         return tier.removeprefix("emulated:") + " (emulated)"
     return f"{tier} (in a guest)" if provenance == "guest" else tier
+
+
+def series_text(row: Mapping[str, Any]) -> str:
+    """A system on its tier, for the end of a line."""
+    return f"{row['label']}, {tier_text(row)}" if row["tier"] else str(row["label"])
 
 
 def columns(rows: Sequence[Row]) -> list[str]:

@@ -7,8 +7,8 @@ import re
 from collections.abc import Sequence
 
 from tiervec.bench.figures.files import Written
+from tiervec.bench.figures.findings import Finding
 from tiervec.bench.figures.run_data import Row, RunData, columns
-from tiervec.bench.report.findings import Finding
 
 __all__ = ["page"]
 
@@ -133,6 +133,7 @@ def _figure(each: Written) -> list[str]:
         f"<h2>{_text(each.title)}</h2>",
         f"<figure>{_embedded(each.svg, each.name)}</figure>",
         f"<p>{_text(each.reading)}</p>",
+        f"<p>{_text(each.verdicts)}</p>",
         f'<p class="sources">{_text(each.sources)} Files: {each.name}.svg, .png, .csv.</p>',
         f'<details class="data"><summary>the numbers</summary><div class="wide">{_table(each.rows)}</div></details>',
     ]

@@ -41,7 +41,7 @@ def write_report(
         raise UnsupportedError(f"a report needs matplotlib: pip install 'tiervec[bench]' ({error})") from None
     from tiervec.bench.figures import figures
     from tiervec.bench.figures.files import csv_text, write_figure
-    from tiervec.bench.report.findings import findings
+    from tiervec.bench.figures.findings import findings
     from tiervec.bench.report.page import page
 
     target = Path(out)

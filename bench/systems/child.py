@@ -85,11 +85,13 @@ class Job:
         metric: ``l2``, ``ip`` or ``cosine``.
         dim: Dimension.
         dtype: Of the vectors.
-        threads: For builds and searches.
+        threads: Of the build, or of the searches.
         seed: Of everything random.
         build: Build parameters.
         opening: Parameters that are fixed when an index is opened.
         tier: URL, or None.
+        source: Folder of an index to convert, which differs in `conversion_keys` alone; None: build from the vectors.
+        conversion_keys: Build parameters that an index can change afterwards.
         variant: What tells several systems of one module apart.
     """
 
@@ -103,6 +105,8 @@ class Job:
         self.build: dict[str, Any] = request["build"]
         self.opening: dict[str, Any] = request["opening"]
         self.tier: str | None = request["tier"]
+        self.source = None if request.get("source") is None else Path(request["source"])
+        self.conversion_keys: list[str] = request.get("conversion_keys", [])
         self.variant: dict[str, Any] = request["variant"]
 
     def parameters(self, given: Mapping[str, Any], known: Mapping[str, Any]) -> dict[str, Any]:

@@ -26,6 +26,8 @@ class SystemSpec:
         environment: Name of the virtual environment that it needs for itself; None: it runs in ours.
         requirements: What pip installs into that environment.
         opening_keys: Search parameters that are fixed when an index is opened.
+        conversion_keys: Build parameters that an index can change afterwards: one that differs in these alone is
+            converted, not built.
         has_tiers: Whether it reads from a tier that a URL names.
         on_disk: Whether its big part stays on an SSD.
         module: What it imports, when it has no environment of its own.
@@ -40,6 +42,7 @@ class SystemSpec:
     environment: str | None = None
     requirements: tuple[str, ...] = ()
     opening_keys: tuple[str, ...] = ()
+    conversion_keys: tuple[str, ...] = ()
     has_tiers: bool = False
     on_disk: bool = False
     module: str = ""
@@ -61,6 +64,7 @@ def _tiervec(kind: str) -> SystemSpec:
         variant={"kind": kind},
         module="tiervec",
         opening_keys=("fast_memory",),
+        conversion_keys=("layout",) if kind == "graph" else ("layout", "code", "code_bits", "align"),
         has_tiers=True,
     )
 

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 import tiervec
 from tiervec.environment import environment
 from tiervec.index_directory import IndexDirectory
+from tiervec.parameters import build_parameters_class
 from tiervec.rdma.remote_url import is_remote
 from tiervec.sizes import parse_size
 
@@ -43,13 +44,18 @@ class System:
         return f"{tiervec.__version__} {environment()['commit'] or ''}".strip()
 
     def build(self, vectors: Vectors) -> None:
-        """Builds from the file, as users do."""
+        """Builds from the file, as users do, or converts an index of the same graph or clusters."""
         job, params = self._job, dict(self._job.build)
         target = job.folder / "index"
         if (given := params.pop("index", None)) is not None:
             if params:
                 raise ValueError(f"index = {given!r} is built already; leave out {', '.join(params)}")
             target.symlink_to(Path(given).resolve(), target_is_directory=True)
+            return
+        if job.source is not None:
+            wanted = build_parameters_class(job.variant["kind"])(**params)
+            changes = {key: getattr(wanted, key) for key in job.conversion_keys}
+            tiervec.relayout(job.source / "index", target, params=changes, threads=job.threads)
             return
         tiervec.build(
             vectors.path,

@@ -13,7 +13,10 @@
 namespace tiervec::cluster_index {
 namespace {
 
-constexpr std::uint32_t kScannedPerProbe = 10;  // centroids looked at for each cluster that is wanted
+constexpr double kScannedPerProbe = 10;  // centroids looked at for each cluster that is wanted
+// Nor fewer groups than this for each: the nearest clusters lie in about as many groups, however small a share of all
+// that is.
+constexpr double kGroupsPerProbe = 0.32;
 constexpr std::uint32_t kFewestGroups = 8;
 constexpr std::uint32_t kHeldPerKept = 3;  // hits that gather before they are cut back to the best
 
@@ -42,8 +45,8 @@ std::uint32_t ClusterNavigation::room(std::uint32_t nprobe) const noexcept {
   return static_cast<std::uint32_t>(BlockScan::room(held));
 }
 
-std::uint32_t ClusterNavigation::nearest(const std::byte* state, std::uint32_t nprobe, codes::ScanHits& groups_found,
-                                         codes::ScanHits& nearest) const noexcept {
+std::uint32_t ClusterNavigation::nearest(const std::byte* state, std::uint32_t nprobe, double care,
+                                         codes::ScanHits& groups_found, codes::ScanHits& nearest) const noexcept {
   constexpr float kAll = std::numeric_limits<float>::infinity();
   const float center_distance = code_->center_distance(state);
   nprobe = std::min(nprobe, clusters_);
@@ -52,9 +55,9 @@ std::uint32_t ClusterNavigation::nearest(const std::byte* state, std::uint32_t n
   BlockScan group_scan(*code_, state, group_blocks_.as<std::uint8_t>(), groups_found, groups(), groups());
   group_scan.add(0, groups(), center_distance);
   group_scan.finish();
-  const auto wanted = static_cast<std::uint32_t>(std::min<std::uint64_t>(
-      groups(),
-      std::max<std::uint64_t>(kFewestGroups, std::uint64_t{nprobe} * kScannedPerProbe * groups() / clusters_)));
+  const double per_probe = care * std::max(kScannedPerProbe * groups() / clusters_, kGroupsPerProbe);
+  const auto wanted =
+      static_cast<std::uint32_t>(std::clamp<double>(nprobe * per_probe, std::min(kFewestGroups, groups()), groups()));
   codes::keep_nearest(groups_found, wanted, wanted);
   std::uint32_t scanned = groups();
   BlockScan scan(*code_, state, centroid_blocks_.as<std::uint8_t>(), nearest, nprobe, kHeldPerKept * nprobe);

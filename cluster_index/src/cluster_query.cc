@@ -20,6 +20,8 @@ constexpr std::uint32_t kTogetherBytes = 2048;
 constexpr std::uint32_t kAheadBytes = 8 * 1024;
 constexpr std::uint32_t kHeldPerKept = 4;     // hits that gather before they are cut back to the best
 constexpr std::uint32_t kFirstClusters = 16;  // scanned first, so that a bound is known before the many
+// Layouts that read whole postings: a cluster that is not among the nearest costs reads, so they look closer.
+constexpr double kCareForReads = 2;
 
 std::size_t lines(std::size_t bytes) {
   return std::max<std::size_t>(1, (bytes + 63) / 64);
@@ -121,7 +123,8 @@ ErrorCode ClusterQuery::start(const std::byte* query, std::int64_t exclude,
   exact_distance_.start(query);
   const ClusterNavigation& navigation = part_.navigation;
   navigation.code().make_query(exact_distance_.widened(), centroid_state());
-  cost_.code_distances += navigation.nearest(centroid_state(), parameters.nprobe, groups_.hits, clusters_.hits);
+  const double care = part_.layout == Layout::kCoded ? 1 : kCareForReads;
+  cost_.code_distances += navigation.nearest(centroid_state(), parameters.nprobe, care, groups_.hits, clusters_.hits);
   if (part_.layout == Layout::kReplicated) return ErrorCode::kOk;
   if (part_.layout != Layout::kCoded) return list_members();
   part_.code->make_query(exact_distance_.widened(), code_state());

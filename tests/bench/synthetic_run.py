@@ -57,6 +57,7 @@ def result(
     amplification: float | None = 1.5,
     fast: float | None = 67.0,
     fraction: float | None = None,
+    reads: float = 36.5,
     **cell: Any,
 ) -> Result:
     """A cell with five repeats around `qps`; more keywords are fields of `Cell`."""
@@ -72,7 +73,7 @@ def result(
                 recall=recall,
                 latency_us=Latency(p50=1e6 / qps, p95=2e6 / qps, p99=4e6 / qps),
                 cpu_us_per_query=2e6 / qps,
-                reads_per_query=None if tier is None else 36.5,
+                reads_per_query=None if tier is None else reads,
                 bytes_per_query=None if tier is None else 7600.0,
                 rounds_per_query=None if tier is None else 36.5,
                 fraction_of_limit=fraction,

@@ -215,6 +215,43 @@ def test_an_unfinished_index_is_built_again(run: Run, own_cache: Path) -> None:
     assert json.loads(built.read_bytes())["version"] == "7"
 
 
+def test_an_index_that_differs_in_its_form_is_converted(run: Run, own_cache: Path) -> None:
+    systems = '[[experiment.system]]\nsystem = "convertible"\nbuild = { form = ["a", "b", "c"], size = [1, 2] }\n'
+    results = run(HEAD + systems).results
+    assert [result.status for result in results] == ["ok"] * 6
+    assert builds(own_cache) == 2  # one of each size
+    assert len(list((own_cache / "indexes").glob("*/conversions"))) == 4
+    noted = [note for result in results for note in result.notes if "converted from another layout" in note]
+    assert len(noted) == 4
+    built = {path.parent: json.loads(path.read_bytes()) for path in (own_cache / "indexes").glob("*/built.json")}
+    for shared in {each["shared"] for each in built.values()}:
+        alike = [each for each in built.values() if each["shared"] == shared]
+        (base,) = (each for each in alike if not each["converted"])
+        assert len(alike) == 3
+        assert all(each["seconds"] >= base["seconds"] for each in alike)
+        assert all(each["peak_bytes"] >= base["peak_bytes"] for each in alike)
+
+
+@pytest.mark.parametrize("other", [{"version": "6"}, {"machine": [["cpu", "Other"]]}])
+def test_what_another_version_or_machine_built_is_not_converted(
+    run: Run, own_cache: Path, other: dict[str, Any]
+) -> None:
+    systems = '[[experiment.system]]\nsystem = "convertible"\nbuild = { form = "a" }\n'
+    run(HEAD + systems)
+    (built,) = (own_cache / "indexes").glob("*/built.json")
+    built.write_text(json.dumps({**json.loads(built.read_bytes()), **other}))
+    assert run(HEAD + systems.replace('"a"', '"b"'), name="again").results[0].status == "ok"
+    assert builds(own_cache) == 2
+
+
+def test_builds_use_all_cpus_however_many_threads_search(run: Run, own_cache: Path) -> None:
+    run(HEAD + GOOD)
+    (log,) = (own_cache / "indexes").glob("*/builds")
+    assert log.read_text() == str(len(os.sched_getaffinity(0)))
+    run(HEAD.replace("threads = 1", "threads = 2") + GOOD, name="again")
+    assert builds(own_cache) == 1
+
+
 def test_build_times_of_another_machine_are_not_ours(run: Run, own_cache: Path) -> None:
     run(HEAD + GOOD)
     (built,) = (own_cache / "indexes").glob("*/built.json")

@@ -5,6 +5,8 @@ from __future__ import annotations
 import pytest
 
 from tiervec.bench.plan import load_plan
+from tiervec.cluster_index.params import ClusterBuildParams
+from tiervec.graph_index.params import GraphBuildParams, GraphSearchParams
 
 FIGURES = ("devices", "dilemma", "ablation", "kinds", "recall", "latency", "memory", "growth")
 
@@ -23,3 +25,17 @@ def test_every_experiment_has_a_figure(name: str) -> None:
 def test_the_quick_study_needs_no_data_of_ones_own() -> None:
     datasets = {dataset for each in load_plan("quick").experiments for dataset in each.datasets}
     assert all(dataset.startswith("synthetic:") for dataset in datasets)
+
+
+@pytest.mark.parametrize("name", ["study", "quick", "smoke"])
+def test_parameters_of_our_indexes_are_possible(name: str) -> None:
+    kinds = {"tiervec-graph": (GraphBuildParams, GraphSearchParams), "tiervec-cluster": (ClusterBuildParams, None)}
+    for experiment in load_plan(name).experiments:
+        for setting in (each for group in experiment.groups() for each in group.settings):
+            if setting.system in kinds:
+                build, search = kinds[setting.system]
+                build(**setting.build)
+                if search is not None:
+                    tuned = [{setting.tune[0]: value} for value in setting.tune[1]] if setting.tune else [{}]
+                    for each in tuned:
+                        search(**{**setting.search, **each})

@@ -16,6 +16,7 @@ from tiervec.bench.systems.child import Job, Vectors
 from tiervec.bench.systems.environments import make_environment, python_of, why_missing
 from tiervec.bench.systems.registry import SYSTEMS, SystemSpec, find_system
 from tiervec.errors import InvalidArgumentError, NotFoundError, PermissionDeniedError, UnavailableError
+from tiervec.index_directory import IndexDirectory
 from tiervec.vector_files import write_big_ann
 
 SUFFIXES = {"float32": ".fbin", "float16": ".f16bin", "uint8": ".u8bin", "int8": ".i8bin"}
@@ -112,6 +113,32 @@ def test_an_index_that_is_there_is_taken(tmp_path: Path) -> None:
     wrong = system_of(spec)(job_of(spec, folder, build={"index": "x", "graph_degree": 8}))
     with pytest.raises(ValueError, match="is built already; leave out graph_degree"):
         wrong.build(vectors)
+
+
+@pytest.mark.parametrize(
+    ("name", "build", "change", "search"),
+    [
+        ("tiervec-graph", {"graph_degree": 8, "build_list": 16}, {"layout": "sectors"}, {"search_list": 30}),
+        ("tiervec-cluster", {"clusters": 20}, {"layout": "replicated", "align": 4096}, {"nprobe": 20}),
+    ],
+)
+def test_an_index_is_converted_from_another_layout(
+    tmp_path: Path, name: str, build: dict[str, Any], change: dict[str, Any], search: dict[str, Any]
+) -> None:
+    vectors, queries = vectors_of(tmp_path, "float32", 300)
+    spec, answers = SYSTEMS[name], []
+    for folder, changes in (("base", {}), ("converted", {"build": {**build, **change}})):
+        source = {} if not changes else {"source": str(tmp_path / "base"), "conversion_keys": spec.conversion_keys}
+        job = job_of(spec, tmp_path / folder, **{"build": build, **changes, **source})
+        job.folder.mkdir()
+        system_of(spec)(job).build(vectors)
+        system = system_of(spec)(job)
+        system.open()
+        system.configure(5, search)
+        answers.append(system.search(queries, 5, 1)[0])
+    assert (answers[0] == answers[1]).all()
+    params = IndexDirectory.open(tmp_path / "converted" / "index").manifest.params
+    assert {key: params[key] for key in change} == change
 
 
 def test_a_loopback_tier_is_a_memory_node_of_its_own(tmp_path: Path) -> None:

@@ -31,8 +31,8 @@ class ClusterNavigation {
   /// Hits that nearest() needs room for.
   [[nodiscard]] std::uint32_t room(std::uint32_t nprobe) const noexcept;
   /// Puts the nearest clusters, nprobe of them or all, into `nearest`, in no order; `groups` is scratch. Both have
-  /// room(). Returns how many codes it looked at.
-  std::uint32_t nearest(const std::byte* state, std::uint32_t nprobe, codes::ScanHits& groups,
+  /// room(). `care` times as many centroids as usual are looked at. Returns how many codes it looked at.
+  std::uint32_t nearest(const std::byte* state, std::uint32_t nprobe, double care, codes::ScanHits& groups,
                         codes::ScanHits& nearest) const noexcept;
 
  private:

@@ -1,0 +1,74 @@
+"""Samples of a file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import tiervec
+from tiervec.bench.advisor.checking import design_of
+from tiervec.bench.advisor.design import Design
+from tiervec.bench.advisor.sample import draw
+from tiervec.errors import InvalidArgumentError
+
+
+def test_queries_are_in_no_sample(data: Path, tmp_path: Path) -> None:
+    samples = draw(data, most=1000, seed=1, folder=tmp_path)
+    assert samples.sizes() == (250, 1000)
+    held = {row.tobytes() for row in samples.queries}
+    assert len(held) == 300
+    assert not held & {row.tobytes() for row in samples.large}
+    again = draw(data, most=1000, seed=1, folder=tmp_path)
+    assert np.array_equal(samples.large, again.large)
+    assert samples.folder == again.folder
+    assert draw(data, most=1000, seed=2, folder=tmp_path).folder != samples.folder
+
+
+def test_a_small_file_is_its_own_sample(data: Path, tmp_path: Path) -> None:
+    samples = draw(data, most=64_000, seed=1, folder=tmp_path)
+    assert samples.sizes() == (2700,)
+    assert not samples.growth.is_needed
+
+
+def test_files_that_cannot_be_mapped_are_sampled_too(data: Path, tmp_path: Path) -> None:
+    pq = pytest.importorskip("pyarrow.parquet", reason="needs pyarrow")
+    arrow = pytest.importorskip("pyarrow", reason="needs pyarrow")
+    base = np.load(data)
+    column = arrow.FixedSizeListArray.from_arrays(arrow.array(base.ravel()), base.shape[1])
+    pq.write_table(arrow.table({"vector": column}), tmp_path / "base.parquet")
+    samples = draw(tmp_path / "base.parquet", most=1000, seed=1, folder=tmp_path)
+    assert np.array_equal(samples.large, draw(data, most=1000, seed=1, folder=tmp_path).large)
+
+
+def test_too_few_vectors_are_refused(tmp_path: Path) -> None:
+    np.save(tmp_path / "few.npy", np.zeros((10, 4), np.float32))
+    with pytest.raises(InvalidArgumentError, match="has 10 vectors; the advisor needs 1,000"):
+        draw(tmp_path / "few.npy", most=1000, seed=0, folder=tmp_path)
+    with pytest.raises(InvalidArgumentError, match="sample is 5"):
+        draw(tmp_path / "few.npy", most=5, seed=0, folder=tmp_path)
+
+
+def test_clusters_are_shared_by_layouts(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    samples = draw(data, most=1000, seed=1, folder=tmp_path)
+    built: list[str] = []
+    build = tiervec.build
+
+    def counted(*args: Any, **kwargs: Any) -> Any:
+        built.append(kwargs["kind"])
+        return build(*args, **kwargs)
+
+    monkeypatch.setattr(tiervec, "build", counted)
+    for params in (
+        {"layout": "coded", "code_bits": 2.0},
+        {"layout": "grouped"},
+        {"layout": "replicated", "replicas": 8, "align": 4096},
+        {"layout": "replicated", "replicas": 2},
+    ):
+        design = Design(kind="cluster", params=params)
+        path = samples.index(design, 250, metric="l2", threads=1, step=lambda _: None)
+        assert design_of(path).params["layout"] == params["layout"]
+        assert samples.index(design, 250, metric="l2", threads=1, step=pytest.fail) == path  # kept
+    assert built == ["cluster"] * 2  # 2 replicas are other clusters
