@@ -16,7 +16,7 @@ namespace {
 
 constexpr float kInfinity = std::numeric_limits<float>::infinity();
 constexpr std::uint32_t kHeldPerKept = 4;     // hits that gather before they are cut back to the best
-constexpr std::uint32_t kFirstClusters = 16;  // scanned first, so that a bound is known before the many
+constexpr std::uint32_t kFirstClusters = 32;  // scanned first, so that a bound is known before the many
 
 std::size_t lines(std::size_t bytes) {
   return std::max<std::size_t>(1, (bytes + 63) / 64);
