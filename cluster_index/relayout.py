@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
@@ -17,8 +16,9 @@ from tiervec.cluster_index.clustering import Clustering
 from tiervec.cluster_index.layout_writer import LayoutTask, write_layout
 from tiervec.cluster_index.opened import described, tier_section
 from tiervec.cluster_index.params import ClusterBuildParams
-from tiervec.errors import DataLossError, InvalidArgumentError
-from tiervec.index_directory import IndexDescription, IndexDirectory, IndexDirectoryWriter
+from tiervec.errors import DataLossError
+from tiervec.index_directory import IndexDirectory, IndexDirectoryWriter
+from tiervec.index_kind import changed_params
 from tiervec.interruptible import BuildProgress
 
 __all__ = ["relayout_cluster_index"]
@@ -39,20 +39,11 @@ def relayout_cluster_index(
     """Writes `directory`'s clusters at `out` with other parameters, whole or not at all.
 
     Raises:
-        InvalidArgumentError: A parameter that cannot change without clustering again.
+        InvalidArgumentError: A parameter that cannot change without a new build.
         DataLossError: The index is not what was written.
     """
     manifest = directory.manifest
-    try:
-        stored = ClusterBuildParams(**manifest.params)
-    except (TypeError, InvalidArgumentError) as error:
-        raise DataLossError(f"{directory.path}: the manifest does not hold parameters of a build: {error}") from error
-    for key, value in changes.items():
-        if key not in _CHANGEABLE and value != getattr(stored, key):
-            raise InvalidArgumentError(
-                f"{key} cannot change without clustering again; {', '.join(_CHANGEABLE)} can, others need a new build"
-            )
-    params = dataclasses.replace(stored, **changes)
+    params = changed_params(directory, ClusterBuildParams, changes, _CHANGEABLE)
     layout, clusters = described(directory)
     width = manifest.details.get("probes_width")
     if type(width) is not int or not 1 <= width <= clusters:
@@ -72,18 +63,7 @@ def relayout_cluster_index(
         )
         written = write_layout(writer, task)
         writer.commit(
-            IndexDescription(
-                kind=manifest.kind,
-                metric=manifest.metric,
-                dtype=manifest.dtype,
-                dim=manifest.dim,
-                vectors=manifest.vectors,
-                dataset_bytes=manifest.dataset_bytes,
-                params=asdict(params),
-                seed=manifest.seed,
-                calibration=written.calibration,
-                details=written.details,
-            )
+            manifest.description(params=asdict(params), calibration=written.calibration, details=written.details)
         )
 
 

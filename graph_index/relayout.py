@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
@@ -11,10 +10,10 @@ from typing import Any
 import numpy as np
 
 from tiervec import _core
-from tiervec.errors import DataLossError, InvalidArgumentError
 from tiervec.graph_index.opened import record_sizes
 from tiervec.graph_index.params import GraphBuildParams
-from tiervec.index_directory import IndexDescription, IndexDirectory, IndexDirectoryWriter
+from tiervec.index_directory import IndexDirectory, IndexDirectoryWriter
+from tiervec.index_kind import changed_params
 from tiervec.interruptible import BuildProgress, run_monitored
 
 __all__ = ["relayout_graph_index"]
@@ -30,14 +29,7 @@ def relayout_graph_index(
         DataLossError: The index is not what was written.
     """
     manifest = directory.manifest
-    try:
-        stored = GraphBuildParams(**manifest.params)
-    except (TypeError, InvalidArgumentError) as error:
-        raise DataLossError(f"{directory.path}: the manifest does not hold parameters of a build: {error}") from error
-    for key, value in changes.items():
-        if key != "layout" and value != getattr(stored, key):
-            raise InvalidArgumentError(f"{key} cannot change without a new build; of a graph index only layout can")
-    params = dataclasses.replace(stored, **changes)
+    params = changed_params(directory, GraphBuildParams, changes, ("layout",))
     sizes = record_sizes(directory)
     records = directory.map_section("records")
     directory.verify_bytes("records", records)
@@ -66,16 +58,5 @@ def relayout_graph_index(
         if len(written["locator"]) > 0:
             writer.write_section("locator", written["locator"], placement="fast")
         writer.commit(
-            IndexDescription(
-                kind=manifest.kind,
-                metric=manifest.metric,
-                dtype=manifest.dtype,
-                dim=manifest.dim,
-                vectors=manifest.vectors,
-                dataset_bytes=manifest.dataset_bytes,
-                params=asdict(params),
-                seed=manifest.seed,
-                calibration=manifest.calibration,
-                details={**manifest.details, "layout": dict(written["layout"])},
-            )
+            manifest.description(params=asdict(params), details={**manifest.details, "layout": dict(written["layout"])})
         )

@@ -196,11 +196,12 @@ def _library(library: _Library) -> Finding:
 
 
 _PACKAGES = (
-    ("faiss", "faiss-cpu", "pq", "code=pq: training of product quantisation"),
-    ("h5py", "h5py", "hdf5", ".hdf5 files"),
-    ("pyarrow", "pyarrow", "parquet", ".parquet files and Arrow arrays"),
-    ("hnswlib", "hnswlib", "bench", "tiervec bench: a system to compare with"),
-    ("zstandard", "zstandard", "bench", "tiervec bench: packed data sets"),
+    ("faiss", "faiss-cpu", "faiss-cpu", "builds of clusters, and code=pq"),
+    ("h5py", "h5py", "tiervec[hdf5]", ".hdf5 files"),
+    ("pyarrow", "pyarrow", "tiervec[parquet]", ".parquet files and Arrow arrays"),
+    ("hnswlib", "hnswlib", "tiervec[bench]", "tiervec bench: a system to compare with"),
+    ("matplotlib", "matplotlib", "tiervec[bench]", "tiervec bench report"),
+    ("zstandard", "zstandard", "tiervec[bench]", "tiervec bench: packed data sets"),
 )
 
 
@@ -208,7 +209,7 @@ def _packages() -> list[Finding]:
     return [_package(*package) for package in _PACKAGES]
 
 
-def _package(module: str, distribution: str, extra: str, gives: str) -> Finding:
+def _package(module: str, distribution: str, requirement: str, gives: str) -> Finding:
     try:
         importlib.import_module(module)
     except Exception as error:  # a broken installation raises anything
@@ -218,7 +219,7 @@ def _package(module: str, distribution: str, extra: str, gives: str) -> Finding:
             state="absent",
             found=_one_line(error),
             gives=gives,
-            advice=f"pip install 'tiervec[{extra}]'",
+            advice=f"pip install '{requirement}'",
         )
     return Finding(topic="package", name=module, state="ok", found=_version(distribution), gives=gives)
 

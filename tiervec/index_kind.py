@@ -13,10 +13,19 @@ from numpy.typing import NDArray
 
 from tiervec import _core
 from tiervec.calibration import CalibrationGrid
+from tiervec.errors import DataLossError, InvalidArgumentError
 from tiervec.index_directory import IndexDirectory
 from tiervec.interruptible import BuildProgress, run_search
 
-__all__ = ["IndexBuild", "IndexKind", "NativeResult", "NativeSearcher", "OpenedIndex", "search_natively"]
+__all__ = [
+    "IndexBuild",
+    "IndexKind",
+    "NativeResult",
+    "NativeSearcher",
+    "OpenedIndex",
+    "changed_params",
+    "search_natively",
+]
 
 B = TypeVar("B")
 S = TypeVar("S")
@@ -72,6 +81,28 @@ class NativeSearcher(Protocol):
     def search(self) -> Callable[..., dict[str, Any]]:
         """``search(queries, k, threads=..., cancel=..., timeout_s=..., **parameters)``; clusters: ``exclude``, too."""
         ...
+
+
+def changed_params(
+    directory: IndexDirectory, params: type[B], changes: Mapping[str, Any], changeable: tuple[str, ...]
+) -> B:
+    """The build parameters of an index, some of them changed.
+
+    Raises:
+        InvalidArgumentError: A parameter that cannot change without a new build.
+        DataLossError: The manifest does not hold such parameters.
+    """
+    try:
+        stored = params(**directory.manifest.params)
+    except (TypeError, InvalidArgumentError) as error:
+        raise DataLossError(f"{directory.path}: the manifest does not hold parameters of a build: {error}") from error
+    for key, value in changes.items():
+        if key not in changeable and value != getattr(stored, key):
+            raise InvalidArgumentError(
+                f"{key} cannot change without a new build; of a {directory.manifest.kind} index "
+                f"{', '.join(changeable)} can"
+            )
+    return params(**{**directory.manifest.params, **changes})
 
 
 def search_natively(

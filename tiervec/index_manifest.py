@@ -146,6 +146,11 @@ class Manifest(IndexDescription):
             if len(set(values)) != len(values):
                 raise InvalidArgumentError(f"sections have the {key}s {values}; they must be unique")
 
+    def description(self, **changes: Any) -> IndexDescription:
+        """The description alone, with other values for some of its attributes."""
+        kept = {entry.name: getattr(self, entry.name) for entry in dataclasses.fields(IndexDescription)}
+        return IndexDescription(**{**kept, **changes})
+
 
 def check_section_names(name: str, file: str, placement: str) -> None:
     """Refuses names that could leave the directory or hide in it.

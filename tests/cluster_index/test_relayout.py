@@ -77,7 +77,7 @@ def test_a_forged_manifest_is_refused(changes: dict[str, Any], word: str, path: 
 @pytest.mark.parametrize(("key", "value"), [("clusters", 21), ("replicas", 4), ("closure", 0.5)])
 def test_what_needs_new_clusters_is_refused(key: str, value: Any, path: Path, tmp_path: Path) -> None:
     directory = IndexDirectory.open(path)
-    with pytest.raises(InvalidArgumentError, match=f"{key} cannot change without clustering again"):
+    with pytest.raises(InvalidArgumentError, match=f"{key} cannot change without a new build"):
         relayout_cluster_index(directory, tmp_path / "out", {key: value})
     same = {key: directory.manifest.params[key]}
     relayout_cluster_index(directory, tmp_path / "out", same, threads=1)

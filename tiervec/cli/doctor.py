@@ -15,7 +15,7 @@ __all__ = ["add_parser"]
 _TITLES = {
     "machine": "Machine",
     "library": "Optional libraries",
-    "package": "Optional Python packages",
+    "package": "Python packages",
     "tier": "Tiers",
 }
 

@@ -82,7 +82,8 @@ def _document(client: MemoryNodeClient) -> dict[str, Any]:
             "extents_repaired": stats.scrub.extents_repaired,
         },
         "data_planes": [
-            {"transport": plane.transport, "port": plane.port, **dict(plane.counters)} for plane in stats.data_planes
+            {"transport": plane.transport, "port": plane.port, **dict(sorted(plane.counters.items()))}
+            for plane in stats.data_planes
         ],
         "regions": [
             {
@@ -115,7 +116,11 @@ def _text(document: dict[str, Any]) -> str:
         f"{scrub['extents_damaged']:,} damaged, {scrub['extents_repaired']:,} repaired",
     ]
     for plane in document["data_planes"]:
-        counters = ", ".join(f"{key} {value:,.10g}" for key, value in plane.items() if key not in ("transport", "port"))
+        counters = ", ".join(
+            f"{key} {value:,.0f}" if value == int(value) else f"{key} {value:,.3f}"
+            for key, value in plane.items()
+            if key not in ("transport", "port")
+        )
         lines.append(f"  {plane['transport']} on port {plane['port']}: {counters}")
     rows = [
         (

@@ -106,8 +106,8 @@ def test_bad_builds(what: str, command: Any, folder: Path, tmp_path: Path) -> No
 
 BAD_RELAYOUTS: dict[str, tuple[list[str], str]] = {
     "layout": (["layout=heap"], "layout is 'heap'; a cluster index has coded, grouped, decoupled, replicated"),
-    "clusters": (["clusters=3"], "clusters cannot change without clustering again; layout, code, code_bits, align can"),
-    "replicas": (["replicas=3"], "replicas cannot change without clustering again"),
+    "clusters": (["clusters=3"], "clusters cannot change without a new build; of a cluster index layout, code"),
+    "replicas": (["replicas=3"], "replicas cannot change without a new build"),
     "a search key": (["nprobe=3"], "unknown parameter 'nprobe' for the relayout of a cluster index"),
     "a typing mistake": (["layuot=coded"], "did you mean 'layout'?"),
 }

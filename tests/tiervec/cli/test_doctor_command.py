@@ -73,14 +73,14 @@ def test_dax_devices(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_text(command: Any) -> None:
     outcome = command("doctor")
     assert (outcome.status, outcome.err) == (0, "")
-    for words in ("TierVec", "CPUs", "Machine", "Optional libraries", "Optional Python packages", "Tiers"):
+    for words in ("TierVec", "CPUs", "Machine", "Optional libraries", "Python packages", "Tiers"):
         assert words in outcome.out
 
 
 def test_what_is_absent_says_why_and_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
     library = doctor._Library(name="libnone", soname="libnone.so.9", debian="libnone9", gives="none: tier")
     monkeypatch.setattr(doctor, "_LIBRARIES", (library,))
-    monkeypatch.setattr(doctor, "_PACKAGES", (("no_such_module", "no-such", "extra", "nothing"),))
+    monkeypatch.setattr(doctor, "_PACKAGES", (("no_such_module", "no-such", "tiervec[extra]", "nothing"),))
     findings = {finding.name: finding for finding in doctor.diagnose()}
     assert findings["libnone"].state == findings["no_such_module"].state == "absent"
     assert "libnone.so.9" in findings["libnone"].found
