@@ -19,7 +19,7 @@ constexpr std::uint32_t kMostTogether = 8;  // records whose distances are compu
 constexpr std::uint32_t kTogetherBytes = 2048;
 constexpr std::uint32_t kAheadBytes = 8 * 1024;
 constexpr std::uint32_t kHeldPerKept = 4;     // hits that gather before they are cut back to the best
-constexpr std::uint32_t kFirstClusters = 16;  // scanned first, so that a bound is known before the many
+constexpr std::uint32_t kFirstClusters = 32;  // scanned first, so that a bound is known before the many
 // Layouts that read whole postings: a cluster that is not among the nearest costs reads, so they look closer.
 constexpr double kCareForReads = 2;
 
