@@ -25,13 +25,17 @@ namespace {
 constexpr double kWorkPerQueryUs = 30;  // CPU time of a query, on the fast side
 constexpr double kLoadLatencyUs = 1;    // below, the loads of one query cover each other
 constexpr std::uint32_t kMostInFlight = 128;
+constexpr std::uint64_t kMostBufferBytes = 256U << 20U;  // of a worker, on tiers that copy what is read
 
 // A query computes for long between few waits. More queries than cover the latency would only drive what they have
 // prefetched and read out of the caches. What whole clusters are read for takes the device as long as the latency.
-std::uint32_t clusters_in_flight(const rdma::DeviceProfile& profile, Layout layout) noexcept {
-  if (profile.latency_us < kLoadLatencyUs) return layout == Layout::kCoded ? 1 : 2;
-  return static_cast<std::uint32_t>(
-      std::min<double>(kMostInFlight, 1 + std::ceil(profile.latency_us / kWorkPerQueryUs)));
+std::uint32_t clusters_in_flight(const rdma::Tier& tier, const ClusterFastPart& part) noexcept {
+  const double latency_us = tier.profile().latency_us;
+  if (latency_us < kLoadLatencyUs) return part.layout == Layout::kCoded ? 1 : 2;
+  const ClusterReads reads = ClusterReads::of(part, tier);
+  const std::uint64_t query_bytes = std::uint64_t{reads.most_reads()} * reads.most_bytes();
+  const std::uint64_t most = std::clamp<std::uint64_t>(kMostBufferBytes / query_bytes, 1, kMostInFlight);
+  return static_cast<std::uint32_t>(std::min<double>(most, 1 + std::ceil(latency_us / kWorkPerQueryUs)));
 }
 
 }  // namespace
@@ -176,7 +180,7 @@ rdma::WorkerTime ClusterSearcher::search(const ClusterSearchRequest& request) {
   return engine_.run(
       {.count = request.count,
        .threads = request.threads,
-       .in_flight = request.parameters.pipeline ? clusters_in_flight(tier_->profile(), part_.layout) : 1,
+       .in_flight = request.parameters.pipeline ? clusters_in_flight(*tier_, part_) : 1,
        .pooled = request.parameters.pipeline,
        .cancel = request.cancel,
        .deadline = request.deadline},
