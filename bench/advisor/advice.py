@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from tiervec.bench.advisor.design import Design
-from tiervec.bench.advisor.measurement import Work
+from tiervec.bench.advisor.measurement import Run, Work
 from tiervec.sizes import format_size
 
 __all__ = ["Advice", "Prediction"]
@@ -91,6 +91,7 @@ class Advice:
         costs: Kind of search to microseconds of its parts.
         notes: Sentences.
         environment: Of `tiervec.environment`.
+        checked: What the index to check did, or None.
     """
 
     data: str
@@ -110,6 +111,7 @@ class Advice:
     costs: Mapping[str, Mapping[str, float]]
     notes: tuple[str, ...]
     environment: Mapping[str, Any]
+    checked: Run | None = None
 
     @property
     def commands(self) -> tuple[str, str]:

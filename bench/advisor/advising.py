@@ -29,6 +29,7 @@ from tiervec.bench.advisor.sample import Samples, draw
 from tiervec.codes import code_row_bytes
 from tiervec.environment import environment
 from tiervec.errors import InvalidArgumentError, ResourceExhaustedError
+from tiervec.index_directory import IndexDirectory
 from tiervec.sizes import format_size
 from tiervec.vector_files import open_vectors
 
@@ -56,7 +57,8 @@ class Request:
         seed: Of the choice of samples.
         work: Folder that keeps the samples' indexes, or None.
         queries: Vectors like the queries to come, or None.
-        also: More designs to predict.
+        check: An index of the data that is measured in turn with the samples, or None; its design is predicted too.
+        check_queries: To search it for; needed with it.
     """
 
     data: str | os.PathLike[str]
@@ -71,7 +73,8 @@ class Request:
     seed: int = 0
     work: Path | None = None
     queries: NDArray[Any] | None = None
-    also: tuple[Design, ...] = ()
+    check: Path | None = None
+    check_queries: NDArray[Any] | None = None
 
 
 def advise(request: Request, step: Callable[[str], None] = lambda _: None) -> Advice:
@@ -85,30 +88,48 @@ def advise(request: Request, step: Callable[[str], None] = lambda _: None) -> Ad
         ResourceExhaustedError: No design fits into `fast_memory`; the sentence says how much would do.
         InvalidArgumentError: The data, or a value of the request, cannot be used.
     """
+    if (request.check is None) != (request.check_queries is None):
+        raise InvalidArgumentError("an index to check and queries for it need each other")
     if request.prefer not in ("throughput", "latency"):
         raise InvalidArgumentError(f"prefer is {request.prefer!r}; it must be throughput or latency")
     request = replace(request, threads=_core.resolve_threads(request.threads))
     vectors, dim = open_vectors(request.data).shape
     block = request.device.block_bytes
     tried = designs(dim, vectors, request.fast_memory, block)
-    tried += [each for each in request.also if each not in tried]
+    checked = None if request.check is None else _to_check(request, request.check, vectors)
+    if checked is not None and checked.design not in tried:
+        tried.append(checked.design)
     if not tried:
         raise _too_little(request, vectors, dim, None)
     with ExitStack() as stack:
         folder = request.work or Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="tiervec-advise-")))
         samples = draw(request.data, most=request.sample, seed=request.seed, folder=folder, queries=request.queries)
-        runs = _run(request, samples, tried, step)
+        runs = _run(request, samples, tried, checked, step)
         step("measuring memory")
         costs = {
             name: fit([run for run in group if run.size == samples.growth.large])
             for name, group in _groups(runs).items()
         }
         predictions = _predict(request, samples, runs, costs)
-    return _advice(request, samples.sizes(), vectors, predictions, costs, dim)
+    return _advice(request, samples.sizes(), vectors, predictions, costs, dim, checked)
 
 
-def _run(request: Request, samples: Samples, tried: Sequence[Design], step: Callable[[str], None]) -> list[Run]:
-    """All searches of the samples."""
+def _to_check(request: Request, path: Path, vectors: int) -> Run:
+    design = Design.of_index(path)
+    return Run(
+        design=design,
+        size=vectors,
+        path=IndexDirectory.open(path).path,
+        width=design.widths[0],
+        target_recall=request.target_recall,
+        queries=request.check_queries,
+    )
+
+
+def _run(
+    request: Request, samples: Samples, tried: Sequence[Design], checked: Run | None, step: Callable[[str], None]
+) -> list[Run]:
+    """All searches of the samples, and those of the index to check beside them."""
     runs = []
     for design in tried:
         for size in samples.sizes():
@@ -124,7 +145,8 @@ def _run(request: Request, samples: Samples, tried: Sequence[Design], step: Call
     small = [run for run in runs if run.size < samples.growth.large]
     others = [run for run in runs if run.size == samples.growth.large and run not in large]
     how: dict[str, Any] = {"k": request.k, "threads": request.threads}
-    measure(large, samples.queries, tier=request.device.url, rounds=5, alone=True, **how)
+    beside = [] if checked is None else [checked]  # in turn: the machine's own speed drifts
+    measure([*large, *beside], samples.queries, tier=request.device.url, rounds=5, alone=True, **how)
     measure(small, samples.queries, tier=request.device.url, rounds=1, alone=False, **how)  # its counts are wanted
     # Where the device sets the pace, waiting looks like work: CPU time is then what it is in memory.
     slowed = [run for run in large if _share_of_device(request.device, run) >= _BUSY_DEVICE]
@@ -266,6 +288,7 @@ def _advice(
     predictions: Sequence[Prediction],
     costs: Mapping[str, CostModel],
     dim: int,
+    checked: Run | None,
 ) -> Advice:
     fitting = [each for each in predictions if each.fits]
     if not fitting:
@@ -307,6 +330,7 @@ def _advice(
         costs={name: cost.as_dict() for name, cost in costs.items()},
         notes=tuple(notes),
         environment=environment(),
+        checked=checked,
     )
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import statistics
 from dataclasses import dataclass
 from typing import Any
@@ -11,18 +10,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 import tiervec
-from tiervec.api import IndexInfo
-from tiervec.bench.advisor.advice import Prediction
-from tiervec.bench.advisor.advising import Request
+from tiervec.bench.advisor.advice import Advice
 from tiervec.bench.advisor.design import Design
-from tiervec.bench.advisor.measurement import Run, measure
 from tiervec.errors import InvalidArgumentError
-from tiervec.index_directory import IndexDirectory
 
-__all__ = ["Check", "check", "design_of"]
-
-_GRAPH_KEYS = ("graph_degree", "code_bits")
-_CLUSTER_KEYS = {"coded": ("layout", "code_bits"), "grouped": ("layout",), "replicated": ("layout", "replicas")}
+__all__ = ["Check", "check"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,48 +63,20 @@ class Check:
         return "\n".join(lines)
 
 
-def design_of(path: str | os.PathLike[str]) -> Design:
-    """The design of a saved index, in the keys that the advisor varies."""
-    info = IndexInfo.from_manifest(path, IndexDirectory.open(path).manifest)
-    if info.kind == "graph":
-        keys: tuple[str, ...] = _GRAPH_KEYS
-    else:
-        keys = _CLUSTER_KEYS.get(str(info.params["layout"]), tuple(info.params))
-    params = {key: info.params[key] for key in keys}
-    if info.kind == "graph" and info.params["layout"] != "packed":
-        params["layout"] = info.params["layout"]
-    return Design(
-        kind=info.kind, params={key: float(each) if key == "code_bits" else each for key, each in params.items()}
-    )
-
-
-def check(
-    path: str | os.PathLike[str],
-    predictions: tuple[Prediction, ...],
-    request: Request,
-    queries: NDArray[Any],
-    truth: NDArray[np.int64] | None,
-) -> Check:
-    """Searches the index and compares.
+def check(advice: Advice, truth: NDArray[np.int64] | None) -> Check:
+    """Compares what was predicted for the index of the request with what it did, in turn with the samples.
 
     Args:
-        path: The index.
-        predictions: Of an advice of the same request; one must be of the index's design.
-        request: As it was advised on; the index is opened on its device's tier.
-        queries: To search for.
-        truth: Their true neighbours, or None.
+        advice: Of a request with an index to check.
+        truth: True neighbours of its queries, or None.
 
     Raises:
-        InvalidArgumentError: No prediction is of the index's design.
+        InvalidArgumentError: The request named no index.
     """
-    design = design_of(path)
-    of_it = [each for each in predictions if each.design == design and each.beam_width in (None, 1)]
-    if not of_it:
-        raise InvalidArgumentError(f"{os.fspath(path)} is {design.name}, which was not predicted")
-    predicted = of_it[0]
-    folder = IndexDirectory.open(path).path
-    run = Run(design=design, size=0, path=folder, width=predicted.beam_width, target_recall=request.target_recall)
-    measure([run], queries, tier=request.device.url, k=request.k, threads=request.threads, alone=True, rounds=9)
+    run = advice.checked
+    if run is None:
+        raise InvalidArgumentError("there is nothing to check: the request names no index")
+    predicted = next(each for each in advice.predictions if (each.design, each.beam_width) == (run.design, run.width))
     assert run.info is not None
     assert run.alone_us is not None
     figures = {
@@ -128,8 +92,8 @@ def check(
         "fast MiB": (predicted.fast_bytes / 2**20, run.info.fast_bytes / 2**20),
     }
     recall = None
-    if truth is not None:
-        with tiervec.open(path, tier=request.device.url, threads=request.threads) as index:
-            ids = index.search(queries, request.k, target_recall=request.target_recall).ids
-        recall = tiervec.recall(ids, truth, request.k)
-    return Check(design=design, figures=figures, recall=recall, target_recall=request.target_recall)
+    if truth is not None and run.queries is not None:
+        with tiervec.open(run.path, threads=advice.threads) as index:
+            ids = index.search(run.queries, advice.k, target_recall=run.target_recall).ids
+        recall = tiervec.recall(ids, truth, advice.k)
+    return Check(design=run.design, figures=figures, recall=recall, target_recall=run.target_recall)

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from tiervec.api import IndexInfo
 from tiervec.codes import code_row_bytes
+from tiervec.index_directory import IndexDirectory
 
 __all__ = ["SECTOR_BYTES", "Design", "designs", "least_fast_bytes"]
 
@@ -18,6 +21,8 @@ _CODED_BITS = (1.5, 1.0, 0.5)
 _DEGREES = (32, 64)
 _REPLICAS = (2, 8)
 _WIDTHS = (1, 8)
+_GRAPH_KEYS = ("graph_degree", "code_bits")
+_CLUSTER_KEYS = {"coded": ("layout", "code_bits"), "grouped": ("layout",), "replicated": ("layout", "replicas")}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,6 +36,21 @@ class Design:
 
     kind: str
     params: Mapping[str, Any]
+
+    @classmethod
+    def of_index(cls, path: str | os.PathLike[str]) -> Design:
+        """The design of a saved index, in the keys that the advisor varies."""
+        info = IndexInfo.from_manifest(path, IndexDirectory.open(path).manifest)
+        if info.kind == "graph":
+            keys: tuple[str, ...] = _GRAPH_KEYS
+        else:
+            keys = _CLUSTER_KEYS.get(str(info.params["layout"]), tuple(info.params))
+        params = {key: info.params[key] for key in keys}
+        if info.kind == "graph" and info.params["layout"] != "packed":
+            params["layout"] = info.params["layout"]
+        return cls(
+            kind=info.kind, params={key: float(each) if key == "code_bits" else each for key, each in params.items()}
+        )
 
     @property
     def name(self) -> str:

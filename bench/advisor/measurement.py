@@ -64,6 +64,7 @@ class Run:
         path: The index.
         width: ``beam_width``, or None.
         target_recall: What was asked for.
+        queries: To search for; None: those of the samples.
         info: The index's description.
         receipts: One per round.
         alone_us: Median latency of queries one at a time; None: not measured.
@@ -74,6 +75,7 @@ class Run:
     path: Path
     width: int | None
     target_recall: float
+    queries: NDArray[Any] | None = None
     info: IndexInfo | None = None
     receipts: list[Receipt] = field(default_factory=list)
     alone_us: float | None = None
@@ -117,25 +119,25 @@ def measure(
 
     Args:
         runs: What to run; results are added to them.
-        queries: To search for.
+        queries: To search for, by runs that have none of their own.
         tier: Where the indexes are opened.
         k: Neighbours.
         threads: Worker threads.
         alone: Measure the latency of queries one at a time too.
         rounds: Rounds that count.
     """
-    queries = queries[:_QUERIES]
+    asked = [(run, (queries if run.queries is None else run.queries)[:_QUERIES]) for run in runs]
     with ExitStack() as stack:
         opened = {path: stack.enter_context(tiervec.open(path, tier=tier, threads=threads)) for path in _paths(runs)}
         for number in range(rounds + 1):
-            for run in runs:
-                receipt = _search(opened[run.path], queries, run, k)
+            for run, given in asked:
+                receipt = _search(opened[run.path], given, run, k)
                 run.info = opened[run.path].info
                 if number:
                     run.receipts.append(receipt)
         if alone:
-            for run in runs:
-                run.alone_us = one_by_one_us(opened[run.path], queries, run, k)
+            for run, given in asked:
+                run.alone_us = one_by_one_us(opened[run.path], given, run, k)
 
 
 def one_by_one_us(index: Index, queries: NDArray[Any], run: Run, k: int) -> float:

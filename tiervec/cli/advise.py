@@ -57,8 +57,7 @@ def add_parser(commands: Any) -> None:
 
 
 def _run(arguments: argparse.Namespace) -> int:
-    from tiervec.bench.advisor import Request, advise
-    from tiervec.bench.advisor.checking import check, design_of
+    from tiervec.bench.advisor import Request, advise, check
     from tiervec.bench.advisor.device import Device
     from tiervec.cli.output import print_json
     from tiervec.errors import InvalidArgumentError
@@ -68,7 +67,6 @@ def _run(arguments: argparse.Namespace) -> int:
         raise InvalidArgumentError("--check and --queries need each other")
     queries = None if arguments.queries is None else _read(arguments.queries)
     truth = None if arguments.ground_truth is None else read_ground_truth(arguments.ground_truth).ids
-    also = () if arguments.check is None else (design_of(arguments.check),)
     by_tier = arguments.profile is None
     device = Device.of_tier(arguments.tier) if by_tier else Device.read_profile(arguments.profile)
     request = Request(
@@ -84,12 +82,11 @@ def _run(arguments: argparse.Namespace) -> int:
         seed=arguments.seed,
         work=None if arguments.work is None else Path(arguments.work),
         queries=None if arguments.calibration_queries is None else _read(arguments.calibration_queries),
-        also=also,
+        check=None if arguments.check is None else Path(arguments.check),
+        check_queries=queries,
     )
     advice = advise(request, lambda text: print(f"tiervec: {text}", file=sys.stderr, flush=True))
-    checked = None
-    if queries is not None:
-        checked = check(arguments.check, advice.predictions, request, queries, truth)
+    checked = None if arguments.check is None else check(advice, truth)
     if arguments.json:
         print_json({**advice.as_dict(), "check": None if checked is None else checked.as_dict()})
     else:

@@ -2,7 +2,24 @@
 
 from __future__ import annotations
 
-from tiervec.bench.advisor.design import designs, least_fast_bytes
+from pathlib import Path
+
+import pytest
+
+import tiervec
+from tiervec.bench.advisor.design import Design, designs, least_fast_bytes
+
+DESIGNS = [
+    Design(kind="cluster", params={"layout": "replicated", "replicas": 2}),
+    Design(kind="cluster", params={"layout": "coded", "code_bits": 2.0}),
+    Design(kind="graph", params={"graph_degree": 16, "code_bits": 3.0, "layout": "sectors"}),
+]
+
+
+@pytest.mark.parametrize("design", DESIGNS, ids=lambda design: design.kind)
+def test_an_index_has_a_design(data: Path, tmp_path: Path, design: Design) -> None:
+    tiervec.build(data, tmp_path / "index", kind=design.kind, params=dict(design.params))
+    assert Design.of_index(tmp_path / "index") == design
 
 
 def test_codes_that_do_not_fit_are_not_tried() -> None:

@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 
 import tiervec
-from tiervec.bench.advisor.checking import design_of
 from tiervec.bench.advisor.design import Design
 from tiervec.bench.advisor.sample import draw
 from tiervec.errors import InvalidArgumentError
@@ -69,6 +68,6 @@ def test_clusters_are_shared_by_layouts(data: Path, tmp_path: Path, monkeypatch:
     ):
         design = Design(kind="cluster", params=params)
         path = samples.index(design, 250, metric="l2", threads=1, step=lambda _: None)
-        assert design_of(path).params["layout"] == params["layout"]
+        assert Design.of_index(path).params["layout"] == params["layout"]
         assert samples.index(design, 250, metric="l2", threads=1, step=pytest.fail) == path  # kept
     assert built == ["cluster"] * 2  # 2 replicas are other clusters
