@@ -1,8 +1,9 @@
 """Which clusters list which vectors: the nearest one is home; others by closure (SPANN, NeurIPS'21, section 3.2).
 
 A vector is also listed by further clusters, nearest first, up to `replicas` in all, when such a cluster is at most
-``1 + closure`` times as far as the nearest, and nearer to the vector than to every cluster that lists it already (the
-rule of relative neighbourhood graphs, which keeps clusters in different directions).
+``1 + closure`` times as far as the nearest, and nearer to the vector than `rng_factor` times its distance to every
+cluster that lists it already (with 1 the rule of relative neighbourhood graphs, which keeps clusters in different
+directions; more relax it).
 """
 
 from __future__ import annotations
@@ -67,6 +68,7 @@ def assign(
     *,
     replicas: int,
     closure: float,
+    rng_factor: float = 1,
     threads: int,
     progress: BuildProgress | None = None,
 ) -> Memberships:
@@ -75,12 +77,19 @@ def assign(
     lists = np.empty((space.count, replicas), np.uint32)
     distances = np.empty(space.count, np.float32)
     candidates = 1 if replicas == 1 else _CANDIDATES_PER_REPLICA * replicas
-    factor = (1 + closure) ** 2
     began = time.monotonic()
     for start, stop in space.blocks():
         ids, squared = index.nearest(space.rows(slice(start, stop)), candidates)
         distances[start:stop] = squared[:, 0]
-        _core.cluster_closure(centroids, ids, squared, factor, lists[start:stop], _core.resolve_threads(threads))
+        _core.cluster_closure(
+            centroids,
+            ids,
+            squared,
+            (1 + closure) ** 2,
+            rng_factor**2,
+            lists[start:stop],
+            _core.resolve_threads(threads),
+        )
         if progress is not None:
             elapsed = time.monotonic() - began
             progress("assigning", stop, space.count, elapsed / stop * (space.count - stop))

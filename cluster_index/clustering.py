@@ -115,6 +115,7 @@ def cluster_vectors(build: IndexBuild[ClusterBuildParams]) -> Clustering:
         index,
         replicas=params.replicas,
         closure=params.closure,
+        rng_factor=params.rng_factor,
         threads=build.threads,
         progress=build.progress,
     )

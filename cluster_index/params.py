@@ -35,6 +35,8 @@ class ClusterBuildParams:
         code: ``rabitq``, ``sq`` or ``pq``; of ``coded`` only.
         code_bits: Bits of code per dimension; see `tiervec.codes.code_row_bytes`.
         closure: How much farther than its nearest cluster another one that lists a vector may be, 0 to 10.
+        rng_factor: Another one must be nearer to the vector than so many times its distance to those that list it, 1 to
+            10. With 1 hardly two list a vector; with 1.5 and `closure=10` it is `replicas` that decides.
         align: Postings of ``replicated`` start at multiples of so many bytes: 1, 64, 256, 512 or 4096 (SSDs).
 
     Example:
@@ -48,6 +50,7 @@ class ClusterBuildParams:
     code: str = "rabitq"
     code_bits: float = 1.5
     closure: float = 0.1
+    rng_factor: float = 1.0
     align: int = 1
 
     def __post_init__(self) -> None:
@@ -57,6 +60,7 @@ class ClusterBuildParams:
         if self.layout not in LAYOUTS:
             raise InvalidArgumentError(f"layout is {self.layout!r}; a cluster index has {', '.join(LAYOUTS)}")
         check_number("closure", self.closure, 0, 10)
+        check_number("rng_factor", self.rng_factor, 1, 10)
         if isinstance(self.align, bool) or self.align not in _ALIGNMENTS:
             raise InvalidArgumentError(f"align is {self.align!r}; it must be one of {', '.join(map(str, _ALIGNMENTS))}")
         code_row_bytes(self.code, self.code_bits, 128)

@@ -379,7 +379,7 @@ class GraphSearcher:
 
     def search(self, queries: numpy.typing.NDArray[numpy.generic], k: int, search_list: int, beam_width: int, stop_margin: float, pipeline: bool, threads: int, cancel: CancelToken | None = None, timeout_s: float | None = None) -> dict[str, Any]: ...
 
-def cluster_closure(centroids: numpy.typing.NDArray[numpy.float32], ids: numpy.typing.NDArray[numpy.int64], distances: numpy.typing.NDArray[numpy.float32], factor: float, lists: numpy.typing.NDArray[numpy.uint32], threads: int) -> None:
+def cluster_closure(centroids: numpy.typing.NDArray[numpy.float32], ids: numpy.typing.NDArray[numpy.int64], distances: numpy.typing.NDArray[numpy.float32], most_distance: float, rng: float, lists: numpy.typing.NDArray[numpy.uint32], threads: int) -> None:
     """
     Chooses the clusters that list each vector among its nearest (rows, width); fills lists (rows, replicas).
     """

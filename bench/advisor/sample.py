@@ -92,7 +92,7 @@ class Samples:
         if design.kind != "cluster":
             return None
         params = ClusterBuildParams(**design.params)
-        wanted = {"replicas": params.replicas, "closure": params.closure}
+        wanted = {"replicas": params.replicas, "closure": params.closure, "rng_factor": params.rng_factor}
         if params.clusters is not None:
             wanted["clusters"] = params.clusters
         for path in sorted(self.folder.glob(f"cluster-*-{size}")):

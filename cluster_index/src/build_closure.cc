@@ -14,7 +14,7 @@ constexpr std::size_t kBlock = 256;  // rows a thread takes at a time
 }  // namespace
 
 void choose_closure(std::span<const float> centroids, std::size_t dim, const ClosureCandidates& candidates,
-                    float factor, std::size_t replicas, std::uint32_t* lists, unsigned threads) {
+                    ClosureRule rule, std::size_t replicas, std::uint32_t* lists, unsigned threads) {
   const VectorKernels& kernels = vector_kernels(Dtype::kFloat32);
   const auto count = static_cast<std::int64_t>(centroids.size() / dim);
   const auto choose = [&](std::size_t row) {
@@ -23,12 +23,13 @@ void choose_closure(std::span<const float> centroids, std::size_t dim, const Clo
     std::uint32_t* chosen = lists + row * replicas;
     std::size_t found = 0;
     for (std::size_t i = 0; i < candidates.width && found < replicas; ++i) {
-      if (ids[i] < 0 || distances[i] > factor * distances[0]) break;
+      if (ids[i] < 0 || distances[i] > rule.most_distance * distances[0]) break;
       if (ids[i] >= count) throw Error(ErrorCode::kInvalidArgument, "centroid " + std::to_string(ids[i]) + " is none");
       const float* centroid = centroids.data() + static_cast<std::size_t>(ids[i]) * dim;
       bool distinct = true;
       for (std::size_t j = 0; j < found && distinct; ++j) {
-        distinct = kernels.pair_l2(centroid, centroids.data() + std::size_t{chosen[j]} * dim, dim) > distances[i];
+        const float between = kernels.pair_l2(centroid, centroids.data() + std::size_t{chosen[j]} * dim, dim);
+        distinct = rule.rng * between > distances[i];
       }
       if (distinct) chosen[found++] = static_cast<std::uint32_t>(ids[i]);
     }

@@ -18,7 +18,9 @@ Array = np.ndarray[Any, Any]
 faiss = load_faiss(1)
 
 
-def slow_closure(centroids: Array, ids: Array, distances: Array, factor: float, replicas: int) -> list[list[int]]:
+def slow_closure(
+    centroids: Array, ids: Array, distances: Array, factor: float, rng: float, replicas: int
+) -> list[list[int]]:
     """The rule, one vector at a time."""
     lists = []
     for candidates, squared in zip(ids.tolist(), distances.tolist(), strict=True):
@@ -26,7 +28,7 @@ def slow_closure(centroids: Array, ids: Array, distances: Array, factor: float, 
         for candidate, distance in zip(candidates, squared, strict=True):
             if candidate < 0 or distance > factor * squared[0] or len(chosen) == replicas:
                 break
-            if all(((centroids[candidate] - centroids[other]) ** 2).sum() > distance for other in chosen):
+            if all(rng * ((centroids[candidate] - centroids[other]) ** 2).sum() > distance for other in chosen):
                 chosen.append(candidate)
         lists.append(chosen + [NONE] * (replicas - len(chosen)))
     return lists
@@ -38,9 +40,12 @@ def slow_closure(centroids: Array, ids: Array, distances: Array, factor: float, 
     dim=st.integers(1, 9),
     replicas=st.integers(1, 9),
     factor=st.sampled_from([1.0, 1.3, 4.0, 100.0]),
+    rng=st.sampled_from([1.0, 1.5, 4.0]),
 )
 @settings(max_examples=60)
-def test_the_native_rule_is_the_slow_one(seed: int, clusters: int, dim: int, replicas: int, factor: float) -> None:
+def test_the_native_rule_is_the_slow_one(
+    seed: int, clusters: int, dim: int, replicas: int, factor: float, rng: float
+) -> None:
     random = np.random.default_rng(seed)
     centroids = np.rint(random.normal(size=(clusters, dim)) * 3).astype(np.float32)  # whole numbers: sums are exact
     points = np.rint(random.normal(size=(50, dim)) * 3).astype(np.float32)
@@ -48,8 +53,8 @@ def test_the_native_rule_is_the_slow_one(seed: int, clusters: int, dim: int, rep
     ids = np.ascontiguousarray(np.argsort(squared, axis=1, kind="stable")[:, : 2 * replicas])
     distances = np.take_along_axis(squared, ids, axis=1)
     lists = np.empty((50, replicas), np.uint32)
-    _core.cluster_closure(centroids, ids, distances, factor, lists, 2)
-    assert lists.tolist() == slow_closure(centroids, ids, distances, factor, replicas)
+    _core.cluster_closure(centroids, ids, distances, factor, rng, lists, 2)
+    assert lists.tolist() == slow_closure(centroids, ids, distances, factor, rng, replicas)
 
 
 def assigned(vectors: Array, centroids: Array, replicas: int, closure: float = 1.0) -> Memberships:
@@ -106,13 +111,23 @@ def test_more_replicas_and_a_wider_bound_list_more(cluster: Callable[..., Any]) 
     assert listed[-1] > 1.5 * listed[0]
 
 
+def test_a_relaxed_rule_lists_up_to_replicas(cluster: Callable[..., Any]) -> None:
+    data = np.random.default_rng(2).normal(size=(2000, 8)).astype(np.float32)
+    listed = [
+        cluster(data, clusters=50, replicas=4, closure=10, rng_factor=rng_factor).memberships.posting_sizes().sum()
+        for rng_factor in (1, 1.3, 10)
+    ]
+    assert listed == sorted(set(listed))
+    assert listed[-1] == 4 * 2000
+
+
 def test_the_native_functions_check_their_arguments() -> None:
     centroids, ids = np.zeros((2, 3), np.float32), np.zeros((4, 1), np.int64)
     lists = np.empty((4, 1), np.uint32)
     with pytest.raises(InvalidArgumentError, match="one row per vector"):
-        _core.cluster_closure(centroids, ids, np.zeros((3, 1), np.float32), 1, lists, 1)
+        _core.cluster_closure(centroids, ids, np.zeros((3, 1), np.float32), 1, 1, lists, 1)
     with pytest.raises(InvalidArgumentError, match="centroid 5"):
-        _core.cluster_closure(centroids, ids + 5, np.zeros((4, 1), np.float32), 1, lists, 1)
+        _core.cluster_closure(centroids, ids + 5, np.zeros((4, 1), np.float32), 1, 1, lists, 1)
     with pytest.raises(InvalidArgumentError, match="cluster 7"):
         _core.cluster_members(lists * 0 + 7, np.zeros(2, np.int64), np.empty(4, np.uint32))
     with pytest.raises(InvalidArgumentError, match="no room"):

@@ -56,6 +56,8 @@ def test_any_value_is_taken_or_named(params_class: type, name: str, value: Any) 
         {"replicas": 32},
         {"closure": 0},
         {"closure": 10},
+        {"rng_factor": 1},
+        {"rng_factor": 10},
         {"align": 1},
         {"align": 4096},
         {"code": "pq", "code_bits": 0.5},

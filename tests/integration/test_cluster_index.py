@@ -283,6 +283,7 @@ BAD: dict[str, tuple[dict[str, Any], str]] = {
     "too many replicas": ({"replicas": 33}, "replicas is 33"),
     "layout": ({"layout": "packed"}, "layout is 'packed'; a cluster index has coded, grouped, decoupled, replicated"),
     "closure": ({"closure": -1}, "closure is -1"),
+    "rng_factor": ({"rng_factor": 0.5}, "rng_factor is 0.5"),
     "align": ({"align": 3}, "align is 3"),
     "code": ({"code": "zip"}, "code is 'zip'"),
     "code_bits": ({"code_bits": 0}, "code_bits is 0"),

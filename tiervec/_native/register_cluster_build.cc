@@ -20,15 +20,16 @@ template <class T>
 using Output = nb::ndarray<T, nb::ndim<1>, nb::c_contig, nb::device::cpu>;
 
 void closure(const Rows<const float>& centroids, const Rows<const std::int64_t>& ids,
-             const Rows<const float>& distances, float factor, const Rows<std::uint32_t>& lists, unsigned threads) {
+             const Rows<const float>& distances, float most_distance, float rng, const Rows<std::uint32_t>& lists,
+             unsigned threads) {
   const ClosureCandidates candidates{ids.data(), distances.data(), ids.shape(0), ids.shape(1)};
   if (distances.shape(0) != candidates.rows || distances.shape(1) != candidates.width ||
       lists.shape(0) != candidates.rows || lists.shape(1) == 0) {
     throw Error(ErrorCode::kInvalidArgument, "ids, distances and lists must have one row per vector");
   }
   const nb::gil_scoped_release release;
-  choose_closure({centroids.data(), centroids.size()}, centroids.shape(1), candidates, factor, lists.shape(1),
-                 lists.data(), resolve_threads(threads));
+  choose_closure({centroids.data(), centroids.size()}, centroids.shape(1), candidates,
+                 {.most_distance = most_distance, .rng = rng}, lists.shape(1), lists.data(), resolve_threads(threads));
 }
 
 void members(const Rows<const std::uint32_t>& lists, const Output<std::int64_t>& next,
@@ -56,10 +57,11 @@ void order(const Output<const std::int64_t>& posting_offsets, const Output<const
 void register_cluster_build(nb::module_& module) {
   module.def(
       "cluster_closure", &closure, nb::arg("centroids").noconvert(), nb::arg("ids").noconvert(),
-      nb::arg("distances").noconvert(), nb::arg("factor"), nb::arg("lists").noconvert(), nb::arg("threads"),
+      nb::arg("distances").noconvert(), nb::arg("most_distance"), nb::arg("rng"), nb::arg("lists").noconvert(),
+      nb::arg("threads"),
       nb::sig("def cluster_closure(centroids: numpy.typing.NDArray[numpy.float32], "
               "ids: numpy.typing.NDArray[numpy.int64], distances: numpy.typing.NDArray[numpy.float32], "
-              "factor: float, lists: numpy.typing.NDArray[numpy.uint32], threads: int) -> None"),
+              "most_distance: float, rng: float, lists: numpy.typing.NDArray[numpy.uint32], threads: int) -> None"),
       "Chooses the clusters that list each vector among its nearest (rows, width); fills lists (rows, replicas).");
   module.def("cluster_members", &members, nb::arg("lists").noconvert(), nb::arg("next").noconvert(),
              nb::arg("rows").noconvert(),

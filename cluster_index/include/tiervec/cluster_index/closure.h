@@ -16,11 +16,16 @@ struct ClosureCandidates {
 
 inline constexpr std::uint32_t kNoCluster = ~std::uint32_t{0};
 
-/// Chooses the clusters that list each vector (SPANN, NeurIPS'21): candidates within `factor` times the squared
-/// distance of the nearest, that are nearer to the vector than to any cluster chosen before. Writes `replicas` ids a
-/// row, padded with kNoCluster. `centroids` are `dim` floats each.
+/// When a further cluster lists a vector; both are factors of squared distances.
+struct ClosureRule {
+  float most_distance = 1;  // of that to the vector's nearest cluster
+  float rng = 1;            // of that to each cluster chosen before
+};
+
+/// Chooses the clusters that list each vector (SPANN, NeurIPS'21): candidates near enough for the rule. Writes
+/// `replicas` ids a row, padded with kNoCluster. `centroids` are `dim` floats each.
 void choose_closure(std::span<const float> centroids, std::size_t dim, const ClosureCandidates& candidates,
-                    float factor, std::size_t replicas, std::uint32_t* lists, unsigned threads);
+                    ClosureRule rule, std::size_t replicas, std::uint32_t* lists, unsigned threads);
 
 /// Inverts lists of `replicas` clusters a row: rows of each cluster, ascending, at offsets that start at `next` and
 /// move behind the last one. Throws Error(kInvalidArgument) when an entry names no cluster or `rows` is too small.
