@@ -1,6 +1,5 @@
 #include "verbs_connection.h"
 
-#include <fcntl.h>
 #include <netdb.h>
 #include <netinet/in.h>
 #include <poll.h>
@@ -29,11 +28,6 @@ std::uint8_t retry_exponent(std::chrono::milliseconds timeout) noexcept {
 
 constexpr const char* kRegistration = "registering its buffers";  // failure() explains this one
 
-bool make_nonblocking(int descriptor) noexcept {
-  const int flags = ::fcntl(descriptor, F_GETFL);  // NOLINT(cppcoreguidelines-pro-type-vararg)
-  return flags >= 0 && ::fcntl(descriptor, F_SETFL, flags | O_NONBLOCK) == 0;
-}
-
 std::span<const std::byte> private_data(const rdma_cm_event& event) noexcept {
   return {static_cast<const std::byte*>(event.param.conn.private_data),
           event.param.conn.private_data == nullptr ? std::size_t{0} : event.param.conn.private_data_len};
@@ -60,9 +54,8 @@ VerbsConnection::VerbsConnection(const VerbsLibrary& library, const Endpoint& en
                                  std::uint32_t depth) noexcept
     : library_(library), endpoint_(endpoint), buffers_(buffers), depth_(depth) {
   give_up_ = TickClock::after(endpoint.timeout * 2);
-  channel_ = library_.create_event_channel();
-  if (channel_ == nullptr || !make_nonblocking(channel_->fd) ||
-      library_.create_id(channel_, &id_, nullptr, RDMA_PS_TCP) != 0) {
+  channel_ = make_event_channel(library_);
+  if (channel_ == nullptr || library_.create_id(channel_, &id_, nullptr, RDMA_PS_TCP) != 0) {
     fail(ErrorCode::kUnavailable, "asking the connection manager (rdma_ucm)", errno);
     return;
   }

@@ -1,6 +1,7 @@
 #include "verbs_library.h"
 
 #include <dlfcn.h>
+#include <fcntl.h>
 #include <sys/resource.h>
 
 #include <algorithm>
@@ -107,6 +108,18 @@ const VerbsLibrary& require_device(const std::string& what) {
     throw Error(error.code(), what + ": " + error.what());
   }
   throw Error(ErrorCode::kUnsupported, what + ": " + kNoDevice);
+}
+
+rdma_event_channel* make_event_channel(const VerbsLibrary& library) noexcept {
+  rdma_event_channel* const channel = library.create_event_channel();
+  if (channel == nullptr) return nullptr;
+  const int flags = ::fcntl(channel->fd, F_GETFL);  // NOLINT(cppcoreguidelines-pro-type-vararg)
+  if (flags < 0 ||
+      ::fcntl(channel->fd, F_SETFL, flags | O_NONBLOCK) != 0) {  // NOLINT(cppcoreguidelines-pro-type-vararg)
+    library.destroy_event_channel(channel);
+    return nullptr;
+  }
+  return channel;
 }
 
 std::string errno_text(int error) {

@@ -151,7 +151,7 @@ class VerbsServer::State {
 
   void listen(sockaddr_storage address, const std::string& device) {
     wake_ = ::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-    channel_ = library_.create_event_channel();
+    channel_ = make_event_channel(library_);
     if (wake_ < 0 || channel_ == nullptr || library_.create_id(channel_, &listener_, nullptr, RDMA_PS_TCP) != 0) {
       throw Error(ErrorCode::kUnavailable,
                   what_ + ": asking the connection manager failed: " + errno_text(errno) + "; is rdma_ucm loaded?");
