@@ -106,12 +106,14 @@ def check_buildable(vectors: int, dim: int, params: ClusterBuildParams) -> None:
 
 
 def expected_index_bytes(vectors: int, dim: int, itemsize: int, params: ClusterBuildParams) -> int:
-    """About the bytes on disk of an index; the copies of a posting are what is typical."""
+    """About the bytes on disk of an index; how many clusters list a vector is what is typical."""
     clusters = params.count_for(vectors)
     record = dim * itemsize + _CHECK_BYTES
-    replication = min(params.replicas, _TYPICAL_REPLICATION)
+    replication = _replication(params)
     ids = (vectors * bits_for(vectors - 1) + 7) // 8
-    tier = vectors * record if params.layout != "replicated" else int(vectors * replication * (record + 4))
+    tier = vectors * record
+    if params.layout == "replicated":
+        tier = int(vectors * replication * (record + 4)) + clusters * (params.align - 1)
     fast = ids + clusters * (_NAVIGATION_BYTES + code_row_bytes("rabitq", 3, dim) + 16)
     if params.layout == "coded":
         fast += vectors * code_row_bytes(params.code, params.code_bits, dim)
@@ -135,10 +137,15 @@ def estimate_memory_bytes(
     raw = 0 if streamed else vectors * dim * itemsize
     lists = vectors * 4 * min(params.replicas, clusters)
     centroids = 3 * clusters * dim * 4
-    entries = int(vectors * min(params.replicas, _TYPICAL_REPLICATION))
+    entries = int(vectors * _replication(params))
     if params.layout == "coded":
         arranging = 12 * vectors + vectors * code_row_bytes(params.code, params.code_bits, dim)
     else:
         arranging = 12 * vectors + 24 * entries
     training = 3 * min(vectors, _TRAINING_ROWS) * dim * 4 + 4 * 8 * dim * dim
     return _INTERPRETER_BYTES + raw + lists + centroids + max(_BLOCKS_BYTES + 4 * vectors, arranging + training)
+
+
+def _replication(params: ClusterBuildParams) -> float:
+    """Clusters that list a vector: by the plain rule hardly two, by a relaxed one as many as may."""
+    return params.replicas if params.rng_factor > 1 else min(params.replicas, _TYPICAL_REPLICATION)

@@ -64,8 +64,7 @@ ClusterReads ClusterReads::of(const ClusterFastPart& part, const rdma::Tier& tie
   reads.knee_bytes = static_cast<std::uint32_t>(std::clamp(std::isfinite(knee) ? knee : 0.0, 0.0, 4096.0));
   const std::uint32_t most_bytes = part.layout == Layout::kCoded ? kMostCodedBytes : kMostBytes;
   reads.most_records = std::max(1U, most_bytes / reads.record.bytes());
-  reads.by_address = part.layout == Layout::kGrouped || part.layout == Layout::kDecoupled;
-  reads.most_batches = reads.by_address ? kMostBatches : 1;
+  reads.most_batches = part.layout == Layout::kGrouped || part.layout == Layout::kDecoupled ? kMostBatches : 1;
   return reads;
 }
 

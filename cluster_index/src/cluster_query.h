@@ -26,7 +26,6 @@ struct ClusterReads {
   std::uint32_t knee_bytes = 0;    // gaps up to this are read through
   std::uint32_t most_records = 1;  // of one read
   std::uint32_t most_batches = 1;  // of one round
-  bool by_address = false;         // positions are listed from postings
 
   static ClusterReads of(const ClusterFastPart& part, const rdma::Tier& tier);
   [[nodiscard]] std::uint32_t most_bytes() const noexcept { return most_records * record.bytes(); }

@@ -28,7 +28,8 @@ constexpr std::uint32_t kMostInFlight = 128;
 constexpr std::uint64_t kMostBufferBytes = 256U << 20U;  // of a worker, on tiers that copy what is read
 
 // A query computes for long between few waits. More queries than cover the latency would only drive what they have
-// prefetched and read out of the caches. What whole clusters are read for takes the device as long as the latency.
+// prefetched and read out of the caches. Layouts that read whole clusters move so many bytes that the device needs
+// time for them however short its latency is: a second query computes meanwhile.
 std::uint32_t clusters_in_flight(const rdma::Tier& tier, const ClusterFastPart& part) noexcept {
   const double latency_us = tier.profile().latency_us;
   if (latency_us < kLoadLatencyUs) return part.layout == Layout::kCoded ? 1 : 2;

@@ -41,8 +41,9 @@ def test_the_ends_of_the_sizes_are_taken(vectors: int, dim: int, clusters: int |
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)
-def test_the_size_of_the_index_is_expected(layout: str, tmp_path: Path) -> None:
-    params: dict[str, Any] = {"layout": layout, "clusters": 60, "replicas": 4}
+@pytest.mark.parametrize("lists", [{}, {"closure": 10, "rng_factor": 10}], ids=["plain", "full"])
+def test_the_size_of_the_index_is_expected(layout: str, lists: dict[str, Any], tmp_path: Path) -> None:
+    params: dict[str, Any] = {"layout": layout, "clusters": 60, "replicas": 4, "align": 256, **lists}
     tiervec.build(BASE, tmp_path / "index", kind="cluster", params=params, calibration_queries=BASE[:2], threads=1)
     written = sum(section.bytes for section in IndexDirectory.open(tmp_path / "index").manifest.sections)
     expected = expected_index_bytes(*BASE.shape, 4, ClusterBuildParams(**params))
@@ -57,6 +58,7 @@ def test_the_estimate_grows_with_what_is_built() -> None:
         estimate_memory_bytes(4_000_000, 200, 4, ClusterBuildParams()),
         estimate_memory_bytes(4_000_000, 100, 4, ClusterBuildParams(replicas=32)),
         estimate_memory_bytes(4_000_000, 100, 4, ClusterBuildParams(code_bits=8)),
+        estimate_memory_bytes(4_000_000, 100, 4, ClusterBuildParams(layout="grouped", rng_factor=1.5)),
         estimate_memory_bytes(4_000_000, 100, 4, ClusterBuildParams(clusters=1_000_000)),
     ):
         assert changed > small
