@@ -65,6 +65,7 @@ class NativeResult:
     ids: NDArray[np.int64]
     distances: NDArray[np.float32]
     latency_us: NDArray[np.float32]
+    threads: int
     cpu_us: float
     waiting_us: float
     reads: int

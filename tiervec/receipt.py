@@ -24,7 +24,7 @@ class Receipt:
     Attributes:
         queries: Number of queries answered.
         k: Neighbours asked for per query.
-        threads: Worker threads that ran.
+        threads: Threads that worked: no more than there were queries, but two for one query that both can work on.
         params: Search parameters as used, after ``target_recall`` and defaults were resolved.
         tier: URL of the tier that was read.
         emulated: True when the tier is a model of a device; every time and rate below is then an emulated figure.
@@ -38,7 +38,8 @@ class Receipt:
             not sleep, so its waiting is CPU time, too.
         waiting_us: Elapsed time in microseconds, summed over the workers, in which none of a worker's queries could go
             on: it asked the tier for reads that have arrived, and took them in. Part of ``cpu_us`` as far as no other
-            thread wanted the processor meanwhile. 0 on tiers that are loaded from, such as ``dram:``.
+            thread wanted the processor meanwhile. 0 on tiers that are loaded from, such as ``dram:``, but for the polling
+            of a second thread that helps with a query, since the search before.
         wall_us: Elapsed time in microseconds, from the first query's start to the last one's end.
         latency_us: Time from start to end of each query in microseconds, float32 of shape (queries,).
         device: The device's profile as ``Tier.profile`` of the extension gives it (``latency_us``, ``reads_per_s``,

@@ -127,9 +127,7 @@ def _other_choice(rows: Sequence[Row]) -> Finding:
     found: list[str] = []
     ratios: dict[str, list[float]] = {}
     for name, tiers in (("SSD", _SSD), ("second tier", _SECOND_TIER)):
-        listed = [row for row in rows if row["tier"].startswith(tiers)]
-        for tier, dataset in ordered((row["tier"], row["dataset"]) for row in listed):
-            here = [row for row in listed if (row["tier"], row["dataset"]) == (tier, dataset)]
+        for place, here in _by_place(rows, tiers):
             graph, cluster = (
                 max((float(row["qps"]) for row in here if row["system"] == system), default=0.0)
                 for system in (_GRAPH, _CLUSTER)
@@ -137,7 +135,7 @@ def _other_choice(rows: Sequence[Row]) -> Finding:
             if graph > 0 and cluster > 0:
                 ratio = graph / cluster
                 ratios.setdefault(name, []).append(ratio)
-                found.append(f"{tier_text(here[0])}, {dataset}: graph / cluster {ratio:.2f}")
+                found.append(f"{place}: graph / cluster {ratio:.2f}")
     held = []
     if len(ratios) == 2:
         held = [
@@ -181,15 +179,14 @@ def _cpu_binds(rows: Sequence[Row]) -> Finding:
 def _pipeline_pays(rows: Sequence[Row]) -> Finding:
     """Many queries in flight hide the latency of reads."""
     found, held = [], []
-    for tier, dataset in ordered((row["tier"], row["dataset"]) for row in rows if row["tier"].startswith(_SECOND_TIER)):
-        here = [row for row in rows if (row["tier"], row["dataset"]) == (tier, dataset)]
+    for place, here in _by_place(rows, _SECOND_TIER):
         on, off = (
             max((float(row["qps"]) for row in here if ("pipeline=False" in row["search"]) == is_off), default=0.0)
             for is_off in (False, True)
         )
         if on > 0 and off > 0:
             held.append(on / off >= _NOTICEABLE)
-            found.append(f"{tier_text(here[0])}, {dataset}: {on / off:.1f}x with it")
+            found.append(f"{place}: {on / off:.1f}x with it")
     return _finding(
         "Many queries in flight on one core hide the latency of second-tier memory.",
         "its software pipeline; its gain is not cited here",
@@ -204,8 +201,7 @@ def _pipeline_pays(rows: Sequence[Row]) -> Finding:
 def _sharing_is_cheap(rows: Sequence[Row]) -> Finding:
     """Vectors stored once and grouped: fewer reads than addresses alone, fewer bytes stored than copies."""
     found, held = [], []
-    for tier, dataset in ordered((row["tier"], row["dataset"]) for row in rows if row["tier"].startswith(_SECOND_TIER)):
-        here = [row for row in rows if (row["tier"], row["dataset"]) == (tier, dataset)]
+    for place, here in _by_place(rows, _SECOND_TIER):
         layouts = {layout: [row for row in here if row.get("build_layout") == layout] for layout in _LISTS}
         if not all(layouts.values()):
             continue
@@ -213,7 +209,7 @@ def _sharing_is_cheap(rows: Sequence[Row]) -> Finding:
         fewer = groups["reads_per_query"] / addresses["reads_per_query"]
         held.append(fewer < 1 / _NOTICEABLE and groups["amplification"] < copies["amplification"])
         found.append(
-            f"{tier_text(here[0])}, {dataset}: {fewer:.0%} of the reads of addresses alone, amplification "
+            f"{place}: {fewer:.0%} of the reads of addresses alone, amplification "
             f"{groups['amplification']:.2f} where copies have {copies['amplification']:.2f}"
         )
     return _finding(
@@ -237,6 +233,14 @@ def _by_tier(rows: Iterable[Row], tiers: tuple[str, ...], system: str) -> list[t
         for group in groups
         if len(group) > 1
     ]
+
+
+def _by_place(rows: Sequence[Row], tiers: tuple[str, ...]) -> list[tuple[str, list[Row]]]:
+    """Tier and data set to rows."""
+    listed = [row for row in rows if row["tier"].startswith(tiers)]
+    keys = ordered((row["tier"], row["dataset"]) for row in listed)
+    groups = [[row for row in listed if (row["tier"], row["dataset"]) == key] for key in keys]
+    return [(f"{tier_text(group[0])}, {group[0]['dataset']}", group) for group in groups]
 
 
 def _finding(

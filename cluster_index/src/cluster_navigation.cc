@@ -46,12 +46,13 @@ std::uint32_t ClusterNavigation::room(std::uint32_t nprobe) const noexcept {
 }
 
 std::uint32_t ClusterNavigation::nearest(const std::byte* state, std::uint32_t nprobe, double care,
-                                         codes::ScanHits& groups_found, codes::ScanHits& nearest) const noexcept {
+                                         codes::ScanHits& groups_found, codes::ScanHits& nearest,
+                                         const ScanHelp& help) const noexcept {
   constexpr float kAll = std::numeric_limits<float>::infinity();
   const float center_distance = code_->center_distance(state);
   nprobe = std::min(nprobe, clusters_);
-  groups_found.count = nearest.count = 0;
-  groups_found.bound = nearest.bound = kAll;
+  groups_found.count = 0;
+  groups_found.bound = kAll;
   BlockScan group_scan(*code_, state, group_blocks_.as<std::uint8_t>(), groups_found, groups(), groups());
   group_scan.add(0, groups(), center_distance);
   group_scan.finish();
@@ -59,16 +60,29 @@ std::uint32_t ClusterNavigation::nearest(const std::byte* state, std::uint32_t n
   const auto wanted =
       static_cast<std::uint32_t>(std::clamp<double>(nprobe * per_probe, std::min(kFewestGroups, groups()), groups()));
   codes::keep_nearest(groups_found, wanted, wanted);
+  // Every `step`th of the groups; the nearest clusters in them into `hits`.
+  const auto scan_groups = [&](std::uint32_t first, std::uint32_t step, codes::ScanHits& hits) noexcept {
+    hits.count = 0;
+    hits.bound = kAll;
+    std::uint32_t scanned = 0;
+    BlockScan scan(*code_, state, centroid_blocks_.as<std::uint8_t>(), hits, nprobe, kHeldPerKept * nprobe);
+    for (std::uint32_t i = first; i < groups_found.count; i += step) {
+      const std::uint32_t group = groups_found.rows[i];
+      scan.add(group_offsets_[group], group_offsets_[group + 1], center_distance);
+      scanned += group_offsets_[group + 1] - group_offsets_[group];
+    }
+    scan.finish();
+    codes::keep_nearest(hits, nprobe, nprobe);
+    return scanned;
+  };
+  if (help.thread == nullptr) return groups() + scan_groups(0, 1, nearest);
   std::uint32_t scanned = groups();
-  BlockScan scan(*code_, state, centroid_blocks_.as<std::uint8_t>(), nearest, nprobe, kHeldPerKept * nprobe);
-  for (std::uint32_t i = 0; i < groups_found.count; ++i) {
-    const std::uint32_t group = groups_found.rows[i];
-    scan.add(group_offsets_[group], group_offsets_[group + 1], center_distance);
-    scanned += group_offsets_[group + 1] - group_offsets_[group];
-  }
-  scan.finish();
+  std::uint32_t scanned_there = 0;
+  help.thread->run_both([&]() noexcept { scanned += scan_groups(0, 2, nearest); },
+                        [&]() noexcept { scanned_there = scan_groups(1, 2, *help.hits); });
+  codes::append(nearest, *help.hits);
   codes::keep_nearest(nearest, nprobe, nprobe);
-  return scanned;
+  return scanned + scanned_there;
 }
 
 }  // namespace tiervec::cluster_index

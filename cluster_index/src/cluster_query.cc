@@ -92,14 +92,16 @@ ClusterQuery::ClusterQuery(const ClusterFastPart& part, const ClusterReads& read
   for (rdma::ReadBatch& batch : batches_) batch.prefetch = part.layout == Layout::kCoded;
 }
 
-void ClusterQuery::reserve(const ClusterSearchParameters& parameters) {
-  const std::uint32_t room = part_.navigation.room(parameters.nprobe);
+void ClusterQuery::reserve(const ClusterSearchParameters& parameters, bool helped) {
+  const std::size_t room = part_.navigation.room(parameters.nprobe);
   groups_.reserve(room);
   clusters_.reserve(room);
   results_.reserve(parameters.k);
   std::uint64_t members = std::max<std::uint64_t>(parameters.rerank, reads_.most_reads());
   if (part_.layout == Layout::kCoded) {
-    candidates_.reserve(BlockScan::room(std::size_t{kHeldPerKept} * (parameters.rerank + 1)));
+    const std::size_t found = BlockScan::room(std::size_t{kHeldPerKept} * (parameters.rerank + 1));
+    candidates_.reserve(found);
+    if (helped) helped_.reserve(std::max(room, found));
     if (candidate_positions_.size() < parameters.rerank) candidate_positions_.resize(parameters.rerank);
   } else if (part_.layout != Layout::kReplicated) {
     const std::uint64_t probed = std::min<std::uint64_t>(parameters.nprobe, part_.navigation.clusters());
@@ -110,8 +112,8 @@ void ClusterQuery::reserve(const ClusterSearchParameters& parameters) {
   if (pieces_.size() <= members) pieces_.resize(members + 1);
 }
 
-ErrorCode ClusterQuery::start(const std::byte* query, std::int64_t exclude,
-                              const ClusterSearchParameters& parameters) noexcept {
+ErrorCode ClusterQuery::start(const std::byte* query, std::int64_t exclude, const ClusterSearchParameters& parameters,
+                              HelperThread* helper) noexcept {
   parameters_ = parameters;
   most_gap_ = parameters.coalesce_bytes.value_or(reads_.knee_bytes) / reads_.record.bytes();
   excluded_ = exclude < 0 ? kNobody : static_cast<std::uint32_t>(exclude);
@@ -121,67 +123,107 @@ ErrorCode ClusterQuery::start(const std::byte* query, std::int64_t exclude,
   damaged_copies_ = 0;
   exact_distance_.start(query);
   const ClusterNavigation& navigation = part_.navigation;
-  navigation.code().make_query(exact_distance_.widened(), centroid_state());
+  const auto prepare_navigation = [&]() noexcept {
+    navigation.code().make_query(exact_distance_.widened(), centroid_state());
+  };
+  const auto prepare_scan = [&]() noexcept { part_.code->make_query(exact_distance_.widened(), code_state()); };
+  if (helper != nullptr) {
+    helper->run_both(prepare_navigation, prepare_scan);
+  } else {
+    prepare_navigation();
+  }
   const double care = part_.layout == Layout::kCoded ? 1 : kCareForReads;
-  cost_.code_distances += navigation.nearest(centroid_state(), parameters.nprobe, care, groups_.hits, clusters_.hits);
+  cost_.code_distances += navigation.nearest(centroid_state(), parameters.nprobe, care, groups_.hits, clusters_.hits,
+                                             {.thread = helper, .hits = &helped_.hits});
   if (part_.layout == Layout::kReplicated) return ErrorCode::kOk;
   if (part_.layout != Layout::kCoded) return list_members();
-  part_.code->make_query(exact_distance_.widened(), code_state());
-  scan_clusters();
+  if (helper == nullptr) prepare_scan();
+  scan_clusters(helper);
   return ErrorCode::kOk;
 }
 
 // Beyond it a cluster is hardly worth a look. A query that has found what is near soon does not need all clusters that
 // were asked for; more are wanted when more are asked for, so that any recall can be had.
-float ClusterQuery::farthest_wanted(float farthest) const noexcept {
-  const float bound = candidates_.hits.bound;
+float ClusterQuery::farthest_wanted(float bound, float farthest) const noexcept {
   if (bound >= farthest) return kInfinity;
   const float by_share = part_.metric == Metric::kIp ? 0 : parameters_.prune * std::fabs(bound);  // ip has no zero
   return bound + std::max(by_share, (farthest - bound) / 2);
 }
 
-// The nearest clusters first: after them the bound lets little through, and decides which of the others are looked at
-// at all.
-void ClusterQuery::scan_clusters() noexcept {
-  codes::ScanHits& found = candidates_.hits;
-  found.count = 0;
-  found.bound = kInfinity;
-  // Moves the nearest to the front.
+std::uint32_t ClusterQuery::order_clusters() noexcept {
   const codes::ScanHits& clusters = clusters_.hits;
   codes::ScanHits& near = groups_.hits;  // scratch of the navigation
   near.count = clusters.count;
   std::copy_n(clusters.distances, clusters.count, near.distances);
   std::copy_n(clusters.rows, clusters.count, near.rows);
   codes::keep_nearest(near, std::min(kFirstClusters, clusters.count), kFirstClusters + kFirstClusters / 2);
-  const float near_bound = near.count < clusters.count ? near.bound : kInfinity;
-  std::uint32_t count = near.count;
+  const std::uint32_t nearest = near.count;
+  const float near_bound = nearest < clusters.count ? near.bound : kInfinity;
   for (std::uint32_t i = 0; i < clusters.count; ++i) {
-    near.distances[count] = clusters.distances[i];
-    near.rows[count] = clusters.rows[i];
-    count += clusters.distances[i] > near_bound ? 1U : 0U;
+    near.distances[near.count] = clusters.distances[i];
+    near.rows[near.count] = clusters.rows[i];
+    near.count += clusters.distances[i] > near_bound ? 1U : 0U;
   }
-  if (count != clusters.count) {  // many equal distances, of which keep_nearest dropped some
-    count = clusters.count;
-    std::copy_n(clusters.distances, count, near.distances);
-    std::copy_n(clusters.rows, count, near.rows);
+  if (near.count != clusters.count) {  // many equal distances, of which keep_nearest dropped some
+    near.count = clusters.count;
+    std::copy_n(clusters.distances, near.count, near.distances);
+    std::copy_n(clusters.rows, near.count, near.rows);
   }
-  for (std::uint32_t i = 0; i < count; ++i) __builtin_prefetch(&part_.cluster_offsets[near.rows[i]]);
-  const std::uint32_t keep = parameters_.rerank + (excluded_ == kNobody ? 0 : 1);
+  for (std::uint32_t i = 0; i < near.count; ++i) __builtin_prefetch(&part_.cluster_offsets[near.rows[i]]);
+  return nearest;
+}
+
+std::uint32_t ClusterQuery::scan_some(std::uint32_t first, std::uint32_t end, std::uint32_t step, float farthest,
+                                      codes::ScanHits& found) noexcept {
+  const codes::ScanHits& clusters = groups_.hits;
+  const std::uint32_t keep = kept();
+  std::uint32_t scanned = 0;
   BlockScan scan(*part_.code, code_state(), part_.code_blocks, found, keep, kHeldPerKept * keep);
-  const bool prunes = parameters_.prune > 0 && parameters_.nprobe < part_.navigation.clusters();
-  const float farthest = prunes ? *std::max_element(near.distances, near.distances + count) : kInfinity;
-  for (std::uint32_t i = 0; i < count; ++i) {
-    if (i == near.count) {
-      scan.finish();
-      codes::keep_nearest(found, keep, keep + keep / 4);
-    }
-    if (prunes && near.distances[i] > farthest_wanted(farthest)) continue;
-    const std::uint32_t first = part_.cluster_offsets[near.rows[i]];
-    const std::uint32_t end = part_.cluster_offsets[near.rows[i] + 1];
-    scan.add(first, end, near.distances[i]);
-    cost_.code_distances += end - first;
+  for (std::uint32_t i = first; i < end; i += step) {
+    if (clusters.distances[i] > farthest_wanted(found.bound, farthest)) continue;
+    const std::uint32_t from = part_.cluster_offsets[clusters.rows[i]];
+    const std::uint32_t to = part_.cluster_offsets[clusters.rows[i] + 1];
+    scan.add(from, to, clusters.distances[i]);
+    scanned += to - from;
   }
   scan.finish();
+  return scanned;
+}
+
+// The nearest clusters first: after them the bound lets little through, and decides which of the others are looked at
+// at all.
+void ClusterQuery::scan_clusters(HelperThread* helper) noexcept {
+  const std::uint32_t nearest = order_clusters();
+  const codes::ScanHits& clusters = groups_.hits;
+  const bool prunes = parameters_.prune > 0 && parameters_.nprobe < part_.navigation.clusters();
+  const float farthest =
+      prunes ? *std::max_element(clusters.distances, clusters.distances + clusters.count) : -kInfinity;
+  codes::ScanHits& found = candidates_.hits;
+  found.count = 0;
+  found.bound = kInfinity;
+  const std::uint32_t keep = kept();
+  const auto scan = [&](std::uint32_t first, std::uint32_t end) noexcept {
+    if (helper == nullptr) {
+      cost_.code_distances += scan_some(first, end, 1, farthest, found);
+      return;
+    }
+    std::uint32_t scanned = 0;
+    std::uint32_t scanned_there = 0;
+    helped_.hits.count = 0;
+    helped_.hits.bound = found.bound;
+    const auto scan_half = [&](std::uint32_t from, codes::ScanHits& hits) noexcept {
+      const std::uint32_t looked_at = scan_some(from, end, 2, farthest, hits);
+      codes::keep_nearest(hits, keep, keep + keep / 4);
+      return looked_at;
+    };
+    helper->run_both([&]() noexcept { scanned = scan_half(first, found); },
+                     [&]() noexcept { scanned_there = scan_half(first + 1, helped_.hits); });
+    cost_.code_distances += scanned + scanned_there;
+    codes::append(found, helped_.hits);
+  };
+  scan(0, nearest);
+  codes::keep_nearest(found, keep, keep + keep / 4);
+  scan(nearest, clusters.count);
   codes::keep_nearest(found, keep, keep);
   std::uint32_t count_kept = 0;
   for (std::uint32_t i = 0; i < found.count && count_kept < parameters_.rerank; ++i) {

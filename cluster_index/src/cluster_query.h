@@ -38,12 +38,12 @@ class ClusterQuery {
  public:
   ClusterQuery(const ClusterFastPart& part, const ClusterReads& reads);
 
-  /// Makes room for these parameters.
-  void reserve(const ClusterSearchParameters& parameters);
+  /// Makes room for these parameters. `helped`: for a helper thread, too.
+  void reserve(const ClusterSearchParameters& parameters, bool helped);
 
-  /// Navigates and collects what has to be read.
-  [[nodiscard]] ErrorCode start(const std::byte* query, std::int64_t exclude,
-                                const ClusterSearchParameters& parameters) noexcept;
+  /// Navigates and collects what has to be read; with a helper, reserved for, layout coded does that on both threads.
+  [[nodiscard]] ErrorCode start(const std::byte* query, std::int64_t exclude, const ClusterSearchParameters& parameters,
+                                HelperThread* helper) noexcept;
   /// Puts the next reads into batches(). False: everything has been read.
   [[nodiscard]] bool choose() noexcept;
   /// Takes what batches() have read.
@@ -83,9 +83,16 @@ class ClusterQuery {
     std::uint32_t positions[kRoom] = {};
   };
 
-  void scan_clusters() noexcept;
-  /// By its centroid; `farthest` is that of the clusters that were asked for.
-  [[nodiscard]] float farthest_wanted(float farthest) const noexcept;
+  /// Estimates to keep: one more where somebody must not be found.
+  [[nodiscard]] std::uint32_t kept() const noexcept { return parameters_.rerank + (excluded_ == kNobody ? 0U : 1U); }
+  void scan_clusters(HelperThread* helper) noexcept;
+  /// Puts the clusters to scan into groups_, the nearest first. Returns how many these are.
+  [[nodiscard]] std::uint32_t order_clusters() noexcept;
+  /// Scans every `step`th of the clusters [first, end) in groups_. Returns how many codes it looked at.
+  [[nodiscard]] std::uint32_t scan_some(std::uint32_t first, std::uint32_t end, std::uint32_t step, float farthest,
+                                        codes::ScanHits& found) noexcept;
+  /// By its centroid; `bound` is the worst kept estimate, `farthest` that of the clusters that were asked for.
+  [[nodiscard]] float farthest_wanted(float bound, float farthest) const noexcept;
   [[nodiscard]] ErrorCode list_members() noexcept;
   /// The own ranges of these places and these addresses, both ascending, as pieces.
   void merge(std::span<const std::uint32_t> places, std::span<const std::uint32_t> addresses) noexcept;
@@ -115,6 +122,7 @@ class ClusterQuery {
   HitStorage groups_;
   HitStorage clusters_;
   HitStorage candidates_;
+  HitStorage helped_;          // what the helper found
   std::vector<Piece> pieces_;  // to read, ascending, apart, none longer than a read; replicated: of this round
   std::uint32_t piece_count_ = 0;
   std::vector<std::uint32_t> candidate_positions_;  // coded

@@ -25,6 +25,7 @@ namespace {
 constexpr double kWorkPerQueryUs = 30;  // CPU time of a query, on the fast side
 constexpr double kLoadLatencyUs = 1;    // below, the loads of one query cover each other
 constexpr std::uint32_t kMostInFlight = 128;
+constexpr double kCodesWorthHelp = 2000;                 // fewer are scanned before another thread has heard of it
 constexpr std::uint64_t kMostBufferBytes = 256U << 20U;  // of a worker, on tiers that copy what is read
 
 // A query computes for long between few waits. More queries than cover the latency would only drive what they have
@@ -66,13 +67,13 @@ namespace {
 
 template <class Context>
 rdma::Task<void> run_query(Context& context, const ClusterSearchRequest& request, rdma::SearchState& state,
-                           std::uint32_t index, std::size_t query_bytes, double us_per_tick) {
+                           std::uint32_t index, std::size_t query_bytes, double us_per_tick, HelperThread* helper) {
   const rdma::Ticks started = rdma::TickClock::now();
   ClusterQuery& query = *context.idle.back();
   context.idle.pop_back();
   const std::uint32_t k = request.parameters.k;
   ErrorCode error = query.start(request.queries + index * query_bytes,
-                                request.exclude == nullptr ? -1 : request.exclude[index], request.parameters);
+                                request.exclude == nullptr ? -1 : request.exclude[index], request.parameters, helper);
   while (error == ErrorCode::kOk && query.choose()) {
     error = co_await context.worker.read(query.batches());
     if (error == ErrorCode::kOk) {
@@ -154,6 +155,17 @@ void check(const ClusterFastPart& part, std::uint64_t tier_bytes) {
   }
 }
 
+/// A search, while it runs. One at most has no others beside it.
+struct Running {
+  explicit Running(std::atomic<unsigned>& searches) : all(searches), others(searches.fetch_add(1)) {}
+  ~Running() { all.fetch_sub(1); }
+  Running(const Running&) = delete;
+  Running& operator=(const Running&) = delete;
+
+  std::atomic<unsigned>& all;
+  const unsigned others;
+};
+
 }  // namespace
 
 ClusterSearcher::ClusterSearcher(std::shared_ptr<rdma::Tier> tier, ClusterFastPart part)
@@ -175,10 +187,23 @@ std::uint64_t ClusterSearcher::fast_bytes() const noexcept {
   return bytes;
 }
 
+HelperThread* ClusterSearcher::helper_for(const ClusterSearchRequest& request, unsigned others) {
+  const double share = static_cast<double>(request.parameters.nprobe) / part_.navigation.clusters();
+  const double codes = static_cast<double>(part_.count) * std::min(1.0, share);
+  if (part_.layout != Layout::kCoded || request.count != 1 || request.threads < 2 || others > 0 ||
+      codes < kCodesWorthHelp) {
+    return nullptr;
+  }
+  if (!helper_) helper_ = std::make_unique<HelperThread>();
+  return helper_.get();
+}
+
 rdma::WorkerTime ClusterSearcher::search(const ClusterSearchRequest& request) {
+  const Running running(searches_);
+  HelperThread* const helper = helper_for(request, running.others);
   const std::size_t query_bytes = part_.dim * element_bytes(query_dtype());
   const double us_per_tick = 1e-3 / rdma::TickClock::ticks_per_ns();
-  return engine_.run(
+  rdma::WorkerTime time = engine_.run(
       {.count = request.count,
        .threads = request.threads,
        .in_flight = request.parameters.pipeline ? clusters_in_flight(*tier_, part_) : 1,
@@ -187,11 +212,18 @@ rdma::WorkerTime ClusterSearcher::search(const ClusterSearchRequest& request) {
        .deadline = request.deadline},
       [&](std::uint32_t in_flight) { return std::make_unique<Context>(*tier_, part_, in_flight); },
       [&](Context& context) {
-        for (const auto& query : context.queries) query->reserve(request.parameters);
+        for (const auto& query : context.queries) query->reserve(request.parameters, helper != nullptr);
       },
       [&](Context& context, rdma::SearchState& state, std::uint32_t index) {
-        return run_query(context, request, state, index, query_bytes, us_per_tick);
+        return run_query(context, request, state, index, query_bytes, us_per_tick, helper);
       });
+  if (helper != nullptr) {
+    const HelperThread::Time helped = helper->take_time();
+    ++time.threads;
+    time.cpu_us += helped.awake_ns * 1e-3;
+    time.waiting_us += (helped.awake_ns - helped.busy_ns) * 1e-3;
+  }
+  return time;
 }
 
 }  // namespace tiervec::cluster_index

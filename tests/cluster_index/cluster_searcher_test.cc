@@ -26,45 +26,20 @@ namespace {
 
 using namespace std::chrono_literals;
 using graph_index::testing::FaultyTier;
+using testing::dram;
+using testing::error_of;
 using testing::exact;
 using testing::Found;
+using testing::kLayouts;
+using testing::of;
 using testing::recall;
 using testing::search;
 using testing::SmallClusters;
 using testing::SmallClustersOptions;
 using testing::some_queries;
+using testing::with;
 
 constexpr std::uint32_t kQueries = 40;
-constexpr Layout kLayouts[] = {Layout::kCoded, Layout::kGrouped, Layout::kDecoupled, Layout::kReplicated};
-
-ClusterSearchRequest with(std::uint32_t k, std::uint32_t nprobe, std::uint32_t rerank = 40, unsigned threads = 1) {
-  ClusterSearchRequest request;
-  request.parameters.k = k;
-  request.parameters.nprobe = nprobe;
-  request.parameters.rerank = rerank;
-  request.threads = threads;
-  return request;
-}
-
-SmallClustersOptions of(Layout layout) {
-  SmallClustersOptions options;
-  options.layout = layout;
-  options.replicas = layout == Layout::kCoded ? 1 : 3;
-  return options;
-}
-
-std::shared_ptr<rdma::Tier> dram(const SmallClusters& index) {
-  return rdma::DramTier::from_bytes(index.region);
-}
-
-ErrorCode error_of(ClusterSearcher& searcher, std::span<const std::byte> queries, const ClusterSearchRequest& request) {
-  try {
-    (void)search(searcher, queries, request);
-    return ErrorCode::kOk;
-  } catch (const Error& error) {
-    return error.code();
-  }
-}
 
 TEST(ClusterSearcher, AllClustersAndAFullRerankFindTheExactNeighbours) {
   for (const Layout layout : kLayouts) {
@@ -422,141 +397,6 @@ TEST(ClusterSearcher, ADeadlineEndsASearchOnATierThatHangs) {
   request.deadline = rdma::TickClock::after(30ms);
   EXPECT_EQ(error_of(searcher, some_queries(index, kQueries), request), ErrorCode::kDeadlineExceeded);
   EXPECT_EQ(tier->in_flight, 0);
-}
-
-TEST(ClusterDamage, AFlippedByteOfARecordIsNoticedWhereRecordsAreNotVerified) {
-  for (const Layout layout : kLayouts) {
-    const SmallClusters index(of(layout));
-    const auto queries = some_queries(index, kQueries);
-    std::mt19937 random(3);
-    for (int round = 0; round < 8; ++round) {
-      const auto tier = std::make_shared<FaultyTier>(index.region);
-      tier->verified = false;
-      ClusterSearcher searcher(tier, index.part());
-      EXPECT_EQ(error_of(searcher, queries, with(10, 23, 128)), ErrorCode::kOk);
-      const std::uint32_t record_bytes = index.part().record().bytes();
-      const std::uint32_t at = static_cast<std::uint32_t>(random()) % record_bytes;
-      for (std::size_t record = 0; (record + 1) * record_bytes <= tier->region.size() - ClusterRecord::kOverread;
-           ++record) {
-        tier->region[record * record_bytes + at] ^= std::byte{0x10};
-      }
-      EXPECT_EQ(error_of(searcher, queries, with(10, 23, 128)), ErrorCode::kDataLoss) << "byte " << at;
-      EXPECT_EQ(tier->views, 0);
-    }
-  }
-}
-
-TEST(ClusterDamage, AnotherRecordsBytesAreNoticed) {
-  const SmallClusters index(of(Layout::kCoded));
-  const auto tier = std::make_shared<FaultyTier>(index.region);
-  tier->verified = false;
-  const std::uint32_t record_bytes = index.part().record().bytes();
-  std::rotate(tier->region.begin(), tier->region.begin() + record_bytes,
-              tier->region.begin() + std::ptrdiff_t{record_bytes} * index.options.count);
-  ClusterSearcher searcher(tier, index.part());
-  EXPECT_EQ(error_of(searcher, some_queries(index, kQueries), with(10, 6)), ErrorCode::kDataLoss);
-}
-
-TEST(ClusterDamage, AnyCodesAndAddressesAreSafe) {
-  for (const Layout layout : {Layout::kCoded, Layout::kGrouped, Layout::kReplicated}) {
-    const SmallClusters index(of(layout));
-    const auto queries = some_queries(index, 5);
-    std::mt19937 random(8);
-    for (int round = 0; round < 30; ++round) {
-      ClusterFastPart part = index.part();
-      std::vector<std::byte> addresses = index.addresses;
-      for (std::size_t i = 0; i + PackedIntegers::kOverread < addresses.size(); ++i) {
-        addresses[i] = static_cast<std::byte>(random());
-      }
-      part.addresses.bits = addresses.data();
-      HugeBuffer blocks(std::max<std::size_t>(1, index.blocks.bytes()));
-      for (std::size_t i = 0; i < index.blocks.bytes(); ++i) {
-        blocks.as<std::uint8_t>()[i] = static_cast<std::uint8_t>(random());
-      }
-      if (layout == Layout::kCoded) part.code_blocks = blocks.as<std::uint8_t>();
-      const auto tier = std::make_shared<FaultyTier>(index.region);
-      if (layout == Layout::kReplicated) {
-        for (std::byte& byte : tier->region) byte = static_cast<std::byte>(random());
-      }
-      ClusterSearcher searcher(tier, std::move(part));
-      const ErrorCode error = error_of(searcher, queries, with(10, 23));
-      EXPECT_TRUE(error == ErrorCode::kOk || error == ErrorCode::kDataLoss);
-      EXPECT_EQ(tier->views, 0);
-    }
-  }
-}
-
-TEST(ClusterDamage, PartsThatDoNotFitTogetherAreRefused) {
-  const auto refused = [](Layout layout, const std::function<void(ClusterFastPart&)>& damage,
-                          std::uint64_t missing_bytes = 0) {
-    const SmallClusters index(of(layout));
-    ClusterFastPart part = index.part();
-    if (damage) damage(part);
-    std::vector<std::byte> region = index.region;
-    region.resize(region.size() - missing_bytes);
-    try {
-      const ClusterSearcher searcher(rdma::DramTier::from_bytes(region), std::move(part));
-      return false;
-    } catch (const Error& error) {
-      return error.code() == ErrorCode::kDataLoss;
-    }
-  };
-  for (const Layout layout : kLayouts) {
-    EXPECT_FALSE(refused(layout, {}));
-    EXPECT_TRUE(refused(layout, [](auto& part) { part.count = 0; }));
-    EXPECT_TRUE(refused(layout, [](auto& part) { part.dim = 18; }));
-    EXPECT_TRUE(refused(layout, [](auto& part) { part.ids.width = 0; }));
-    EXPECT_TRUE(refused(layout, [](auto& part) { part.ids.width = 57; }));
-    EXPECT_TRUE(refused(layout, [](auto& part) { part.ids.count -= 1; }));
-    EXPECT_TRUE(refused(layout, {}, ClusterRecord::kOverread + 1));
-  }
-  for (const Layout layout : {Layout::kCoded, Layout::kGrouped}) {
-    EXPECT_TRUE(refused(layout, [](auto& part) { part.cluster_offsets.back() += 1; }));
-    EXPECT_TRUE(refused(layout, [](auto& part) { part.cluster_offsets.pop_back(); }));
-    EXPECT_TRUE(refused(layout, [](auto& part) { std::swap(part.cluster_offsets[3], part.cluster_offsets[9]); }));
-  }
-  EXPECT_TRUE(refused(Layout::kCoded, [](auto& part) { part.code = nullptr; }));
-  EXPECT_TRUE(refused(Layout::kCoded, [](auto& part) { part.code_blocks = nullptr; }));
-  for (const Layout layout : {Layout::kGrouped, Layout::kDecoupled}) {
-    EXPECT_TRUE(refused(layout, [](auto& part) { part.addresses.width = 33; }));
-    EXPECT_TRUE(refused(layout, [](auto& part) { part.addresses.count -= 1; }));
-    EXPECT_TRUE(refused(layout, [](auto& part) { part.posting_offsets.pop_back(); }));
-  }
-  EXPECT_TRUE(refused(Layout::kGrouped, [](auto& part) { part.cluster_places.pop_back(); }));
-  EXPECT_TRUE(refused(Layout::kGrouped, [](auto& part) { part.cluster_places[3] = 23; }));
-  EXPECT_TRUE(refused(Layout::kGrouped, [](auto& part) { part.cluster_places[3] = part.cluster_places[4]; }));
-  EXPECT_TRUE(refused(Layout::kReplicated, [](auto& part) { part.posting_counts[4] += 100; }));
-  EXPECT_TRUE(refused(Layout::kReplicated, [](auto& part) { part.posting_counts.pop_back(); }));
-  EXPECT_TRUE(refused(Layout::kReplicated, [](auto& part) { part.posting_offsets.back() = std::uint64_t{1} << 60U; }));
-}
-
-TEST(ClusterNavigation, RefusesGroupsThatDoNotCoverTheClusters) {
-  const SmallClusters index(of(Layout::kCoded));
-  for (const auto& offsets : {std::vector<std::uint32_t>{0}, {0, 22}, {1, 23}, {0, 30, 23}}) {
-    EXPECT_THROW(ClusterNavigation(index.centroid_code, index.group_rows.data(), offsets, index.centroid_rows.data(),
-                                   index.options.clusters),
-                 Error);
-  }
-}
-
-TEST(ClusterNavigation, FindsEveryClusterOnceWhenAllAreWanted) {
-  const SmallClusters index(of(Layout::kCoded));
-  ClusterSearcher searcher(dram(index), index.part());
-  ClusterSearchRequest request = with(1, 1'000'000);
-  const Found found = search(searcher, some_queries(index, 3), request);
-  // Groups, centroids and then every vector.
-  for (const auto& cost : found.costs) EXPECT_EQ(cost.code_distances, 5U + 23U + 700U);
-}
-
-TEST(PackedIntegers, ReadWhatWasPacked) {
-  std::mt19937_64 random(4);
-  for (const std::uint32_t width : {1U, 7U, 20U, 31U, 55U, 56U}) {
-    std::vector<std::uint64_t> values(100);
-    for (auto& value : values) value = random() & ((std::uint64_t{1} << width) - 1);
-    const auto bits = testing::pack_integers(values, width);
-    const PackedIntegers packed{bits.data(), width, values.size()};
-    for (std::size_t i = 0; i < values.size(); ++i) EXPECT_EQ(packed[i], values[i]);
-  }
 }
 
 }  // namespace

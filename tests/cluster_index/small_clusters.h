@@ -26,6 +26,7 @@
 #include <tiervec/core/exact_search.h>
 #include <tiervec/core/half.h>
 #include <tiervec/core/vector_kernels.h>
+#include <tiervec/rdma/dram_tier.h>
 
 namespace tiervec::cluster_index::testing {
 
@@ -301,6 +302,7 @@ struct Found {
   std::vector<std::int64_t> ids;
   std::vector<float> distances;
   std::vector<rdma::QueryCost> costs;
+  rdma::WorkerTime time{};
 };
 
 inline std::vector<std::byte> some_queries(const SmallClusters& index, std::uint32_t count) {
@@ -318,12 +320,14 @@ inline Found search(ClusterSearcher& searcher, std::span<const std::byte> querie
   request.queries = queries.data();
   request.count = static_cast<std::uint32_t>(queries.size() / (searcher.dim() * element_bytes(searcher.query_dtype())));
   const std::size_t cells = std::size_t{request.count} * request.parameters.k;
-  Found found{std::vector<std::int64_t>(cells, -7), std::vector<float>(cells, -7),
-              std::vector<rdma::QueryCost>(request.count)};
+  Found found{std::vector<std::int64_t>(cells, -7),
+              std::vector<float>(cells, -7),
+              std::vector<rdma::QueryCost>(request.count),
+              {}};
   request.ids = found.ids.data();
   request.distances = found.distances.data();
   request.costs = found.costs.data();
-  searcher.search(request);
+  found.time = searcher.search(request);
   return found;
 }
 
@@ -360,6 +364,39 @@ inline double recall(const Found& found, const Found& truth, std::uint32_t k) {
     }
   }
   return static_cast<double>(common) / static_cast<double>(found.ids.size());
+}
+
+inline constexpr Layout kLayouts[] = {Layout::kCoded, Layout::kGrouped, Layout::kDecoupled, Layout::kReplicated};
+
+inline ClusterSearchRequest with(std::uint32_t k, std::uint32_t nprobe, std::uint32_t rerank = 40,
+                                 unsigned threads = 1) {
+  ClusterSearchRequest request;
+  request.parameters.k = k;
+  request.parameters.nprobe = nprobe;
+  request.parameters.rerank = rerank;
+  request.threads = threads;
+  return request;
+}
+
+inline SmallClustersOptions of(Layout layout) {
+  SmallClustersOptions options;
+  options.layout = layout;
+  options.replicas = layout == Layout::kCoded ? 1 : 3;
+  return options;
+}
+
+inline std::shared_ptr<rdma::Tier> dram(const SmallClusters& index) {
+  return rdma::DramTier::from_bytes(index.region);
+}
+
+inline ErrorCode error_of(ClusterSearcher& searcher, std::span<const std::byte> queries,
+                          const ClusterSearchRequest& request) {
+  try {
+    (void)search(searcher, queries, request);
+    return ErrorCode::kOk;
+  } catch (const Error& error) {
+    return error.code();
+  }
 }
 
 }  // namespace tiervec::cluster_index::testing

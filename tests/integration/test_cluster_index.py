@@ -144,6 +144,24 @@ def test_without_the_pipeline_the_ids_are_the_same(corpus: Callable[..., Any], c
         assert alone.receipt.threads == 1
 
 
+def test_a_query_that_is_alone_takes_two_threads_and_finds_the_same(tmp_path: Path) -> None:
+    base = np.random.default_rng(2).normal(size=(4000, 8)).astype(np.float32)
+    for layout, threads in (("coded", 2), ("grouped", 1)):
+        params = {"clusters": CLUSTERS, "layout": layout}
+        path = tmp_path / layout
+        tiervec.build(base, path, kind="cluster", params=params, calibration_queries=base[:2], threads=2)
+        with tiervec.open(path, tier="emulated:cxl-x8", threads=2) as index:
+            together = index.search(base[:9], k=K, params=WHOLE)
+            assert together.receipt.threads == 2
+            for row, query in enumerate(base[:9]):
+                alone = index.search(query, k=K, params=WHOLE)
+                assert alone.receipt.threads == threads
+                assert alone.receipt.cpu_us > 0
+                assert alone.ids.tolist() == together.ids[row : row + 1].tolist()
+            by_itself = index.search(base[0], k=K, params={**WHOLE, "pipeline": False})
+            assert by_itself.receipt.threads == 1
+
+
 @pytest.mark.parametrize("layout", LAYOUTS)
 def test_the_description_adds_up(layout: str, cluster_index: ClusterBuilder, corpus: Callable[..., Any]) -> None:
     path = cluster_index("uint8", "l2", layout=layout)

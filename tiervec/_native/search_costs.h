@@ -45,6 +45,7 @@ struct SearchAnswers {
     result["ids"] = to_numpy(std::move(ids), {count, k});
     result["distances"] = to_numpy(std::move(distances), {count, k});
     result["latency_us"] = to_numpy(std::move(latency), {count});
+    result["threads"] = time.threads;
     result["cpu_us"] = time.cpu_us;
     result["waiting_us"] = time.waiting_us;
     result["reads"] = reads;

@@ -10,9 +10,16 @@
 #include <vector>
 
 #include <tiervec/core/codes/code.h>
+#include <tiervec/core/helper_thread.h>
 #include <tiervec/core/huge_buffer.h>
 
 namespace tiervec::cluster_index {
+
+/// A helper thread and the room that it needs for what it finds; none: everything runs in the caller.
+struct ScanHelp {
+  HelperThread* thread = nullptr;
+  codes::ScanHits* hits = nullptr;
+};
 
 class ClusterNavigation {
  public:
@@ -31,9 +38,10 @@ class ClusterNavigation {
   /// Hits that nearest() needs room for.
   [[nodiscard]] std::uint32_t room(std::uint32_t nprobe) const noexcept;
   /// Puts the nearest clusters, nprobe of them or all, into `nearest`, in no order; `groups` is scratch. Both have
-  /// room(). `care` times as many centroids as usual are looked at. Returns how many codes it looked at.
+  /// room(), as those of the help. `care` times as many centroids as usual are looked at. Returns how many codes it
+  /// looked at.
   std::uint32_t nearest(const std::byte* state, std::uint32_t nprobe, double care, codes::ScanHits& groups,
-                        codes::ScanHits& nearest) const noexcept;
+                        codes::ScanHits& nearest, const ScanHelp& help = {}) const noexcept;
 
  private:
   std::shared_ptr<const codes::Code> code_;

@@ -9,8 +9,10 @@
 //     read      neighbouring positions are read together; all reads of a query go out at once (up to a bound)
 //     absorb    exact distances decide the result
 //
-// Many queries run on each worker thread, so the wait for reads is spent on other queries.
+// Many queries run on each worker thread, so the wait for reads is spent on other queries. A query of layout coded that
+// is alone and may use two threads is scanned for by both: one core cannot ask its memory for more.
 
+#include <atomic>
 #include <cstddef>
 #include <cstdint>
 #include <memory>
@@ -24,6 +26,7 @@
 #include <tiervec/cluster_index/packed_integers.h>
 #include <tiervec/core/codes/code.h>
 #include <tiervec/core/dtype.h>
+#include <tiervec/core/helper_thread.h>
 #include <tiervec/rdma/search_engine.h>
 #include <tiervec/rdma/tier.h>
 
@@ -101,9 +104,14 @@ class ClusterSearcher {
  private:
   struct Context;
 
+  /// The helper when this search may use it, else null. `others` searches run beside it.
+  [[nodiscard]] HelperThread* helper_for(const ClusterSearchRequest& request, unsigned others);
+
   std::shared_ptr<rdma::Tier> tier_;
   ClusterFastPart part_;
   rdma::SearchEngine<Context> engine_;
+  std::atomic<unsigned> searches_{0};  // that run
+  std::unique_ptr<HelperThread> helper_;
 };
 
 }  // namespace tiervec::cluster_index

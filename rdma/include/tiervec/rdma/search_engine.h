@@ -33,6 +33,7 @@ struct QueryCost {
 
 /// What all workers of a search took, in microseconds.
 struct WorkerTime {
+  unsigned threads = 0;
   double cpu_us = 0;      // CPU time
   double waiting_us = 0;  // in which no query could go on: the worker asked the tier for reads, and took them in
 };
@@ -105,8 +106,9 @@ class SearchEngine {
     if (call.cancel != nullptr && call.cancel->cancelled()) {
       throw Error(ErrorCode::kCancelled, describe_search_error(ErrorCode::kCancelled, tier_->url()));
     }
-    return {static_cast<double>(cpu_ns.load()) * 1e-3,
-            static_cast<double>(waiting_ticks.load()) / TickClock::ticks_per_ns() * 1e-3};
+    return {.threads = threads,
+            .cpu_us = static_cast<double>(cpu_ns.load()) * 1e-3,
+            .waiting_us = static_cast<double>(waiting_ticks.load()) / TickClock::ticks_per_ns() * 1e-3};
   }
 
  private:

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 
 #include <tiervec/core/codes/code.h>
@@ -13,8 +14,15 @@ namespace tiervec::codes {
 /// most: how many are kept depends on the distances only.
 void keep_nearest(ScanHits& hits, std::uint32_t least, std::uint32_t most, SimdLevel level = simd_level()) noexcept;
 
-// The loops of it, on keys, integers in the order of the distances: the least and the most key of `count` distances,
-// one at least; how many have keys up to `key`; moving these to the front.
+/// Puts the hits of `more` behind those of `hits`, which has room for them. The bound stays.
+inline void append(ScanHits& hits, const ScanHits& more) noexcept {
+  std::copy_n(more.distances, more.count, hits.distances + hits.count);
+  std::copy_n(more.rows, more.count, hits.rows + hits.count);
+  hits.count += more.count;
+}
+
+// The loops of keep_nearest, on keys, integers in the order of the distances: the least and the most key of `count`
+// distances, one at least; how many have keys up to `key`; moving these to the front.
 struct HitKernels {
   void (*range)(const float* distances, std::uint32_t count, std::int32_t& least, std::int32_t& most) noexcept;
   std::uint32_t (*count)(const float* distances, std::uint32_t count, std::int32_t key) noexcept;

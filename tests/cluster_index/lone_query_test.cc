@@ -1,0 +1,156 @@
+// A query that is alone: two threads scan for it.
+
+#include <algorithm>
+#include <cstddef>
+#include <cstdint>
+#include <span>
+#include <thread>
+#include <vector>
+
+#include <gtest/gtest.h>
+
+#include <tiervec/cluster_index/cluster_searcher.h>
+
+#include "cluster_index/small_clusters.h"
+
+namespace tiervec::cluster_index {
+namespace {
+
+using testing::dram;
+using testing::exact;
+using testing::Found;
+using testing::recall;
+using testing::search;
+using testing::SmallClusters;
+using testing::SmallClustersOptions;
+using testing::some_queries;
+
+constexpr std::uint32_t kQueries = 30;
+constexpr std::uint32_t kClusters = 120;
+
+SmallClustersOptions many(Metric metric = Metric::kL2) {
+  SmallClustersOptions options;
+  options.count = 8000;
+  options.clusters = kClusters;
+  options.groups = 11;
+  options.metric = metric;
+  return options;
+}
+
+ClusterSearchRequest asked(std::uint32_t nprobe, float prune, unsigned threads) {
+  ClusterSearchRequest request;
+  request.parameters.nprobe = nprobe;
+  request.parameters.prune = prune;
+  request.threads = threads;
+  return request;
+}
+
+/// Query by query.
+Found one_by_one(ClusterSearcher& searcher, std::span<const std::byte> queries, const ClusterSearchRequest& request) {
+  const std::size_t bytes = searcher.dim() * element_bytes(searcher.query_dtype());
+  Found all;
+  for (std::size_t i = 0; i < queries.size() / bytes; ++i) {
+    ClusterSearchRequest one = request;
+    if (request.exclude != nullptr) one.exclude = request.exclude + i;
+    const Found found = search(searcher, queries.subspan(i * bytes, bytes), one);
+    EXPECT_EQ(found.time.threads, request.threads);
+    all.ids.insert(all.ids.end(), found.ids.begin(), found.ids.end());
+    all.distances.insert(all.distances.end(), found.distances.begin(), found.distances.end());
+    all.costs.insert(all.costs.end(), found.costs.begin(), found.costs.end());
+  }
+  return all;
+}
+
+std::uint64_t codes_of(const Found& found) {
+  std::uint64_t sum = 0;
+  for (const rdma::QueryCost& cost : found.costs) sum += cost.code_distances;
+  return sum;
+}
+
+TEST(LoneQuery, TwoThreadsFindWhatOneFinds) {
+  for (const Metric metric : {Metric::kL2, Metric::kIp, Metric::kCosine}) {
+    const SmallClusters index(many(metric));
+    ClusterSearcher searcher(dram(index), index.part());
+    const auto queries = some_queries(index, kQueries);
+    for (const std::uint32_t nprobe : {33U, 50U, kClusters}) {
+      const Found alone = one_by_one(searcher, queries, asked(nprobe, 0, 1));
+      const Found helped = one_by_one(searcher, queries, asked(nprobe, 0, 2));
+      EXPECT_EQ(helped.ids, alone.ids);
+      EXPECT_EQ(helped.distances, alone.distances);
+      EXPECT_EQ(codes_of(helped), codes_of(alone));
+    }
+  }
+}
+
+// Each thread has a bound of its own, so a few more clusters may be looked at.
+TEST(LoneQuery, PruningWorksOnTwoThreadsAndTheSameQueryGivesTheSame) {
+  const SmallClusters index(many());
+  ClusterSearcher searcher(dram(index), index.part());
+  const auto queries = some_queries(index, kQueries);
+  const ClusterSearchRequest request = asked(kClusters - 1, ClusterSearchParameters::kPrune, 2);
+  const Found helped = one_by_one(searcher, queries, request);
+  EXPECT_LT(codes_of(helped), codes_of(one_by_one(searcher, queries, asked(kClusters - 1, 0, 2))) * 9 / 10);
+  EXPECT_GE(recall(helped, exact(index, queries, 10), 10), 0.98);
+  for (int round = 0; round < 5; ++round) {
+    const Found again = one_by_one(searcher, queries, request);
+    EXPECT_EQ(again.ids, helped.ids);
+    EXPECT_EQ(codes_of(again), codes_of(helped));
+  }
+}
+
+TEST(LoneQuery, AnExcludedPositionIsNotFound) {
+  const SmallClusters index(many());
+  ClusterSearcher searcher(dram(index), index.part());
+  const std::span<const std::byte> queries(index.data.data(), std::size_t{kQueries} * index.options.dim * 4);
+  std::vector<std::int64_t> positions(index.position_of.begin(), index.position_of.begin() + kQueries);
+  ClusterSearchRequest request = asked(60, 0.2F, 2);
+  request.exclude = positions.data();
+  const Found found = one_by_one(searcher, queries, request);
+  for (std::uint32_t row = 0; row < kQueries; ++row) {
+    const auto begin = found.ids.begin() + std::ptrdiff_t{row} * 10;
+    EXPECT_EQ(std::find(begin, begin + 10, row), begin + 10);
+    EXPECT_GE(*std::min_element(begin, begin + 10), 0);
+  }
+}
+
+TEST(LoneQuery, IsCountedWithItsHelper) {
+  const SmallClusters index(many());
+  ClusterSearcher searcher(dram(index), index.part());
+  const auto query = some_queries(index, 1);
+  const Found helped = search(searcher, query, asked(60, 0, 4));
+  EXPECT_EQ(helped.time.threads, 2U);
+  EXPECT_GE(helped.time.waiting_us, 0);
+  EXPECT_GE(helped.time.cpu_us, helped.time.waiting_us);
+}
+
+TEST(LoneQuery, LittleWorkOrOneThreadHasNoHelper) {
+  const SmallClusters index(many());
+  ClusterSearcher searcher(dram(index), index.part());
+  EXPECT_EQ(search(searcher, some_queries(index, 1), asked(60, 0, 1)).time.threads, 1U);
+  EXPECT_EQ(search(searcher, some_queries(index, 1), asked(4, 0, 2)).time.threads, 1U);
+  EXPECT_EQ(search(searcher, some_queries(index, 2), asked(60, 0, 2)).time.threads, 2U);  // one query each
+}
+
+TEST(LoneQuery, CallersAtTheSameTimeDoNotShareTheHelper) {
+  const SmallClusters index(many());
+  ClusterSearcher searcher(dram(index), index.part());
+  const auto queries = some_queries(index, kQueries);
+  const Found expected = search(searcher, queries, asked(60, 0, 1));
+  std::vector<std::vector<std::int64_t>> found(4);
+  {
+    std::vector<std::jthread> callers;
+    const std::size_t bytes = searcher.dim() * element_bytes(searcher.query_dtype());
+    for (auto& ids : found) {
+      callers.emplace_back([&] {
+        for (std::size_t i = 0; i < kQueries; ++i) {
+          const Found one = search(searcher, std::span(queries).subspan(i * bytes, bytes), asked(60, 0, 2));
+          ids.insert(ids.end(), one.ids.begin(), one.ids.end());
+        }
+      });
+    }
+  }
+  for (const auto& ids : found) EXPECT_EQ(ids, expected.ids);
+}
+
+}  // namespace
+}  // namespace tiervec::cluster_index

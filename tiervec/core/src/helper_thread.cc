@@ -1,0 +1,97 @@
+#include <tiervec/core/helper_thread.h>
+
+#include <chrono>
+
+#include <unistd.h>
+
+#ifdef TIERVEC_X86
+#include <immintrin.h>
+#endif
+
+namespace tiervec {
+namespace {
+
+using Clock = std::chrono::steady_clock;
+using std::chrono::nanoseconds;
+
+constexpr auto kPolling = std::chrono::microseconds(200);  // longer than a caller needs between two calls
+constexpr unsigned kLooksPerTime = 32;                     // looks for a part between two looks at the clock
+
+void pause_briefly() noexcept {
+#ifdef TIERVEC_X86
+  _mm_pause();
+#endif
+}
+
+}  // namespace
+
+HelperThread::HelperThread() : process_(getpid()), thread_([this] { run(); }) {}
+
+HelperThread::~HelperThread() {
+  if (process_ != getpid()) {
+    thread_.detach();
+    return;
+  }
+  state_.store(kStop, std::memory_order_release);
+  state_.notify_one();
+  thread_.join();
+}
+
+HelperThread::Time HelperThread::take_time() noexcept {
+  return {static_cast<double>(awake_ns_.exchange(0, std::memory_order_relaxed)),
+          static_cast<double>(busy_ns_.exchange(0, std::memory_order_relaxed))};
+}
+
+void HelperThread::offer(const Part& part) noexcept {
+  part_ = part;
+  state_.store(kOffered, std::memory_order_release);
+  state_.notify_one();  // no system call unless it sleeps
+}
+
+bool HelperThread::take_back() noexcept {
+  std::uint32_t expected = kOffered;
+  if (state_.compare_exchange_strong(expected, kNone, std::memory_order_acquire)) return true;
+  for (unsigned looks = 0; state_.load(std::memory_order_acquire) != kNone; ++looks) {
+    if (looks % 1024 == 1023) {
+      std::this_thread::yield();  // it may wait for this processor
+    } else {
+      pause_briefly();
+    }
+  }
+  return false;
+}
+
+bool HelperThread::wait_for_part() noexcept {
+  auto since = Clock::now();
+  const auto add_awake = [&](Clock::time_point now) {
+    awake_ns_.fetch_add(static_cast<std::uint64_t>(nanoseconds(now - since).count()), std::memory_order_relaxed);
+  };
+  for (unsigned looks = 1;; ++looks) {
+    std::uint32_t seen = state_.load(std::memory_order_relaxed);
+    if (seen == kStop) return false;
+    if (seen == kOffered && state_.compare_exchange_strong(seen, kTaken, std::memory_order_acquire)) {
+      add_awake(Clock::now());
+      return true;
+    }
+    if (looks % kLooksPerTime != 0) {
+      pause_briefly();
+    } else if (const auto now = Clock::now(); now - since > kPolling) {
+      add_awake(now);
+      state_.wait(kNone, std::memory_order_relaxed);
+      since = Clock::now();
+    }
+  }
+}
+
+void HelperThread::run() noexcept {
+  while (wait_for_part()) {
+    const auto began = Clock::now();
+    part_.run(part_.work);
+    const auto took = static_cast<std::uint64_t>(nanoseconds(Clock::now() - began).count());
+    awake_ns_.fetch_add(took, std::memory_order_relaxed);
+    busy_ns_.fetch_add(took, std::memory_order_relaxed);
+    state_.store(kNone, std::memory_order_release);
+  }
+}
+
+}  // namespace tiervec
