@@ -13,6 +13,7 @@
 namespace tiervec::cluster_index {
 namespace {
 
+constexpr float kInfinity = std::numeric_limits<float>::infinity();
 constexpr double kScannedPerProbe = 10;  // centroids looked at for each cluster that is wanted
 // Nor fewer groups than this for each: the nearest clusters lie in about as many groups, however small a share of all
 // that is.
@@ -45,43 +46,47 @@ std::uint32_t ClusterNavigation::room(std::uint32_t nprobe) const noexcept {
   return static_cast<std::uint32_t>(BlockScan::room(held));
 }
 
-std::uint32_t ClusterNavigation::nearest(const std::byte* state, std::uint32_t nprobe, double care,
-                                         codes::ScanHits& groups_found, codes::ScanHits& nearest,
-                                         const ScanHelp& help) const noexcept {
-  constexpr float kAll = std::numeric_limits<float>::infinity();
-  const float center_distance = code_->center_distance(state);
-  nprobe = std::min(nprobe, clusters_);
-  groups_found.count = 0;
-  groups_found.bound = kAll;
-  BlockScan group_scan(*code_, state, group_blocks_.as<std::uint8_t>(), groups_found, groups(), groups());
-  group_scan.add(0, groups(), center_distance);
-  group_scan.finish();
+std::uint32_t ClusterNavigation::nearest_groups(const std::byte* state, std::uint32_t nprobe, double care,
+                                                codes::ScanHits& found) const noexcept {
+  found.count = 0;
+  found.bound = kInfinity;
+  BlockScan scan(*code_, state, group_blocks_.as<std::uint8_t>(), found, groups(), groups());
+  scan.add(0, groups(), code_->center_distance(state));
+  scan.finish();
   const double per_probe = care * std::max(kScannedPerProbe * groups() / clusters_, kGroupsPerProbe);
-  const auto wanted =
-      static_cast<std::uint32_t>(std::clamp<double>(nprobe * per_probe, std::min(kFewestGroups, groups()), groups()));
-  codes::keep_nearest(groups_found, wanted, wanted);
-  // Every `step`th of the groups; the nearest clusters in them into `hits`.
-  const auto scan_groups = [&](std::uint32_t first, std::uint32_t step, codes::ScanHits& hits) noexcept {
-    hits.count = 0;
-    hits.bound = kAll;
+  const auto wanted = static_cast<std::uint32_t>(
+      std::clamp<double>(std::min(nprobe, clusters_) * per_probe, std::min(kFewestGroups, groups()), groups()));
+  codes::keep_nearest(found, wanted, wanted);
+  return groups();
+}
+
+std::uint32_t ClusterNavigation::nearest_clusters(const std::byte* state, std::uint32_t nprobe,
+                                                  const codes::ScanHits& groups, codes::ScanHits& clusters,
+                                                  const ScanHelp& help) const noexcept {
+  nprobe = std::min(nprobe, clusters_);
+  const float center_distance = code_->center_distance(state);
+  // Every `step`th of the groups; the nearest clusters in them into `found`.
+  const auto scan_groups = [&](std::uint32_t first, std::uint32_t step, codes::ScanHits& found) noexcept {
+    found.count = 0;
+    found.bound = kInfinity;
     std::uint32_t scanned = 0;
-    BlockScan scan(*code_, state, centroid_blocks_.as<std::uint8_t>(), hits, nprobe, kHeldPerKept * nprobe);
-    for (std::uint32_t i = first; i < groups_found.count; i += step) {
-      const std::uint32_t group = groups_found.rows[i];
+    BlockScan scan(*code_, state, centroid_blocks_.as<std::uint8_t>(), found, nprobe, kHeldPerKept * nprobe);
+    for (std::uint32_t i = first; i < groups.count; i += step) {
+      const std::uint32_t group = groups.rows[i];
       scan.add(group_offsets_[group], group_offsets_[group + 1], center_distance);
       scanned += group_offsets_[group + 1] - group_offsets_[group];
     }
     scan.finish();
-    codes::keep_nearest(hits, nprobe, nprobe);
+    codes::keep_nearest(found, nprobe, nprobe);
     return scanned;
   };
-  if (help.thread == nullptr) return groups() + scan_groups(0, 1, nearest);
-  std::uint32_t scanned = groups();
+  if (help.thread == nullptr) return scan_groups(0, 1, clusters);
+  std::uint32_t scanned = 0;
   std::uint32_t scanned_there = 0;
-  help.thread->run_both([&]() noexcept { scanned += scan_groups(0, 2, nearest); },
+  help.thread->run_both([&]() noexcept { scanned = scan_groups(0, 2, clusters); },
                         [&]() noexcept { scanned_there = scan_groups(1, 2, *help.hits); });
-  codes::append(nearest, *help.hits);
-  codes::keep_nearest(nearest, nprobe, nprobe);
+  codes::append(clusters, *help.hits);
+  codes::keep_nearest(clusters, nprobe, nprobe);
   return scanned + scanned_there;
 }
 

@@ -102,7 +102,6 @@ void ClusterQuery::reserve(const ClusterSearchParameters& parameters, bool helpe
     const std::size_t found = BlockScan::room(std::size_t{kHeldPerKept} * (parameters.rerank + 1));
     candidates_.reserve(found);
     if (helped) helped_.reserve(std::max(room, found));
-    if (candidate_positions_.size() < parameters.rerank) candidate_positions_.resize(parameters.rerank);
   } else if (part_.layout != Layout::kReplicated) {
     const std::uint64_t probed = std::min<std::uint64_t>(parameters.nprobe, part_.navigation.clusters());
     const std::uint64_t listed = std::max(probed, std::min(part_.addresses.count, probed * longest_posting_));
@@ -123,18 +122,19 @@ ErrorCode ClusterQuery::start(const std::byte* query, std::int64_t exclude, cons
   damaged_copies_ = 0;
   exact_distance_.start(query);
   const ClusterNavigation& navigation = part_.navigation;
-  const auto prepare_navigation = [&]() noexcept {
-    navigation.code().make_query(exact_distance_.widened(), centroid_state());
+  navigation.code().make_query(exact_distance_.widened(), centroid_state());
+  const double care = part_.layout == Layout::kCoded ? 1 : kCareForReads;
+  const auto find_groups = [&]() noexcept {
+    cost_.code_distances += navigation.nearest_groups(centroid_state(), parameters.nprobe, care, groups_.hits);
   };
   const auto prepare_scan = [&]() noexcept { part_.code->make_query(exact_distance_.widened(), code_state()); };
   if (helper != nullptr) {
-    helper->run_both(prepare_navigation, prepare_scan);
+    helper->run_both(find_groups, prepare_scan);
   } else {
-    prepare_navigation();
+    find_groups();
   }
-  const double care = part_.layout == Layout::kCoded ? 1 : kCareForReads;
-  cost_.code_distances += navigation.nearest(centroid_state(), parameters.nprobe, care, groups_.hits, clusters_.hits,
-                                             {.thread = helper, .hits = &helped_.hits});
+  cost_.code_distances += navigation.nearest_clusters(centroid_state(), parameters.nprobe, groups_.hits, clusters_.hits,
+                                                      {.thread = helper, .hits = &helped_.hits});
   if (part_.layout == Layout::kReplicated) return ErrorCode::kOk;
   if (part_.layout != Layout::kCoded) return list_members();
   if (helper == nullptr) prepare_scan();
@@ -225,12 +225,13 @@ void ClusterQuery::scan_clusters(HelperThread* helper) noexcept {
   codes::keep_nearest(found, keep, keep + keep / 4);
   scan(nearest, clusters.count);
   codes::keep_nearest(found, keep, keep);
-  std::uint32_t count_kept = 0;
-  for (std::uint32_t i = 0; i < found.count && count_kept < parameters_.rerank; ++i) {
-    candidate_positions_[count_kept] = found.rows[i];
-    count_kept += found.rows[i] != excluded_ ? 1U : 0U;
+  // Hits of one cluster follow each other, ascending: that is enough to read neighbours together.
+  for (std::uint32_t i = 0; i < found.count && piece_count_ < parameters_.rerank; ++i) {
+    const std::uint32_t position = found.rows[i];
+    part_.ids.prefetch(position);  // many of them become results
+    pieces_[piece_count_] = {position, position + 1};
+    piece_count_ += position != excluded_ ? 1U : 0U;
   }
-  list_candidates(count_kept);
 }
 
 // Own ranges lie in the order of their places, so that only addresses have to be sorted.
@@ -300,17 +301,6 @@ void ClusterQuery::merge(std::span<const std::uint32_t> places, std::span<const 
   next_ = pieces_[0].end == 0 ? 1 : 0;
 }
 
-void ClusterQuery::list_candidates(std::uint32_t count) noexcept {
-  const auto begin = candidate_positions_.begin();
-  std::sort(begin, begin + count);
-  piece_count_ = 0;
-  for (std::uint32_t i = 0; i < count; ++i) {
-    const std::uint32_t position = candidate_positions_[i];
-    part_.ids.prefetch(position);  // many of them become results
-    if (i == 0 || position != candidate_positions_[i - 1]) pieces_[piece_count_++] = {position, position + 1};
-  }
-}
-
 void ClusterQuery::add_read(std::uint32_t piece, std::uint64_t offset, std::uint32_t records) noexcept {
   constexpr std::uint32_t kMostReads = rdma::ReadBatch::kMaxReads;
   const std::uint32_t length = records * reads_.record.bytes();
@@ -343,7 +333,7 @@ void ClusterQuery::choose_pieces() noexcept {
     std::uint32_t end = pieces_[first].end;
     for (++next_; next_ < piece_count_; ++next_) {
       const Piece piece = pieces_[next_];
-      if (piece.first - end > most_gap_ || piece.end - from > reads_.most_records) break;
+      if (piece.first < end || piece.first - end > most_gap_ || piece.end - from > reads_.most_records) break;
       end = piece.end;
     }
     add_read(first, from * record_bytes, end - from);

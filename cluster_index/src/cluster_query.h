@@ -96,7 +96,6 @@ class ClusterQuery {
   [[nodiscard]] ErrorCode list_members() noexcept;
   /// The own ranges of these places and these addresses, both ascending, as pieces.
   void merge(std::span<const std::uint32_t> places, std::span<const std::uint32_t> addresses) noexcept;
-  void list_candidates(std::uint32_t count) noexcept;
   void add_read(std::uint32_t piece, std::uint64_t offset, std::uint32_t records) noexcept;
   void choose_pieces() noexcept;
   void choose_postings() noexcept;
@@ -123,9 +122,9 @@ class ClusterQuery {
   HitStorage clusters_;
   HitStorage candidates_;
   HitStorage helped_;          // what the helper found
-  std::vector<Piece> pieces_;  // to read, ascending, apart, none longer than a read; replicated: of this round
+  // To read, apart, none longer than a read; ascending, but for coded within a cluster only; replicated: of this round.
+  std::vector<Piece> pieces_;
   std::uint32_t piece_count_ = 0;
-  std::vector<std::uint32_t> candidate_positions_;  // coded
   std::vector<std::uint32_t> addresses_;            // of members in other ranges, and as much room to sort them
   std::uint32_t next_ = 0;                          // of pieces_, or of clusters_
   std::uint32_t next_record_ = 0;                   // replicated: within a posting

@@ -31,7 +31,8 @@ struct Nearest {
     const std::size_t room = navigation.room(nprobe);
     codes::ScanHits groups{.distances = distances_.data(), .rows = rows_.data()};
     codes::ScanHits found{.distances = distances_.data() + room, .rows = rows_.data() + room};
-    scanned = navigation.nearest(state.as<std::byte>(), nprobe, care, groups, found);
+    scanned = navigation.nearest_groups(state.as<std::byte>(), nprobe, care, groups);
+    scanned += navigation.nearest_clusters(state.as<std::byte>(), nprobe, groups, found);
     clusters.assign(found.rows, found.rows + found.count);
     std::sort(clusters.begin(), clusters.end());
   }

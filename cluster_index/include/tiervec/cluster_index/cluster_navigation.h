@@ -35,13 +35,17 @@ class ClusterNavigation {
   [[nodiscard]] std::uint32_t groups() const noexcept { return static_cast<std::uint32_t>(group_offsets_.size()) - 1; }
   [[nodiscard]] std::size_t bytes() const noexcept;
 
-  /// Hits that nearest() needs room for.
+  /// Hits that nearest_groups() and nearest_clusters() need room for.
   [[nodiscard]] std::uint32_t room(std::uint32_t nprobe) const noexcept;
-  /// Puts the nearest clusters, nprobe of them or all, into `nearest`, in no order; `groups` is scratch. Both have
-  /// room(), as those of the help. `care` times as many centroids as usual are looked at. Returns how many codes it
-  /// looked at.
-  std::uint32_t nearest(const std::byte* state, std::uint32_t nprobe, double care, codes::ScanHits& groups,
-                        codes::ScanHits& nearest, const ScanHelp& help = {}) const noexcept;
+  // Both steps return how many codes they looked at. Hits have room().
+
+  /// Puts the nearest groups into `groups`: those whose clusters have to be looked at to find `nprobe` clusters, and
+  /// `care` times as many.
+  std::uint32_t nearest_groups(const std::byte* state, std::uint32_t nprobe, double care,
+                               codes::ScanHits& groups) const noexcept;
+  /// Puts the nearest clusters in these groups, nprobe of them or all, into `clusters`, in no order.
+  std::uint32_t nearest_clusters(const std::byte* state, std::uint32_t nprobe, const codes::ScanHits& groups,
+                                 codes::ScanHits& clusters, const ScanHelp& help = {}) const noexcept;
 
  private:
   std::shared_ptr<const codes::Code> code_;
