@@ -247,7 +247,7 @@ TEST(RemoteTier, AReplicaThatIsDownOrHangsAtOpenIsTakenInLater) {
   Attachment hanging = second.attachment();
   hanging.port = silent.port();
   first.stop();
-  const auto tier = open_remote_tier("tcp://127.0.0.1:1,127.0.0.1:2,127.0.0.1:3/region?timeout_ms=50",
+  const auto tier = open_remote_tier("tcp://127.0.0.1:1,127.0.0.1:2,127.0.0.1:3/region?timeout_ms=1000",
                                      {{first.attachment()}, {hanging}, {second.attachment()}});
   EXPECT_EQ(tier->replicas(), 3U);
   Load load(tier, 3);
