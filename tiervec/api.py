@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import os
 import threading
 import time
@@ -15,7 +16,7 @@ from numpy.typing import NDArray
 
 from tiervec import _core
 from tiervec.building import build, import_diskann, relayout
-from tiervec.calibration import choose
+from tiervec.calibration import check_target_recall, choose
 from tiervec.cluster_index.params import ClusterSearchParams
 from tiervec.errors import (
     DataLossError,
@@ -109,6 +110,11 @@ class Index:
         self._grid = opened.grid
         self._url = str(opened.tier.url)  # not the tier itself: closing gives its memory back
         self._device: dict[str, Any] = dict(opened.tier.profile)
+        # Looking through the table takes longer than a query.
+        info, grid = self._info, self._grid
+        self._choose = functools.lru_cache(maxsize=64)(
+            lambda k, target_recall: choose(grid, info.calibration, k, target_recall, info.vectors)
+        )
         self._state = threading.Condition()
         self._running = 0
 
@@ -261,7 +267,7 @@ class Index:
         fixed = [key for key in self._grid.names if isinstance(params, Mapping) and key in params]
         if fixed:
             raise InvalidArgumentError(f"target_recall chooses {fixed[0]} itself; give one of the two")
-        chosen = choose(self._grid, self._info.calibration, k, target_recall, self._info.vectors)
+        chosen = self._choose(k, check_target_recall(target_recall))
         try:
             used = dataclasses.replace(given, **_whole_numbers(chosen.params))
         except InvalidArgumentError as error:

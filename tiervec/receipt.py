@@ -38,8 +38,8 @@ class Receipt:
             not sleep, so its waiting is CPU time, too.
         waiting_us: Elapsed time in microseconds, summed over the workers, in which none of a worker's queries could go
             on: it asked the tier for reads that have arrived, and took them in. Part of ``cpu_us`` as far as no other
-            thread wanted the processor meanwhile. 0 on tiers that are loaded from, such as ``dram:``, but for the polling
-            of a second thread that helps with a query, since the search before.
+            thread wanted the processor meanwhile. 0 on tiers that are loaded from, such as ``dram:``, but for what a
+            second thread, which helps with a query, polled since the search before.
         wall_us: Elapsed time in microseconds, from the first query's start to the last one's end.
         latency_us: Time from start to end of each query in microseconds, float32 of shape (queries,).
         device: The device's profile as ``Tier.profile`` of the extension gives it (``latency_us``, ``reads_per_s``,

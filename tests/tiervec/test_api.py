@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 
 import tiervec
+from tiervec.calibration import choose
 from tiervec.errors import (
     AlreadyExistsError,
     DataLossError,
@@ -390,6 +391,22 @@ def test_a_list_shorter_than_k_is_raised_to_it(index: Any) -> None:
     found = index.search(BASE[:2], k=50, params={"search_list": 5})
     assert found.receipt.params["search_list"] == 50
     assert np.all(found.ids >= 0)
+
+
+def test_target_recall_is_looked_up_once(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    looked_up = []
+
+    def count(*arguments: Any) -> Any:
+        looked_up.append(arguments[2:4])
+        return choose(*arguments)
+
+    monkeypatch.setattr("tiervec.api.choose", count)
+    with tiervec.open(path) as index:
+        used = [index.search(BASE[0], k=5, target_recall=0.9).receipt.params for _ in range(3)]
+        assert used[1:] == used[:1] * 2
+        index.search(BASE[0], k=6, target_recall=0.9)
+        index.search(BASE[0], k=6, target_recall=0.8)
+    assert looked_up == [(5, 0.9), (6, 0.9), (6, 0.8)]
 
 
 def test_target_recall_keeps_the_other_parameters(index: Any) -> None:
