@@ -121,13 +121,13 @@ class ClusterQuery {
   HitStorage groups_;
   HitStorage clusters_;
   HitStorage candidates_;
-  HitStorage helped_;          // what the helper found
+  HitStorage helped_;  // what the helper found
   // To read, apart, none longer than a read; ascending, but for coded within a cluster only; replicated: of this round.
   std::vector<Piece> pieces_;
   std::uint32_t piece_count_ = 0;
-  std::vector<std::uint32_t> addresses_;            // of members in other ranges, and as much room to sort them
-  std::uint32_t next_ = 0;                          // of pieces_, or of clusters_
-  std::uint32_t next_record_ = 0;                   // replicated: within a posting
+  std::vector<std::uint32_t> addresses_;  // of members in other ranges, and as much room to sort them
+  std::uint32_t next_ = 0;                // of pieces_, or of clusters_
+  std::uint32_t next_record_ = 0;         // replicated: within a posting
   ExactResults results_;
   const std::uint32_t together_;  // records whose distances are computed together
   const std::uint32_t ahead_;     // and that are brought into the caches before that
