@@ -146,7 +146,7 @@ def test_a_system_that_misbehaves_is_recorded_and_the_run_goes_on(run: Run, how:
     ("how", "status"), [("crash", "crashed"), ("fail", "failed"), ("missing", "missing"), ("hang", "hung")]
 )
 def test_a_build_that_misbehaves_is_recorded_too(run: Run, own_cache: Path, how: str, status: str) -> None:
-    text = HEAD.replace("build_s = 30", "build_s = 1.5") if how == "hang" else HEAD
+    text = HEAD.replace("build_s = 30", "build_s = 5") if how == "hang" else HEAD
     bad = f'[[experiment.system]]\nsystem = "bad"\nbuild = {{ at_build = "{how}" }}\nsearch = {{ good = [1, 2] }}\n'
     summary = run(text + bad + GOOD)
     assert [result.status for result in summary.results] == [status, status, "ok"]
