@@ -68,8 +68,7 @@ def open(  # noqa: A001 - the contract's name
             nodes that the index was published to (``tcp://HOST:PORT/REGION``): the records then need not be at `path`.
         fast_memory: Bytes of fast memory that the index may take. What its codes leave is filled with the records that
             searches read most; refused when the codes alone need more. None: codes only.
-        threads: Worker threads of a search; 0 means all allowed CPUs. A query of a cluster index with layout coded that
-            is alone takes two: the second polls for work for 0.2 ms after each such query, so that it is there at once.
+        threads: Worker threads of a search; 0 means all allowed CPUs.
 
     Raises:
         NotFoundError: There is no index at `path`.

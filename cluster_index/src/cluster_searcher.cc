@@ -190,8 +190,8 @@ std::uint64_t ClusterSearcher::fast_bytes() const noexcept {
 HelperThread* ClusterSearcher::helper_for(const ClusterSearchRequest& request, unsigned others) {
   const double share = static_cast<double>(request.parameters.nprobe) / part_.navigation.clusters();
   const double codes = static_cast<double>(part_.count) * std::min(1.0, share);
-  if (part_.layout != Layout::kCoded || request.count != 1 || request.threads < 2 || others > 0 ||
-      codes < kCodesWorthHelp) {
+  if (!request.parameters.split || part_.layout != Layout::kCoded || request.count != 1 || request.threads < 2 ||
+      others > 0 || codes < kCodesWorthHelp) {
     return nullptr;
   }
   if (!helper_) helper_ = std::make_unique<HelperThread>();
@@ -218,6 +218,7 @@ rdma::WorkerTime ClusterSearcher::search(const ClusterSearchRequest& request) {
         return run_query(context, request, state, index, query_bytes, us_per_tick, helper);
       });
   if (helper != nullptr) {
+    helper->end_call();
     const HelperThread::Time helped = helper->take_time();
     ++time.threads;
     time.cpu_us += helped.awake_ns * 1e-3;

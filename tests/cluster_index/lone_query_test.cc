@@ -41,6 +41,7 @@ ClusterSearchRequest asked(std::uint32_t nprobe, float prune, unsigned threads) 
   ClusterSearchRequest request;
   request.parameters.nprobe = nprobe;
   request.parameters.prune = prune;
+  request.parameters.split = true;
   request.threads = threads;
   return request;
 }
@@ -123,10 +124,13 @@ TEST(LoneQuery, IsCountedWithItsHelper) {
   EXPECT_GE(helped.time.cpu_us, helped.time.waiting_us);
 }
 
-TEST(LoneQuery, LittleWorkOrOneThreadHasNoHelper) {
+TEST(LoneQuery, UnaskedLittleWorkOrOneThreadHasNoHelper) {
   const SmallClusters index(many());
   ClusterSearcher searcher(dram(index), index.part());
   EXPECT_EQ(search(searcher, some_queries(index, 1), asked(60, 0, 1)).time.threads, 1U);
+  ClusterSearchRequest unasked = asked(60, 0, 2);
+  unasked.parameters.split = false;
+  EXPECT_EQ(search(searcher, some_queries(index, 1), unasked).time.threads, 1U);
   EXPECT_EQ(search(searcher, some_queries(index, 1), asked(4, 0, 2)).time.threads, 1U);
   EXPECT_EQ(search(searcher, some_queries(index, 2), asked(60, 0, 2)).time.threads, 2U);  // one query each
 }

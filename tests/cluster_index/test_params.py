@@ -72,7 +72,7 @@ def test_the_ends_of_the_ranges_of_a_build(params: dict[str, Any]) -> None:
 
 @pytest.mark.parametrize(
     "params",
-    [{"nprobe": 1}, {"nprobe": 100_000}, {"rerank": 1}, {"rerank": 10_000}, {"pipeline": False}],
+    [{"nprobe": 1}, {"nprobe": 100_000}, {"rerank": 1}, {"rerank": 10_000}, {"pipeline": False}, {"split": True}],
     ids=str,
 )
 def test_the_ends_of_the_ranges_of_a_search(params: dict[str, Any]) -> None:

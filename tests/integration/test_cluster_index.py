@@ -124,7 +124,7 @@ def test_the_coded_layout_takes_one_round_and_few_reads(
     assert 0 < receipt.reads <= 40 * len(part.queries)
     assert receipt.bytes_read >= receipt.reads * part.vectors.shape[1]
     assert receipt.code_distances > receipt.reads
-    assert receipt.params == {"nprobe": 10, "rerank": 40, "pipeline": True}
+    assert receipt.params == {"nprobe": 10, "rerank": 40, "pipeline": True, "split": False}
 
 
 def test_more_neighbours_than_one_batch_of_reads(corpus: Callable[..., Any], cluster_index: ClusterBuilder) -> None:
@@ -144,7 +144,7 @@ def test_without_the_pipeline_the_ids_are_the_same(corpus: Callable[..., Any], c
         assert alone.receipt.threads == 1
 
 
-def test_a_query_that_is_alone_takes_two_threads_and_finds_the_same(tmp_path: Path) -> None:
+def test_a_split_query_takes_two_threads_and_finds_the_same(tmp_path: Path) -> None:
     base = np.random.default_rng(2).normal(size=(4000, 8)).astype(np.float32)
     for layout, threads in (("coded", 2), ("grouped", 1)):
         params = {"clusters": CLUSTERS, "layout": layout}
@@ -154,12 +154,12 @@ def test_a_query_that_is_alone_takes_two_threads_and_finds_the_same(tmp_path: Pa
             together = index.search(base[:9], k=K, params=WHOLE)
             assert together.receipt.threads == 2
             for row, query in enumerate(base[:9]):
-                alone = index.search(query, k=K, params=WHOLE)
+                alone = index.search(query, k=K, params={**WHOLE, "split": True})
                 assert alone.receipt.threads == threads
                 assert alone.receipt.cpu_us > 0
                 assert alone.ids.tolist() == together.ids[row : row + 1].tolist()
-            by_itself = index.search(base[0], k=K, params={**WHOLE, "pipeline": False})
-            assert by_itself.receipt.threads == 1
+            for how in ({}, {"split": True, "pipeline": False}):
+                assert index.search(base[0], k=K, params={**WHOLE, **how}).receipt.threads == 1
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)

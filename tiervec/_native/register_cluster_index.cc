@@ -127,11 +127,11 @@ struct Searcher {
 nb::dict search(Searcher& searcher, const Matrix& queries, std::uint32_t k, std::uint32_t nprobe, std::uint32_t rerank,
                 bool pipeline, unsigned threads, const std::optional<Vector<std::int64_t>>& exclude,
                 const rdma::CancelToken* cancel, std::optional<double> timeout_s, float prune,
-                std::optional<std::uint32_t> coalesce_bytes) {
+                std::optional<std::uint32_t> coalesce_bytes, bool split) {
   ClusterSearchRequest request;
   request.queries = bytes_of(queries);
   request.count = row_count(queries);
-  request.parameters = {k, nprobe, rerank, prune, pipeline, coalesce_bytes};
+  request.parameters = {k, nprobe, rerank, prune, pipeline, coalesce_bytes, split};
   request.threads = resolve_threads(threads);
   request.cancel = cancel;
   if (exclude) {
@@ -248,11 +248,11 @@ void register_cluster_index(nb::module_& module) {
       .def("search", &search, nb::arg("queries"), nb::arg("k"), nb::arg("nprobe"), nb::arg("rerank"),
            nb::arg("pipeline"), nb::arg("threads"), nb::arg("exclude") = nb::none(), nb::arg("cancel") = nb::none(),
            nb::arg("timeout_s") = nb::none(), nb::arg("prune") = ClusterSearchParameters::kPrune,
-           nb::arg("coalesce_bytes") = nb::none(),
+           nb::arg("coalesce_bytes") = nb::none(), nb::arg("split") = false,
            nb::sig("def search(self, queries: numpy.typing.NDArray[numpy.generic], k: int, nprobe: int, rerank: int, "
                    "pipeline: bool, threads: int, exclude: numpy.typing.NDArray[numpy.int64] | None = None, "
                    "cancel: CancelToken | None = None, timeout_s: float | None = None, prune: float = 0.2, "
-                   "coalesce_bytes: int | None = None) -> dict[str, typing.Any]"));
+                   "coalesce_bytes: int | None = None, split: bool = False) -> dict[str, typing.Any]"));
 }
 
 }  // namespace tiervec::native

@@ -14,8 +14,7 @@ namespace {
 using Clock = std::chrono::steady_clock;
 using std::chrono::nanoseconds;
 
-constexpr auto kPolling = std::chrono::microseconds(200);  // longer than a caller needs between two calls
-constexpr unsigned kLooksPerTime = 32;                     // looks for a part between two looks at the clock
+constexpr unsigned kLooksPerTime = 32;  // looks for a part between two looks at the clock
 
 void pause_briefly() noexcept {
 #ifdef TIERVEC_X86
@@ -33,8 +32,26 @@ HelperThread::~HelperThread() {
     return;
   }
   state_.store(kStop, std::memory_order_release);
-  state_.notify_one();
+  wake();
   thread_.join();
+}
+
+void HelperThread::end_call() noexcept {
+  const auto now = Clock::now();
+  if (now - last_call_ < kPolling && asleep_.load(std::memory_order_relaxed)) wake();
+  last_call_ = now;
+}
+
+void HelperThread::wake() noexcept {
+  wakes_.fetch_add(1, std::memory_order_release);
+  wakes_.notify_one();
+}
+
+void HelperThread::sleep() noexcept {
+  const std::uint32_t seen = wakes_.load(std::memory_order_acquire);
+  asleep_.store(true, std::memory_order_relaxed);
+  if (state_.load(std::memory_order_acquire) == kNone) wakes_.wait(seen, std::memory_order_acquire);
+  asleep_.store(false, std::memory_order_relaxed);
 }
 
 HelperThread::Time HelperThread::take_time() noexcept {
@@ -45,7 +62,6 @@ HelperThread::Time HelperThread::take_time() noexcept {
 void HelperThread::offer(const Part& part) noexcept {
   part_ = part;
   state_.store(kOffered, std::memory_order_release);
-  state_.notify_one();  // no system call unless it sleeps
 }
 
 bool HelperThread::take_back() noexcept {
@@ -77,7 +93,7 @@ bool HelperThread::wait_for_part() noexcept {
       pause_briefly();
     } else if (const auto now = Clock::now(); now - since > kPolling) {
       add_awake(now);
-      state_.wait(kNone, std::memory_order_relaxed);
+      sleep();
       since = Clock::now();
     }
   }

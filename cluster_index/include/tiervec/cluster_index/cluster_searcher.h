@@ -9,8 +9,8 @@
 //     read      neighbouring positions are read together; all reads of a query go out at once (up to a bound)
 //     absorb    exact distances decide the result
 //
-// Many queries run on each worker thread, so the wait for reads is spent on other queries. A query of layout coded that
-// is alone and may use two threads is scanned for by both: one core cannot ask its memory for more.
+// Many queries run on each worker thread, so the wait for reads is spent on other queries. Two threads can share the
+// scans of a query that is alone: one core cannot ask its memory for more.
 
 #include <atomic>
 #include <cstddef>
@@ -49,6 +49,7 @@ struct ClusterSearchParameters {
   float prune = kPrune;
   bool pipeline = true;                              // false: one query at a time
   std::optional<std::uint32_t> coalesce_bytes = {};  // gaps up to this are read through; none: the device's knee
+  bool split = false;                                // coded: two threads share the work of a query that is alone
 };
 
 struct ClusterSearchRequest {

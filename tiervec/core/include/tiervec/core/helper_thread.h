@@ -1,6 +1,7 @@
 #pragma once
 
 #include <atomic>
+#include <chrono>
 #include <cstdint>
 #include <thread>
 #include <type_traits>
@@ -9,10 +10,12 @@
 
 namespace tiervec {
 
-/// A second thread for work of microseconds, which a sleeping thread would reach too late. After its part of some work
-/// it polls for more, and sleeps when none came for a while. One caller at a time.
+/// A second thread for work of microseconds, which a sleeping thread would reach too late. So it polls for work while
+/// calls follow each other within kPolling, and else sleeps and does nothing. One caller at a time.
 class HelperThread {
  public:
+  static constexpr std::chrono::microseconds kPolling{500};
+
   /// What it took since it was asked last, in nanoseconds.
   struct Time {
     double awake_ns = 0;  // its CPU time, as far as it had a processor for itself
@@ -24,17 +27,26 @@ class HelperThread {
   HelperThread(const HelperThread&) = delete;
   HelperThread& operator=(const HelperThread&) = delete;
 
-  /// Runs both at the same time: `own` here and `other` there, or here as well when the helper sleeps too deeply to
-  /// have begun by the end of `own`. Both must be noexcept.
+  /// Runs both at the same time: `own` here and `other` there, or here as well when the helper sleeps, or has not begun
+  /// by the end of `own`. Both must be noexcept.
   template <class Own, class Other>
   void run_both(Own&& own, Other&& other) noexcept {
     static_assert(std::is_nothrow_invocable_v<Own&> && std::is_nothrow_invocable_v<Other&>);
     using Work = std::remove_reference_t<Other>;
+    if (asleep_.load(std::memory_order_relaxed)) {
+      own();
+      other();
+      return;
+    }
     offer({[](const void* work) noexcept { (*const_cast<Work*>(static_cast<const Work*>(work)))(); }, &other});
     own();
     if (!take_back()) return;
     other();
   }
+
+  /// At the end of a call that could have used the helper: wakes it for the next one when this one came soon after the
+  /// last.
+  void end_call() noexcept;
 
   [[nodiscard]] Time take_time() noexcept;
 
@@ -51,9 +63,14 @@ class HelperThread {
   void run() noexcept;
   /// False: it is time to stop.
   [[nodiscard]] bool wait_for_part() noexcept;
+  void sleep() noexcept;
+  void wake() noexcept;
 
   alignas(64) std::atomic<std::uint32_t> state_{kNone};
   Part part_;
+  alignas(64) std::atomic<bool> asleep_{false};
+  std::atomic<std::uint32_t> wakes_{0};  // what it sleeps on
+  std::chrono::steady_clock::time_point last_call_{};
   alignas(64) std::atomic<std::uint64_t> awake_ns_{0};
   std::atomic<std::uint64_t> busy_ns_{0};
   const pid_t process_;  // a fork has no such thread
