@@ -10,7 +10,7 @@ import logging
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 from tiervec import _core
 from tiervec.errors import (
@@ -29,6 +29,7 @@ from tiervec.rdma.remote_url import RemoteUrl, stripe_size, stripe_version
 __all__ = ["Content", "RegionAttachment", "attach", "open_remote"]
 
 _log = logging.getLogger(__name__)
+_TIMEOUT_S: Final = 5.0
 # Of a replica: another one may answer.
 _MAY_BE_LEFT_OUT = (UnavailableError, DeadlineExceededError, DataLossError)
 
@@ -87,15 +88,14 @@ class RegionAttachment:
 
 
 def attach(
-    url: RemoteUrl, content: Content | None, credentials: Credentials | None = None, *, timeout_s: float = 5.0
+    url: RemoteUrl, content: Content | None, credentials: Credentials | None = None
 ) -> list[list[RegionAttachment]]:
-    """Asks every node of a URL for its region.
+    """Asks every node of a URL for its region, and waits for it as long as the URL says, at least 5 s.
 
     Args:
         url: The nodes and the name.
         content: What the region must hold; None: the current version, whatever it holds.
         credentials: None: those of the environment.
-        timeout_s: Seconds to wait for a node.
 
     Returns:
         One list per replica that answered, in the URL's order; each has one attachment per stripe.
@@ -108,6 +108,7 @@ def attach(
         DataLossError: The region is damaged on every replica.
     """
     credentials = Credentials.from_environment() if credentials is None else credentials
+    timeout_s = max(_TIMEOUT_S, int(url.options.get("timeout_ms", 0)) / 1000)
     nodes = [(address, at, len(replica)) for replica in url.replicas for at, address in enumerate(replica)]
 
     def ask(node: tuple[str, int, int]) -> RegionAttachment | TiervecError:

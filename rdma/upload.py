@@ -35,6 +35,8 @@ _RETRY_S: Final = 0.2
 _SAMPLES: Final = 16
 _SAMPLE_BYTES: Final = 4096
 _POLL_S: Final = 0.1
+# Whoever publishes can wait, and has no other replica to go to: a node that is slow is not taken for one that is down.
+_PATIENCE_S: Final = 30
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,7 +52,7 @@ class Part:
 def greet(parts: Sequence[Part]) -> None:
     """Makes sure that every node is there, speaks this protocol and takes the environment's token."""
     for part in parts:
-        with MemoryNodeClient(part.node) as client:
+        with MemoryNodeClient(part.node, timeout_s=_PATIENCE_S) as client:
             client.describe()
 
 
@@ -108,10 +110,10 @@ class Upload:
         """
         name, removed = self.url.region, []
         for part in parts:
-            with MemoryNodeClient(part.node, self.credentials) as client:
+            with self._client(part) as client:
                 client.switch(name, stripe_version(self.section.checksum, part.stripe, part.stripes))
         for part in parts if keep is not None else ():
-            with MemoryNodeClient(part.node, self.credentials) as client:
+            with self._client(part) as client:
                 old = [region for region in client.list(name) if region.sealed_at_s > 0 and not region.current]
                 old.sort(key=lambda region: -region.sealed_at_s)
                 for region in old[(keep or 1) - 1 :]:
@@ -124,7 +126,7 @@ class Upload:
         version = stripe_version(self.section.checksum, part.stripe, part.stripes)
         size = stripe_size(self.section.bytes, part.stripe, part.stripes)
         own = self.checksums[part.stripe :: part.stripes]
-        with MemoryNodeClient(part.node, self.credentials) as client:
+        with self._client(part) as client:
             if self.node_path is None:
                 sent = self._send(client, part, version, size)
                 region = client.seal(self.url.region, version, size)
@@ -193,10 +195,17 @@ class Upload:
         except OSError as error:
             failures.append(storage_error(error, f"reading {self.path}", self.path.parent))
 
+    def _client(self, part: Part) -> MemoryNodeClient:
+        return MemoryNodeClient(part.node, self.credentials, timeout_s=_PATIENCE_S)
+
     def _read_back(self, part: Part, size: int) -> tuple[int, str]:
-        """Reads random places of the node's part as a reader would, and compares them with the file."""
+        """Reads random places of the node's part as a reader would, but patiently, and compares them with the file."""
+        timeout_ms = max(_PATIENCE_S * 1000, int(self.url.options.get("timeout_ms", 0)))
         single = RemoteUrl(
-            transport=self.url.transport, replicas=((part.node,),), region=self.url.region, options=self.url.options
+            transport=self.url.transport,
+            replicas=((part.node,),),
+            region=self.url.region,
+            options={"timeout_ms": str(timeout_ms)},
         )
         version = stripe_version(self.section.checksum, part.stripe, part.stripes)
         attached = attach(single, Content(size_bytes=size, checksum=version), self.credentials)

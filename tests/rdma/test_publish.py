@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 import tiervec
+from tiervec import _core
 from tiervec.errors import (
     CancelledError,
     DataLossError,
@@ -229,6 +230,25 @@ def test_a_data_plane_that_gives_something_else_is_found(saved: Path, node: Any)
     node.node.seal = harm_after
     with pytest.raises(DataLossError, match=r"bytes at 0 of region sift were read back wrong"):
         tiervec.publish(saved, to)
+
+
+@pytest.mark.parametrize(
+    ("given", "taken"), [("", 30_000), ("?timeout_ms=2", 30_000), ("?timeout_ms=40000", 40_000)]
+)
+def test_the_read_back_waits_longer_than_a_reader(
+    given: str, taken: int, saved: Path, node: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened: list[str] = []
+    open_tier = _core.open_remote_tier
+
+    def note(url: str, replicas: Any) -> Any:
+        opened.append(url)
+        return open_tier(url, replicas)
+
+    monkeypatch.setattr(_core, "open_remote_tier", note)
+    receipt = tiervec.publish(saved, f"tcp://{node.address}{given}")
+    assert opened == [f"tcp://{node.address}/photographs?timeout_ms={taken}"]
+    assert receipt.url == f"tcp://{node.address}/photographs{given}"  # readers keep the time-out they were given
 
 
 def test_what_cannot_be_published(tmp_path: Path, saved: Path, node: Any) -> None:
