@@ -9,7 +9,6 @@
 #include <tiervec/rdma/device_profile.h>
 
 #include "block_scan.h"
-#include "sort_numbers.h"
 
 namespace tiervec::cluster_index {
 namespace {
@@ -22,6 +21,11 @@ constexpr std::uint32_t kHeldPerKept = 4;     // hits that gather before they ar
 constexpr std::uint32_t kFirstClusters = 32;  // scanned first, so that a bound is known before the many
 // Layouts that read whole postings: a cluster that is not among the nearest costs reads, so they look closer.
 constexpr double kCareForReads = 2;
+constexpr std::int64_t kNowhere = std::numeric_limits<std::int64_t>::max() / 2;  // behind all positions
+
+std::uint32_t is_negative(std::int64_t value) {
+  return static_cast<std::uint32_t>(static_cast<std::uint64_t>(value) >> 63);
+}
 
 std::size_t lines(std::size_t bytes) {
   return std::max<std::size_t>(1, (bytes + 63) / 64);
@@ -46,11 +50,9 @@ std::uint64_t all_members(const ClusterFastPart& part) {
   return sum;
 }
 
-std::uint64_t longest_posting(const ClusterFastPart& part) {
+std::uint64_t longest(const auto& offsets) {
   std::uint64_t most = 0;
-  for (std::size_t i = 1; i < part.posting_offsets.size(); ++i) {
-    most = std::max(most, part.posting_offsets[i] - part.posting_offsets[i - 1]);
-  }
+  for (std::size_t i = 1; i < offsets.size(); ++i) most = std::max<std::uint64_t>(most, offsets[i] - offsets[i - 1]);
   return most;
 }
 
@@ -81,7 +83,8 @@ ClusterQuery::ClusterQuery(const ClusterFastPart& part, const ClusterReads& read
       reads_(reads),
       most_members_(largest_cluster(part)),
       total_members_(all_members(part)),
-      longest_posting_(longest_posting(part)),
+      most_addresses_(longest(part.posting_offsets)),
+      most_own_reads_((longest(part.cluster_offsets) + reads.most_records - 1) / reads.most_records),
       exact_distance_(part.dtype, part.metric, part.dim),
       centroid_state_(lines(part.navigation.code().query_bytes())),
       code_state_(lines(part.code == nullptr ? 0 : part.code->query_bytes())),
@@ -104,8 +107,9 @@ void ClusterQuery::reserve(const ClusterSearchParameters& parameters, bool helpe
     if (helped) helped_.reserve(std::max(room, found));
   } else if (part_.layout != Layout::kReplicated) {
     const std::uint64_t probed = std::min<std::uint64_t>(parameters.nprobe, part_.navigation.clusters());
-    const std::uint64_t listed = std::max(probed, std::min(part_.addresses.count, probed * longest_posting_));
-    if (addresses_.size() < 2 * listed) addresses_.resize(2 * listed);
+    const std::uint64_t own = std::min<std::uint64_t>(part_.count, probed * most_own_reads_);
+    const std::uint64_t listed = own + std::min(part_.addresses.count, probed * most_addresses_);
+    if (listed_.size() < 2 * listed) listed_.resize(2 * listed);
     members = std::max(members, std::min(total_members_, probed * most_members_));
   }
   if (pieces_.size() <= members) pieces_.resize(members + 1);
@@ -234,117 +238,111 @@ void ClusterQuery::scan_clusters(HelperThread* helper) noexcept {
   }
 }
 
-// Own ranges lie in the order of their places, so that only addresses have to be sorted.
 ErrorCode ClusterQuery::list_members() noexcept {
   const std::uint32_t count = clusters_.hits.count;
   std::uint32_t* const places = clusters_.hits.rows;
-  if (!part_.cluster_places.empty()) {
-    for (std::uint32_t i = 0; i < count; ++i) places[i] = part_.cluster_places[places[i]];
-  }
   for (std::uint32_t i = 0; i < count; ++i) {
+    if (!part_.cluster_places.empty()) places[i] = part_.cluster_places[places[i]];
     __builtin_prefetch(&part_.cluster_offsets[places[i]]);
     __builtin_prefetch(&part_.posting_offsets[places[i]]);
   }
-  std::uint32_t* const addresses = addresses_.data();
-  std::uint32_t* const spare = addresses + addresses_.size() / 2;
-  sort_numbers(places, count, static_cast<unsigned>(std::bit_width(part_.navigation.clusters() - 1)), spare);
   for (std::uint32_t i = 0; i < count; ++i) {
     part_.addresses.prefetch(part_.posting_offsets[places[i]]);
     part_.addresses.prefetch(part_.posting_offsets[places[i] + 1]);
   }
-  std::size_t address_count = 0;
+  PieceSorter sorter(listed_.data(), listed_.data() + listed_.size() / 2,
+                     std::max<unsigned>(part_.addresses.width, std::bit_width(part_.count)));
+  for (std::uint32_t i = 0; i < count; ++i) {
+    const std::uint32_t own_end = part_.cluster_offsets[places[i] + 1];
+    for (std::uint32_t own = part_.cluster_offsets[places[i]]; own < own_end;) {
+      const std::uint32_t end = own + std::min(own_end - own, reads_.most_records);
+      sorter.add({.first = own, .end = end});
+      own = end;
+    }
+  }
   for (std::uint32_t i = 0; i < count; ++i) {
     const std::uint64_t end = part_.posting_offsets[places[i] + 1];
     for (std::uint64_t a = part_.posting_offsets[places[i]]; a < end; ++a) {
-      addresses[address_count++] = static_cast<std::uint32_t>(part_.addresses[a]);
+      const auto address = static_cast<std::uint32_t>(part_.addresses[a]);
+      sorter.add({.first = address, .end = address + 1});
     }
   }
-  sort_numbers(addresses, address_count, part_.addresses.width, spare);
-  if (address_count > 0 && addresses[address_count - 1] >= part_.count) return ErrorCode::kDataLoss;
-  merge({places, count}, {addresses, address_count});
+  const std::span<const Piece> sorted = sorter.sorted();
+  if (!sorted.empty() && sorted.back().first >= part_.count) return ErrorCode::kDataLoss;
+  join(sorted);
   return ErrorCode::kOk;
 }
 
-void ClusterQuery::merge(std::span<const std::uint32_t> places, std::span<const std::uint32_t> addresses) noexcept {
-  const std::uint32_t most_records = reads_.most_records;
-  Piece* piece = pieces_.data();  // the last one
-  Piece last{0, 0};               // stays empty when nobody wants position 0
-  const auto add = [&](std::uint32_t first, std::uint32_t end) {
-    for (first = std::max(first, last.end); first < end; first = last.end) {
-      const bool joins = first == last.end && last.end - last.first < most_records;
-      piece += joins ? 0 : 1;
-      last.first = joins ? last.first : first;
-      last.end = std::min(end, last.first + most_records);
-      *piece = last;
-    }
-  };
-  std::size_t next = 0;
-  // Nobody can predict which addresses touch each other, so there is no branch for that.
-  const auto add_addresses_below = [&](std::uint32_t limit) {
-    for (; next < addresses.size() && addresses[next] < limit; ++next) {
-      const std::uint32_t address = addresses[next];
-      const bool covered = address < last.end;
-      const bool joins = covered | ((address == last.end) & (last.end - last.first < most_records));
-      piece += joins ? 0 : 1;
-      last.first = joins ? last.first : address;
-      last.end = covered ? last.end : address + 1;
-      *piece = last;
-    }
-  };
-  *piece = last;
-  for (const std::uint32_t place : places) {
-    add_addresses_below(part_.cluster_offsets[place]);
-    add(part_.cluster_offsets[place], part_.cluster_offsets[place + 1]);
+// Own ranges are apart, addresses are single and come after an own range that begins with them: so what begins within
+// a piece lies within it. Nobody can predict which positions touch, so there is no branch for that.
+void ClusterQuery::join(std::span<const Piece> sorted) noexcept {
+  const std::int64_t most_records = reads_.most_records;
+  Piece* const pieces = pieces_.data();
+  std::uint32_t count = 0;
+  std::int64_t last_end = -1;
+  std::int64_t farthest_end = -1;  // of the last piece, were it as long as a read
+  for (const Piece& next : sorted) {
+    const std::int64_t slack = (last_end - next.first) | (farthest_end - next.end);  // negative: a piece begins
+    pieces[count].first = next.first;                                                // for the last time, if it does
+    count += is_negative(slack);
+    const std::int64_t farthest = next.first + most_records;
+    farthest_end = slack < 0 ? farthest : farthest_end;
+    last_end = std::max<std::int64_t>(last_end, next.end);
+    pieces[count - 1].end = static_cast<std::uint32_t>(last_end);
   }
-  add_addresses_below(part_.count);
-  piece_count_ = static_cast<std::uint32_t>(piece - pieces_.data()) + 1;
-  next_ = pieces_[0].end == 0 ? 1 : 0;
+  piece_count_ = count;
 }
 
-void ClusterQuery::add_read(std::uint32_t piece, std::uint64_t offset, std::uint32_t records) noexcept {
+void ClusterQuery::put_read(std::uint32_t read, std::uint64_t offset, std::uint32_t records) noexcept {
   constexpr std::uint32_t kMostReads = rdma::ReadBatch::kMaxReads;
-  const std::uint32_t length = records * reads_.record.bytes();
-  if (read_count_ % kMostReads == 0) batches_[batch_count_++].count = 0;
-  rdma::ReadBatch& batch = batches_[batch_count_ - 1];
-  batch.reads[batch.count++] = {.offset = offset, .length = length};
-  first_piece_[read_count_++] = piece;
-  cost_.bytes += length;
+  batches_[read / kMostReads].reads[read % kMostReads] = {.offset = offset, .length = records * reads_.record.bytes()};
 }
 
 bool ClusterQuery::choose() noexcept {
-  first_batch_ = batch_count_ = first_read_ = read_count_ = absorbed_ = 0;
-  if (part_.layout == Layout::kReplicated) {
-    choose_postings();
-  } else {
-    choose_pieces();
+  const std::uint32_t reads = part_.layout == Layout::kReplicated ? choose_postings() : choose_pieces();
+  first_batch_ = batch_count_ = first_read_ = absorbed_ = 0;
+  for (std::uint32_t left = reads; left > 0; ++batch_count_) {
+    rdma::ReadBatch& batch = batches_[batch_count_];
+    batch.attempt = 0;
+    batch.count = std::min(left, rdma::ReadBatch::kMaxReads);
+    left -= batch.count;
+    for (std::uint32_t i = 0; i < batch.count; ++i) cost_.bytes += batch.reads[i].length;
   }
-  for (rdma::ReadBatch& batch : batches()) batch.attempt = 0;
-  cost_.reads += read_count_;
-  cost_.rounds += read_count_ > 0 ? 1U : 0U;
-  return read_count_ > 0;
+  cost_.reads += reads;
+  cost_.rounds += reads > 0 ? 1U : 0U;
+  return reads > 0;
 }
 
-void ClusterQuery::choose_pieces() noexcept {
+// As unpredictable as which positions touch is whether a gap is short enough to be read through.
+std::uint32_t ClusterQuery::choose_pieces() noexcept {
   const std::uint64_t record_bytes = reads_.record.bytes();
+  const std::int64_t most_records = reads_.most_records;
+  const std::int64_t most_gap = most_gap_;
   const std::uint32_t most_reads = reads_.most_reads();
-  while (next_ < piece_count_ && read_count_ < most_reads) {
-    const std::uint32_t first = next_;
-    const std::uint32_t from = pieces_[first].first;
-    std::uint32_t end = pieces_[first].end;
-    for (++next_; next_ < piece_count_; ++next_) {
-      const Piece piece = pieces_[next_];
-      if (piece.first < end || piece.first - end > most_gap_ || piece.end - from > reads_.most_records) break;
-      end = piece.end;
-    }
-    add_read(first, from * record_bytes, end - from);
+  const Piece* const pieces = pieces_.data();
+  std::uint32_t reads = 0;
+  std::int64_t first = 0;
+  std::int64_t end = kNowhere;
+  for (; next_ < piece_count_; ++next_) {
+    const Piece next = pieces[next_];
+    const std::int64_t gap = next.first - end;
+    const std::int64_t slack = gap | (most_gap - gap) | (first + most_records - next.end);  // negative: a read begins
+    first_piece_[reads] = next_;
+    reads += is_negative(slack);
+    if (reads > most_reads) return most_reads;
+    first = slack < 0 ? next.first : first;
+    end = next.end;
+    put_read(reads - 1, static_cast<std::uint64_t>(first) * record_bytes, static_cast<std::uint32_t>(end - first));
   }
-  first_piece_[read_count_] = next_;
+  first_piece_[reads] = next_;
+  return reads;
 }
 
-void ClusterQuery::choose_postings() noexcept {
+std::uint32_t ClusterQuery::choose_postings() noexcept {
   const std::uint64_t record_bytes = reads_.record.bytes();
   const std::uint32_t most_reads = reads_.most_reads();
-  while (next_ < clusters_.hits.count && read_count_ < most_reads) {
+  std::uint32_t reads = 0;
+  while (next_ < clusters_.hits.count && reads < most_reads) {
     const std::uint32_t cluster = clusters_.hits.rows[next_];
     const std::uint32_t records = std::min(part_.posting_counts[cluster] - next_record_, reads_.most_records);
     if (records == 0) {
@@ -352,11 +350,13 @@ void ClusterQuery::choose_postings() noexcept {
       next_record_ = 0;
       continue;
     }
-    pieces_[read_count_] = {0, records};
-    add_read(read_count_, part_.posting_offsets[cluster] + next_record_ * record_bytes, records);
+    pieces_[reads] = {0, records};
+    first_piece_[reads] = reads;
+    put_read(reads++, part_.posting_offsets[cluster] + next_record_ * record_bytes, records);
     next_record_ += records;
   }
-  first_piece_[read_count_] = read_count_;
+  first_piece_[reads] = reads;
+  return reads;
 }
 
 // Records are brought into the caches some way ahead of their distances: the lines of a long read come by themselves,

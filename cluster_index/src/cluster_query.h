@@ -10,6 +10,8 @@
 #include <tiervec/core/exact_results.h>
 #include <tiervec/core/query_distance.h>
 
+#include "piece_sorter.h"
+
 namespace tiervec::cluster_index {
 
 /// What is the same for all queries of a searcher.
@@ -71,11 +73,6 @@ class ClusterQuery {
     codes::ScanHits hits;
     void reserve(std::size_t room);
   };
-  /// Records side by side that are wanted: positions, or records of one posting.
-  struct Piece {
-    std::uint32_t first = 0;
-    std::uint32_t end = 0;
-  };
   /// Records whose lines are on their way into the caches, first come first served.
   struct Ahead {
     static constexpr std::uint32_t kRoom = 64;
@@ -94,11 +91,12 @@ class ClusterQuery {
   /// By its centroid; `bound` is the worst kept estimate, `farthest` that of the clusters that were asked for.
   [[nodiscard]] float farthest_wanted(float bound, float farthest) const noexcept;
   [[nodiscard]] ErrorCode list_members() noexcept;
-  /// The own ranges of these places and these addresses, both ascending, as pieces.
-  void merge(std::span<const std::uint32_t> places, std::span<const std::uint32_t> addresses) noexcept;
-  void add_read(std::uint32_t piece, std::uint64_t offset, std::uint32_t records) noexcept;
-  void choose_pieces() noexcept;
-  void choose_postings() noexcept;
+  /// Makes pieces_ of own ranges and single addresses.
+  void join(std::span<const Piece> sorted) noexcept;
+  void put_read(std::uint32_t read, std::uint64_t offset, std::uint32_t records) noexcept;
+  /// Put the reads of the next round, at most as many as fit into it. Return how many.
+  [[nodiscard]] std::uint32_t choose_pieces() noexcept;
+  [[nodiscard]] std::uint32_t choose_postings() noexcept;
   [[nodiscard]] ErrorCode absorb_records(const std::byte* const* records, const std::uint32_t* positions,
                                          std::uint32_t count) noexcept;
   [[nodiscard]] ErrorCode add_results(const std::byte* const* records, const std::uint32_t* positions,
@@ -110,7 +108,8 @@ class ClusterQuery {
   const ClusterReads& reads_;
   const std::uint64_t most_members_;   // of one cluster
   const std::uint64_t total_members_;  // of all
-  const std::uint64_t longest_posting_;
+  const std::uint64_t most_addresses_;  // of one cluster
+  const std::uint64_t most_own_reads_;  // for its own range
 
   ClusterSearchParameters parameters_;
   std::uint32_t most_gap_ = 0;  // records between pieces of one read
@@ -125,8 +124,8 @@ class ClusterQuery {
   // To read, apart, none longer than a read; ascending, but for coded within a cluster only; replicated: of this round.
   std::vector<Piece> pieces_;
   std::uint32_t piece_count_ = 0;
-  std::vector<std::uint32_t> addresses_;  // of members in other ranges, and as much room to sort them
-  std::uint32_t next_ = 0;                // of pieces_, or of clusters_
+  std::vector<Piece> listed_;  // own ranges and addresses of other members, and as much room to sort them
+  std::uint32_t next_ = 0;     // of pieces_, or of clusters_
   std::uint32_t next_record_ = 0;         // replicated: within a posting
   ExactResults results_;
   const std::uint32_t together_;  // records whose distances are computed together
@@ -136,7 +135,6 @@ class ClusterQuery {
   std::uint32_t batch_count_ = 0;
   std::vector<std::uint32_t> first_piece_;  // of each read of this round, and the end
   std::uint32_t first_read_ = 0;            // of this round
-  std::uint32_t read_count_ = 0;
   std::uint32_t absorbed_ = 0;        // records of this round; where it stopped, when it stopped
   std::uint32_t damaged_copies_ = 0;  // of that record: how often it was read and damaged
   rdma::QueryCost cost_;
