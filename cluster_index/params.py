@@ -49,7 +49,7 @@ class ClusterBuildParams:
     layout: str = "coded"
     code: str = "rabitq"
     code_bits: float = 1.5
-    closure: float = 0.1
+    closure: float = 0.07
     rng_factor: float = 1.0
     align: int = 1
 
