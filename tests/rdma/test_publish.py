@@ -232,9 +232,7 @@ def test_a_data_plane_that_gives_something_else_is_found(saved: Path, node: Any)
         tiervec.publish(saved, to)
 
 
-@pytest.mark.parametrize(
-    ("given", "taken"), [("", 30_000), ("?timeout_ms=2", 30_000), ("?timeout_ms=40000", 40_000)]
-)
+@pytest.mark.parametrize(("given", "taken"), [("", 30_000), ("?timeout_ms=2", 30_000), ("?timeout_ms=40000", 40_000)])
 def test_the_read_back_waits_longer_than_a_reader(
     given: str, taken: int, saved: Path, node: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
