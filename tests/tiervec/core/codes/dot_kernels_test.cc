@@ -27,21 +27,27 @@ DotDistancesFn kernel_of(SimdLevel level) {
   return dot_distances_portable;
 }
 
-/// Rows of random fields with a query of random planes. Everything is as long as it has to be and no longer.
-class RandomRows {
+enum class Widths { kUpToSix, kUpToEight };
+enum class Values { kRandom, kLargest };
+
+/// Rows of fields with a query of planes. Everything is as long as it has to be and no longer.
+class SomeRows {
  public:
-  RandomRows(std::uint32_t row_bytes, std::uint32_t count, unsigned seed) : count_(count), random_(seed) {
+  SomeRows(std::uint32_t row_bytes, std::uint32_t count, Widths widths = Widths::kUpToEight,
+           Values values = Values::kRandom)
+      : count_(count), random_(row_bytes) {
     shape_.row_bytes = row_bytes;
     shape_.chunk_bytes = row_bytes <= 32 ? 32 : 64;
     const std::uint32_t code_bytes = row_bytes - kFactorBytes;
     shape_.chunks = (code_bytes + shape_.chunk_bytes - 1) / shape_.chunk_bytes;
     masks_.resize(std::size_t{shape_.chunks} * kPlanes * shape_.chunk_bytes);
     planes_.resize(masks_.size());
-    for (std::uint32_t byte = 0; byte < code_bytes; ++byte) cut(byte);
+    for (std::uint32_t byte = 0; byte < code_bytes; ++byte) cut(byte, widths, values);
     shape_.masks = masks_.data();
+    shape_.has_wide_fields = widths == Widths::kUpToEight;
     query_ = {.offset = 3.5F, .dot_shift = -117.25F, .dot_scale = 0.01F, .addend_scale = 0.25F};
     rows_.resize(std::size_t{row_bytes} * count);
-    for (auto& byte : rows_) byte = static_cast<std::uint8_t>(random_());
+    for (auto& byte : rows_) byte = static_cast<std::uint8_t>(values == Values::kLargest ? 255 : random_());
     std::uniform_real_distribution<float> factor(0.0F, 4.0F);
     for (std::uint32_t row = 0; row < count; ++row) {
       const std::uint16_t factors[2] = {float_to_half(factor(random_)), float_to_half(factor(random_))};
@@ -68,16 +74,19 @@ class RandomRows {
   [[nodiscard]] double tolerance() const { return 1e-5 * (3.5 + 16.0 * 0.01 * 127 * 255 * shape_.row_bytes / 4); }
 
  private:
-  // One of the five ways to cut a byte.
-  void cut(std::uint32_t byte) {
+  // One of the five ways to cut a byte. Of the largest values neighbours have the same sign.
+  void cut(std::uint32_t byte, Widths widths, Values values) {
     static constexpr std::uint8_t kCuts[5][kPlanes] = {
         {255, 0, 0, 0}, {63, 0, 0, 3}, {15, 0, 15, 0}, {15, 0, 3, 3}, {3, 3, 3, 3}};
-    const std::uint8_t* const masks = kCuts[random_() % 5];
+    const std::uint32_t first = widths == Widths::kUpToEight ? 0 : 1;
+    const std::uint8_t* const masks = kCuts[values == Values::kLargest ? first : first + random_() % (5 - first)];
+    const int largest = byte / 32 % 2 == 0 ? 127 : -127;
     for (std::uint32_t plane = 0; plane < kPlanes; ++plane) {
       const std::size_t at =
           (std::size_t{byte / shape_.chunk_bytes} * kPlanes + plane) * shape_.chunk_bytes + byte % shape_.chunk_bytes;
       masks_[at] = masks[plane];
-      if (masks[plane] != 0) planes_[at] = static_cast<std::int8_t>(static_cast<int>(random_() % 255) - 127);
+      const int value = values == Values::kLargest ? largest : static_cast<int>(random_() % 255) - 127;
+      if (masks[plane] != 0) planes_[at] = static_cast<std::int8_t>(value);
     }
   }
 
@@ -94,16 +103,32 @@ class DotKernelsTest : public ::testing::TestWithParam<SimdLevel> {};
 
 TEST_P(DotKernelsTest, AgreeWithThePortableOneForEveryRowSize) {
   for (std::uint32_t row_bytes = 8; row_bytes <= 200; ++row_bytes) {
-    RandomRows rows(row_bytes, 37, row_bytes);
-    for (const std::uint32_t count : {1U, 3U, 16U, 17U, 37U}) {
-      const std::vector<std::uint32_t> ids = rows.random_ids(count);
-      for (const std::vector<std::uint32_t>* which : {&ids, static_cast<const std::vector<std::uint32_t>*>(nullptr)}) {
-        const auto expected = rows.distances(dot_distances_portable, which, count);
-        const auto found = rows.distances(kernel_of(GetParam()), which, count);
-        for (std::uint32_t i = 0; i < count; ++i) {
-          ASSERT_NEAR(static_cast<double>(found[i]), static_cast<double>(expected[i]), rows.tolerance())
-              << "rows of " << row_bytes << " bytes, " << count << " of them, place " << i;
+    for (const Widths widths : {Widths::kUpToSix, Widths::kUpToEight}) {
+      SomeRows rows(row_bytes, 37, widths);
+      for (const std::uint32_t count : {1U, 3U, 16U, 17U, 37U}) {
+        const std::vector<std::uint32_t> ids = rows.random_ids(count);
+        for (const std::vector<std::uint32_t>* which :
+             {&ids, static_cast<const std::vector<std::uint32_t>*>(nullptr)}) {
+          const auto expected = rows.distances(dot_distances_portable, which, count);
+          const auto found = rows.distances(kernel_of(GetParam()), which, count);
+          for (std::uint32_t i = 0; i < count; ++i) {
+            ASSERT_NEAR(static_cast<double>(found[i]), static_cast<double>(expected[i]), rows.tolerance())
+                << "rows of " << row_bytes << " bytes, " << count << " of them, place " << i;
+          }
         }
+      }
+    }
+  }
+}
+
+TEST_P(DotKernelsTest, TheLargestSumsFit) {
+  for (std::uint32_t row_bytes = 8; row_bytes <= 200; ++row_bytes) {
+    for (const Widths widths : {Widths::kUpToSix, Widths::kUpToEight}) {
+      const SomeRows rows(row_bytes, 5, widths, Values::kLargest);
+      const auto expected = rows.distances(dot_distances_portable, nullptr, 5);
+      const auto found = rows.distances(kernel_of(GetParam()), nullptr, 5);
+      for (std::uint32_t i = 0; i < 5; ++i) {
+        ASSERT_NEAR(static_cast<double>(found[i]), static_cast<double>(expected[i]), rows.tolerance()) << row_bytes;
       }
     }
   }
@@ -112,7 +137,7 @@ TEST_P(DotKernelsTest, AgreeWithThePortableOneForEveryRowSize) {
 TEST_P(DotKernelsTest, ARowHasTheSameDistanceWhereverItStands) {
   // The candidate list takes equal ids with equal distances for one entry.
   for (const std::uint32_t row_bytes : {20U, 32U, 33U, 64U, 100U}) {
-    RandomRows rows(row_bytes, 29, row_bytes);
+    SomeRows rows(row_bytes, 29);
     const auto in_order = rows.distances(kernel_of(GetParam()), nullptr, 29);
     for (std::uint32_t count = 1; count <= 29; ++count) {
       const std::vector<std::uint32_t> ids = rows.random_ids(count);
@@ -123,7 +148,7 @@ TEST_P(DotKernelsTest, ARowHasTheSameDistanceWhereverItStands) {
 }
 
 TEST_P(DotKernelsTest, NoRowsWriteNothing) {
-  RandomRows rows(64, 1, 1);
+  const SomeRows rows(64, 1);
   EXPECT_TRUE(rows.distances(kernel_of(GetParam()), nullptr, 0).empty());
 }
 

@@ -30,16 +30,20 @@ std::vector<float> normal_numbers(std::size_t count, unsigned seed) {
   return values;
 }
 
-// Rows of every length around the kernels' chunks, and every width of field.
-DotCodeParameters some_code(std::uint32_t dim, Metric metric) {
+// Widths of fields, in turn: every one; no wide ones; those whose products fill an int16 soonest.
+const std::vector<std::uint8_t> kEveryWidth{8, 6, 4, 2, 4, 2, 2};
+const std::vector<std::uint8_t> kNarrow{4, 2, 2};
+const std::vector<std::uint8_t> kSix{6};
+
+// Rows of every length around the kernels' chunks.
+DotCodeParameters some_code(std::uint32_t dim, Metric metric, const std::vector<std::uint8_t>& widths = kEveryWidth) {
   DotCodeParameters parameters;
   parameters.metric = metric;
   parameters.dim = dim;
   parameters.center = normal_numbers(dim, 1);
-  static constexpr std::uint8_t kWidths[] = {8, 6, 4, 2, 4, 2, 2};
   for (std::uint32_t d = 0; d < dim; ++d) {
-    parameters.widths.push_back(kWidths[d % 7]);
-    parameters.steps.push_back(6.0F / static_cast<float>(1U << kWidths[d % 7]));
+    parameters.widths.push_back(widths[d % widths.size()]);
+    parameters.steps.push_back(6.0F / static_cast<float>(1U << parameters.widths.back()));
   }
   parameters.row_bytes = pack_fields(parameters.widths).code_bytes + kFactorBytes;
   parameters.addend_scale = static_cast<float>(dim) / 16;
@@ -98,8 +102,12 @@ TEST(Scan, EstimatesAreThoseOfDistances) {
   constexpr std::uint32_t kRows = 131;
   for (const SimdLevel level : testing::simd_levels()) {
     for (const std::uint32_t dim : {1U, 3U, 7U, 30U, 64U, 128U, 300U}) {
-      for (const Metric metric : {Metric::kL2, Metric::kIp, Metric::kCosine}) {
-        const DotCode code(some_code(dim, metric), level);
+      for (const auto& [metric, widths] : {std::pair{Metric::kL2, kEveryWidth},
+                                           {Metric::kIp, kEveryWidth},
+                                           {Metric::kCosine, kEveryWidth},
+                                           {Metric::kL2, kNarrow},
+                                           {Metric::kL2, kSix}}) {
+        const DotCode code(some_code(dim, metric, widths), level);
         const auto vectors = normal_numbers(std::size_t{kRows} * dim, 2);
         std::vector<std::uint8_t> rows(std::size_t{kRows} * code.row_bytes());
         code.encode(vectors.data(), kRows, rows.data());
@@ -114,6 +122,34 @@ TEST(Scan, EstimatesAreThoseOfDistances) {
             ASSERT_EQ(found.rows[i], first + i);
             ASSERT_NEAR(found.distances[i], expected[first + i], 1e-4F * (1 + std::fabs(expected[first + i])));
           }
+        }
+      }
+    }
+  }
+}
+
+TEST(Scan, TheLargestSumsFit) {
+  constexpr std::uint32_t kRows = 70;
+  for (const SimdLevel level : testing::simd_levels()) {
+    for (const auto& widths : {kEveryWidth, kNarrow, kSix, std::vector<std::uint8_t>{8}}) {
+      for (const std::uint32_t dim : {1U, 16U, 100U, 384U}) {
+        const DotCode code(some_code(dim, Metric::kL2, widths), level);
+        const DotCodeParameters& parameters = code.parameters();
+        std::vector<float> vectors(std::size_t{kRows} * dim);
+        std::vector<float> query(dim);
+        for (std::uint32_t d = 0; d < dim; ++d) {
+          query[d] = parameters.center[d] + 1 / parameters.steps[d];  // rounded to 127 in each dimension
+          for (std::uint32_t i = 0; i < kRows; ++i) vectors[std::size_t{i} * dim + d] = 100;  // ends of all grids
+        }
+        std::vector<std::uint8_t> rows(std::size_t{kRows} * code.row_bytes());
+        code.encode(vectors.data(), kRows, rows.data());
+        const HugeBuffer blocks = blocks_of(code, rows);
+        const auto expected =
+            distances_of(DotCode(some_code(dim, Metric::kL2, widths), SimdLevel::kPortable), query, rows);
+        const Scanned found = scan(code, query, {blocks.as<std::uint8_t>(), 0, kRows, kInfinity}, kInfinity);
+        ASSERT_EQ(found.rows.size(), kRows);
+        for (std::uint32_t i = 0; i < kRows; ++i) {
+          ASSERT_NEAR(found.distances[i], expected[i], 1e-4F * (1 + std::fabs(expected[i])));
         }
       }
     }

@@ -15,6 +15,7 @@ namespace {
 constexpr std::size_t kStateAlignment = 64;
 constexpr std::size_t kStrip = 16;  // outputs of a rotation kernel come in multiples of it
 constexpr float kLargestHalf = 65504.0F;
+constexpr std::uint32_t kLargestQuery = 127;  // of a prepared query, either sign
 
 std::size_t rounded_up(std::size_t value, std::size_t unit) {
   return (value + unit - 1) / unit * unit;
@@ -63,6 +64,32 @@ void store_half(float value, std::uint8_t* to) noexcept {
   std::memcpy(to, &half, sizeof half);
 }
 
+bool has_wide_field(std::uint32_t mask) noexcept {
+  for (std::uint32_t byte = 0; byte < 4; ++byte) {
+    if ((mask >> (8 * byte) & 0xff) == 0xff) return true;
+  }
+  return false;
+}
+
+/// The largest sums of products that pairs of bytes may have come to.
+class PairSums {
+ public:
+  /// Adds fields of these masks. True: with what was there before, the sums might not fit int16; they begin with these.
+  bool overflow_with(std::uint32_t mask) noexcept {
+    std::uint32_t added[2];
+    bool fits = true;
+    for (std::uint32_t pair = 0; pair < 2; ++pair) {
+      added[pair] = kLargestQuery * ((mask >> (16 * pair) & 0xff) + (mask >> (16 * pair + 8) & 0xff));
+      fits = fits && most_[pair] + added[pair] <= INT16_MAX;
+    }
+    for (std::uint32_t pair = 0; pair < 2; ++pair) most_[pair] = (fits ? most_[pair] : 0) + added[pair];
+    return !fits;
+  }
+
+ private:
+  std::uint32_t most_[2] = {};
+};
+
 }  // namespace
 
 DotCode::DotCode(DotCodeParameters parameters, SimdLevel level)
@@ -90,6 +117,7 @@ DotCode::DotCode(DotCodeParameters parameters, SimdLevel level)
     }
   }
   shape_.masks = masks_.data();
+  shape_.has_wide_fields = std::find(masks_.begin(), masks_.end(), 0xff) != masks_.end();
   arrange_blocks();
   dot_ = vector_kernels(Dtype::kFloat32, level).pair_dot;
   rotate_ = rotate_kernel(level);
@@ -110,6 +138,7 @@ DotCode::DotCode(DotCodeParameters parameters, SimdLevel level)
 void DotCode::arrange_blocks() {
   block_.columns = (layout_.code_bytes + 3) / 4;
   block_.block_bytes = (block_.columns + 1) * DotBlockShape::kColumnBytes;
+  PairSums sums;
   for (std::uint32_t plane = 0; plane < kPlanes; ++plane) {
     for (std::uint32_t column = 0; column < block_.columns; ++column) {
       const std::uint32_t byte = column * 4;
@@ -118,8 +147,12 @@ void DotCode::arrange_blocks() {
       std::uint32_t mask;
       std::memcpy(&mask, masks_.data() + at, sizeof mask);
       if (mask == 0) continue;
-      block_fields_.push_back(
-          {column * DotBlockShape::kColumnBytes, mask << (2 * plane), static_cast<std::uint32_t>(at)});
+      const bool wide = has_wide_field(mask);
+      block_fields_.push_back({.at = column * DotBlockShape::kColumnBytes,
+                               .mask = mask << (2 * plane),
+                               .query_at = static_cast<std::uint32_t>(at),
+                               .wide = wide,
+                               .widen = !wide && sums.overflow_with(mask)});
     }
     block_.plane_begin[plane + 1] = static_cast<std::uint32_t>(block_fields_.size());
   }
@@ -268,7 +301,7 @@ void DotCode::make_query(const float* query, std::byte* state) const noexcept {
     rotated[i] *= output_steps_[i];
     largest = std::max(largest, std::fabs(rotated[i]));
   }
-  const float unit = largest > 0 ? largest / 127.0F : 1.0F;
+  const float unit = largest > 0 ? largest / static_cast<float>(kLargestQuery) : 1.0F;
   const float per_unit = 1.0F / unit;
   auto* rounded = reinterpret_cast<std::int32_t*>(centered);  // of the size of `rotated`, and one more
   std::int32_t twice_shift = 0;

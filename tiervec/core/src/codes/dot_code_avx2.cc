@@ -1,112 +1,167 @@
 #include <immintrin.h>
 
+#include <algorithm>
 #include <cstring>
 
 #include <tiervec/core/codes/dot_code.h>
-#include <tiervec/core/half.h>
+
+#include "compress_avx2.h"
 
 namespace tiervec::codes {
 namespace {
 
-// Sixteen fields as int16 times sixteen query values: bytes are widened because eight-bit fields would saturate the
-// byte multiply-add.
-__m256i multiply_half(__m256i sum, __m128i fields, __m128i query) noexcept {
-  return _mm256_add_epi32(sum, _mm256_madd_epi16(_mm256_cvtepu8_epi16(fields), _mm256_cvtepi8_epi16(query)));
+__m256i load(const void* at) noexcept {
+  return _mm256_loadu_si256(static_cast<const __m256i*>(at));
 }
 
-template <int kPlane>
-__m256i multiply_plane(__m256i sum, __m256i row, const std::uint8_t* mask, const std::int8_t* query) noexcept {
-  const __m256i fields = _mm256_and_si256(kPlane == 0 ? row : _mm256_srli_epi16(row, 2 * kPlane),
-                                          _mm256_loadu_si256(reinterpret_cast<const __m256i*>(mask)));
-  const __m256i q = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(query));
-  sum = multiply_half(sum, _mm256_castsi256_si128(fields), _mm256_castsi256_si128(q));
-  return multiply_half(sum, _mm256_extracti128_si256(fields, 1), _mm256_extracti128_si256(q, 1));
+__m256i add_pairs(__m256i sum, __m256i words) noexcept {
+  return _mm256_add_epi32(sum, _mm256_madd_epi16(words, _mm256_set1_epi16(1)));
 }
 
-std::int32_t sum_lanes(__m256i v) noexcept {
-  __m128i s = _mm_add_epi32(_mm256_castsi256_si128(v), _mm256_extracti128_si256(v, 1));
-  s = _mm_hadd_epi32(s, s);
-  return _mm_cvtsi128_si32(_mm_hadd_epi32(s, s));
+// Even and odd bytes apart, as int16: fields of eight bits would saturate the byte multiply-add.
+__m256i multiply_wide(__m256i sum, __m256i fields, __m256i query) noexcept {
+  const __m256i even = _mm256_srai_epi16(_mm256_slli_epi16(query, 8), 8);
+  sum = _mm256_add_epi32(sum, _mm256_madd_epi16(_mm256_and_si256(fields, _mm256_set1_epi16(0xff)), even));
+  return _mm256_add_epi32(sum, _mm256_madd_epi16(_mm256_srli_epi16(fields, 8), _mm256_srai_epi16(query, 8)));
 }
 
 // Never reads past the row: it may be the last one of the memory.
 __m256i load_part(const std::uint8_t* at, std::size_t bytes) noexcept {
-  if (bytes >= 32) {
-    return _mm256_loadu_si256(reinterpret_cast<const __m256i*>(at));
-  }
+  if (bytes >= 32) return load(at);
   alignas(32) std::uint8_t padded[32] = {};
   std::memcpy(padded, at, bytes);
-  return _mm256_load_si256(reinterpret_cast<const __m256i*>(padded));
+  return load(padded);
+}
+
+// Fields of all planes times the query. Without fields of eight bits a pair of bytes stays within int16: what the
+// fields of a byte can hold adds up to 66 at most, so a pair to 2 * 66 * 127.
+template <bool kWide>
+__m256i row_sums(const DotRowShape& shape, const std::int8_t* planes, const std::uint8_t* row) noexcept {
+  __m256i sum = _mm256_setzero_si256();
+  const std::size_t plane = shape.chunk_bytes;
+  for (std::size_t from = 0; from < shape.row_bytes - kFactorBytes; from += 32) {
+    const std::size_t at = from / plane * kPlanes * plane + from % plane;
+    const __m256i part = load_part(row + from, shape.row_bytes - from);
+    const auto multiply = [&](__m256i fields, std::size_t place) {
+      return _mm256_maddubs_epi16(_mm256_and_si256(fields, load(shape.masks + place)), load(planes + place));
+    };
+    __m256i words = multiply(_mm256_srli_epi16(part, 2), at + plane);
+    words = _mm256_add_epi16(words, multiply(_mm256_srli_epi16(part, 4), at + 2 * plane));
+    words = _mm256_add_epi16(words, multiply(_mm256_srli_epi16(part, 6), at + 3 * plane));
+    if constexpr (kWide) {
+      sum = multiply_wide(sum, _mm256_and_si256(part, load(shape.masks + at)), load(planes + at));
+    } else {
+      words = _mm256_add_epi16(words, multiply(part, at));
+    }
+    sum = add_pairs(sum, words);
+  }
+  return sum;
+}
+
+// Four vectors of eight partial sums to four sums.
+__m128i sum_lanes(__m256i a, __m256i b, __m256i c, __m256i d) noexcept {
+  const __m256i sums = _mm256_hadd_epi32(_mm256_hadd_epi32(a, b), _mm256_hadd_epi32(c, d));
+  return _mm_add_epi32(_mm256_castsi256_si128(sums), _mm256_extracti128_si256(sums, 1));
+}
+
+int factor_word(const std::uint8_t* row, std::size_t code_bytes) noexcept {
+  int word;
+  std::memcpy(&word, row + code_bytes, sizeof word);
+  return word;
+}
+
+template <bool kWide>
+void gather_distances(const DotRowShape& shape, const DotQuery& query, const std::int8_t* planes,
+                      const std::uint8_t* rows, const std::uint32_t* ids, std::uint32_t count, float* out) noexcept {
+  const std::size_t code_bytes = shape.row_bytes - kFactorBytes;
+  for (std::uint32_t i = 0; i < count; i += 4) {
+    const std::uint8_t* r[4];
+    for (std::uint32_t j = 0; j < 4; ++j) {
+      const std::uint32_t at = std::min(i + j, count - 1);
+      r[j] = rows + std::size_t{ids == nullptr ? at : ids[at]} * shape.row_bytes;
+    }
+    const __m128i dots = sum_lanes(row_sums<kWide>(shape, planes, r[0]), row_sums<kWide>(shape, planes, r[1]),
+                                   row_sums<kWide>(shape, planes, r[2]), row_sums<kWide>(shape, planes, r[3]));
+    const __m128i words = _mm_setr_epi32(factor_word(r[0], code_bytes), factor_word(r[1], code_bytes),
+                                         factor_word(r[2], code_bytes), factor_word(r[3], code_bytes));
+    // The lower halves of the four words, then the upper ones.
+    const __m128i order = _mm_setr_epi8(0, 1, 4, 5, 8, 9, 12, 13, 2, 3, 6, 7, 10, 11, 14, 15);
+    const __m256 halves = _mm256_cvtph_ps(_mm_shuffle_epi8(words, order));
+    const __m128 dot = _mm_add_ps(_mm_cvtepi32_ps(dots), _mm_set1_ps(query.dot_shift));
+    const __m128 inner = _mm_mul_ps(dot, _mm_set1_ps(query.dot_scale));
+    const __m128 base =
+        _mm_fmadd_ps(_mm256_castps256_ps128(halves), _mm_set1_ps(query.addend_scale), _mm_set1_ps(query.offset));
+    _mm_storeu_ps(out + i, _mm_fnmadd_ps(_mm256_extractf128_ps(halves, 1), inner, base));
+  }
 }
 
 }  // namespace
 
 void dot_distances_avx2(const DotRowShape& shape, const DotQuery& query, const std::int8_t* planes,
                         const std::uint8_t* rows, const std::uint32_t* ids, std::uint32_t count, float* out) noexcept {
-  const std::size_t code_bytes = shape.row_bytes - kFactorBytes;
-  const std::size_t planes_bytes = std::size_t{shape.chunks} * shape.chunk_bytes;
-  for (std::uint32_t i = 0; i < count; ++i) {
-    const std::uint8_t* row = rows + std::size_t{ids == nullptr ? i : ids[i]} * shape.row_bytes;
-    __m256i sum = _mm256_setzero_si256();
-    for (std::size_t from = 0; from < planes_bytes && from < code_bytes; from += 32) {
-      const std::size_t chunk = from / shape.chunk_bytes;
-      const std::size_t at = chunk * kPlanes * shape.chunk_bytes + from % shape.chunk_bytes;
-      const __m256i part = load_part(row + from, shape.row_bytes - from);
-      const std::size_t plane = shape.chunk_bytes;
-      sum = multiply_plane<0>(sum, part, shape.masks + at, planes + at);
-      sum = multiply_plane<1>(sum, part, shape.masks + at + plane, planes + at + plane);
-      sum = multiply_plane<2>(sum, part, shape.masks + at + 2 * plane, planes + at + 2 * plane);
-      sum = multiply_plane<3>(sum, part, shape.masks + at + 3 * plane, planes + at + 3 * plane);
-    }
-    std::uint16_t factors[2];
-    std::memcpy(factors, row + code_bytes, sizeof factors);
-    const float inner = (static_cast<float>(sum_lanes(sum)) + query.dot_shift) * query.dot_scale;
-    out[i] = query.offset + half_to_float(factors[0]) * query.addend_scale - half_to_float(factors[1]) * inner;
+  if (shape.has_wide_fields) {
+    gather_distances<true>(shape, query, planes, rows, ids, count, out);
+  } else {
+    gather_distances<false>(shape, query, planes, rows, ids, count, out);
   }
 }
 
 namespace {
 
-constexpr std::uint32_t kAheadBlocks = 8;  // a block is brought into the caches so many before its turn
+// So many blocks at once: a query's bytes and masks are loaded once for all of them, and their sums are independent.
+constexpr std::uint32_t kTogether = 4;
+constexpr std::uint32_t kAheadBlocks = 8;         // a block is brought into the caches so many before its turn
+constexpr std::uint32_t kHalves = 2 * kTogether;  // eight rows each
 
-struct BlockDots {
-  __m256i low = _mm256_setzero_si256();   // rows 0..7
-  __m256i high = _mm256_setzero_si256();  // rows 8..15
-};
-
-// Even and odd bytes apart, as int16: eight-bit fields would saturate the byte multiply-add.
-__m256i multiply_column(__m256i sum, __m256i fields, __m256i even, __m256i odd) noexcept {
-  sum = _mm256_add_epi32(sum, _mm256_madd_epi16(_mm256_and_si256(fields, _mm256_set1_epi16(0xff)), even));
-  return _mm256_add_epi32(sum, _mm256_madd_epi16(_mm256_srli_epi16(fields, 8), odd));
-}
-
-void add_field(const DotBlockShape::Field& field, const std::int8_t* planes, const std::uint8_t* block,
-               BlockDots& dots) noexcept {
-  int query;
-  std::memcpy(&query, planes + field.query_at, sizeof query);
-  const __m256i bytes = _mm256_set1_epi32(query);
-  const __m256i even = _mm256_srai_epi16(_mm256_slli_epi16(bytes, 8), 8);
-  const __m256i odd = _mm256_srai_epi16(bytes, 8);
-  const __m256i mask = _mm256_set1_epi32(static_cast<int>(field.mask));
-  const auto load = [&](std::size_t at) {
-    const __m256i column = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(block + field.at + at));
-    return _mm256_and_si256(column, mask);
-  };
-  dots.low = multiply_column(dots.low, load(0), even, odd);
-  dots.high = multiply_column(dots.high, load(32), even, odd);
-}
-
-BlockDots multiply_block(const DotBlockShape& shape, const std::int8_t* planes, const std::uint8_t* block) noexcept {
-  BlockDots dots;
-  for (std::uint32_t plane = kPlanes; plane-- > 0;) {
-    for (std::uint32_t field = shape.plane_begin[plane]; field < shape.plane_begin[plane + 1]; ++field) {
-      add_field(shape.fields[field], planes, block, dots);
-    }
-    if (plane == 0) break;
-    dots.low = _mm256_srai_epi32(dots.low, 2);
-    dots.high = _mm256_srai_epi32(dots.high, 2);
+[[gnu::always_inline]] inline void widen(__m256i* words, __m256i* sums) noexcept {
+#pragma GCC unroll 8
+  for (std::uint32_t i = 0; i < kHalves; ++i) {
+    sums[i] = add_pairs(sums[i], words[i]);
+    words[i] = _mm256_setzero_si256();
   }
-  return dots;
+}
+
+// Apart, so that what it needs takes no registers from the usual fields.
+[[gnu::noinline]] void add_wide(const DotBlockShape::Field& field, const std::uint8_t* const* at, __m256i queries,
+                                __m256i* sums) noexcept {
+  const __m256i mask = _mm256_set1_epi32(static_cast<int>(field.mask));
+  for (std::uint32_t i = 0; i < kHalves; ++i) {
+    const __m256i column = load(at[i / 2] + field.at + i % 2 * 32);
+    sums[i] = multiply_wide(sums[i], _mm256_and_si256(column, mask), queries);
+  }
+}
+
+// Fields are moved down to bit 0, so that the byte multiply-add does not saturate. `words` are sums of int16.
+template <int kPlane>
+[[gnu::always_inline]] inline void add_plane(const DotBlockShape& shape, const std::int8_t* planes,
+                                             const std::uint8_t* const* at, const std::uint8_t* const* ahead,
+                                             std::uint32_t& line, __m256i* words, __m256i* sums) noexcept {
+  const DotBlockShape::Field* const end = shape.fields + shape.plane_begin[kPlane + 1];
+  for (const DotBlockShape::Field* field = shape.fields + shape.plane_begin[kPlane]; field != end; ++field) {
+    int query;
+    std::memcpy(&query, planes + field->query_at, sizeof query);
+    const __m256i queries = _mm256_set1_epi32(query);
+    // Prefetches are spread over the work: a burst would fill the core's line buffers and stop it until they drain.
+    if (line < shape.block_bytes) {
+#pragma GCC unroll 8
+      for (std::uint32_t i = 0; i < kTogether; ++i) __builtin_prefetch(ahead[i] + line);
+      line += 64;
+    }
+    if constexpr (kPlane == 0) {
+      if (field->wide) {
+        add_wide(*field, at, queries, sums);
+        continue;
+      }
+    }
+    if (field->widen) widen(words, sums);
+    const __m256i mask = _mm256_set1_epi32(static_cast<int>(field->mask >> (2 * kPlane)));
+#pragma GCC unroll 8
+    for (std::uint32_t i = 0; i < kHalves; ++i) {
+      const __m256i column = load(at[i / 2] + field->at + i % 2 * 32);
+      const __m256i fields = _mm256_and_si256(kPlane == 0 ? column : _mm256_srli_epi32(column, 2 * kPlane), mask);
+      words[i] = _mm256_add_epi16(words[i], _mm256_maddubs_epi16(fields, queries));
+    }
+  }
 }
 
 // The lower halves of eight words, from half to single precision.
@@ -116,39 +171,82 @@ __m256 halves_to_floats(__m256i words) noexcept {
   return _mm256_cvtph_ps(packed);
 }
 
+// What a scan keeps in registers.
+struct ScanConstants {
+  __m256 scale;
+  __m256 shift;
+  __m256 addend_scale;
+  __m256 bound;
+};
+
+void collect(const ScanConstants& c, const ScanBlock& chosen, const __m256i* dots, const std::uint8_t* factors,
+             ScanHits& hits) noexcept {
+  const __m256 origin = _mm256_set1_ps(chosen.origin_distance);
+#pragma GCC unroll 2
+  for (std::uint32_t half = 0; half < 2; ++half) {
+    const __m256i words = load(factors + std::size_t{half} * 32);
+    const __m256 inner = _mm256_fmadd_ps(_mm256_cvtepi32_ps(dots[half]), c.scale, c.shift);
+    const __m256 base = _mm256_fmadd_ps(halves_to_floats(words), c.addend_scale, origin);
+    const __m256 distances = _mm256_fnmadd_ps(halves_to_floats(_mm256_srli_epi32(words, 16)), inner, base);
+    const __m256 below = _mm256_cmp_ps(distances, c.bound, _CMP_LT_OQ);
+    const std::uint32_t nearer =
+        static_cast<std::uint32_t>(_mm256_movemask_ps(below)) & chosen.rows >> (8 * half) & 0xff;
+    if (nearer == 0) continue;
+    const __m256i lanes = lanes_of(nearer);
+    const __m256i first = _mm256_set1_epi32(static_cast<int>(chosen.block * kBlockRows + 8 * half));
+    _mm256_storeu_ps(hits.distances + hits.count, _mm256_permutevar8x32_ps(distances, lanes));
+    _mm256_storeu_si256(reinterpret_cast<__m256i*>(hits.rows + hits.count), _mm256_add_epi32(first, lanes));
+    hits.count += static_cast<std::uint32_t>(__builtin_popcount(nearer));
+  }
+}
+
+void scan_together(const DotBlockShape& shape, const std::int8_t* planes, const ScanConstants& c,
+                   const std::uint8_t* blocks, const ScanBlock* chosen, const ScanBlock* next,
+                   ScanHits& hits) noexcept {
+  const std::uint8_t* at[kTogether];
+  const std::uint8_t* ahead[kTogether];
+  __m256i words[kHalves];  // sums of int16 until a field that says `widen`
+  __m256i sums[kHalves];
+#pragma GCC unroll 8
+  for (std::uint32_t i = 0; i < kTogether; ++i) {
+    at[i] = blocks + std::size_t{chosen[i].block} * shape.block_bytes;
+    ahead[i] = blocks + std::size_t{next[i].block} * shape.block_bytes;
+  }
+#pragma GCC unroll 8
+  for (std::uint32_t i = 0; i < kHalves; ++i) words[i] = sums[i] = _mm256_setzero_si256();
+  std::uint32_t line = 0;
+  add_plane<0>(shape, planes, at, ahead, line, words, sums);
+  add_plane<1>(shape, planes, at, ahead, line, words, sums);
+  add_plane<2>(shape, planes, at, ahead, line, words, sums);
+  add_plane<3>(shape, planes, at, ahead, line, words, sums);
+  widen(words, sums);
+  const std::size_t factors = std::size_t{shape.columns} * DotBlockShape::kColumnBytes;
+#pragma GCC unroll 8
+  for (std::uint32_t i = 0; i < kTogether; ++i) collect(c, chosen[i], sums + 2 * i, at[i] + factors, hits);
+}
+
 }  // namespace
 
 void dot_scan_avx2(const DotBlockShape& shape, const DotQuery& query, const std::int8_t* planes, const ScanList& list,
                    ScanHits& hits) noexcept {
-  for (std::uint32_t i = 0; i < list.count; ++i) {
-    const ScanBlock& chosen = list.chosen[i];
-    if (i + kAheadBlocks < list.count + list.ahead) {
-      const std::uint8_t* next = list.blocks + std::size_t{list.chosen[i + kAheadBlocks].block} * shape.block_bytes;
-      for (std::uint32_t at = 0; at < shape.block_bytes; at += 64) __builtin_prefetch(next + at);
-    }
-    const std::uint8_t* block = list.blocks + std::size_t{chosen.block} * shape.block_bytes;
-    const BlockDots dots = multiply_block(shape, planes, block);
-    const std::uint8_t* factors = block + std::size_t{shape.columns} * DotBlockShape::kColumnBytes;
-    alignas(32) float distances[kBlockRows];
-    std::uint32_t nearer = 0;
-    for (std::uint32_t half = 0; half < 2; ++half) {
-      const __m256i words = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(factors + std::size_t{half} * 32));
-      const __m256 dot =
-          _mm256_add_ps(_mm256_cvtepi32_ps(half == 0 ? dots.low : dots.high), _mm256_set1_ps(query.dot_shift));
-      const __m256 inner = _mm256_mul_ps(dot, _mm256_set1_ps(query.dot_scale));
-      const __m256 base = _mm256_fmadd_ps(halves_to_floats(words), _mm256_set1_ps(query.addend_scale),
-                                          _mm256_set1_ps(chosen.origin_distance));
-      const __m256 found = _mm256_fnmadd_ps(halves_to_floats(_mm256_srli_epi32(words, 16)), inner, base);
-      _mm256_store_ps(distances + std::size_t{half} * 8, found);
-      const __m256 below = _mm256_cmp_ps(found, _mm256_set1_ps(hits.bound), _CMP_LT_OQ);
-      nearer |= static_cast<std::uint32_t>(_mm256_movemask_ps(below)) << (8 * half);
-    }
-    for (nearer &= chosen.rows; nearer != 0; nearer &= nearer - 1) {
-      const auto row = static_cast<std::uint32_t>(__builtin_ctz(nearer));
-      hits.distances[hits.count] = distances[row];
-      hits.rows[hits.count++] = chosen.block * kBlockRows + row;
-    }
+  const ScanConstants constants{_mm256_set1_ps(query.dot_scale), _mm256_set1_ps(query.dot_shift * query.dot_scale),
+                                _mm256_set1_ps(query.addend_scale), _mm256_set1_ps(hits.bound)};
+  ScanHits found = hits;
+  std::uint32_t i = 0;
+  for (; i + kTogether <= list.count; i += kTogether) {
+    const bool more = i + kAheadBlocks + kTogether <= list.count + list.ahead;
+    const ScanBlock* chosen = list.chosen + i;
+    scan_together(shape, planes, constants, list.blocks, chosen, more ? chosen + kAheadBlocks : chosen, found);
   }
+  if (i < list.count) {
+    ScanBlock rest[kTogether];
+    for (std::uint32_t j = 0; j < kTogether; ++j) {
+      rest[j] = list.chosen[i + j < list.count ? i + j : i];
+      if (i + j >= list.count) rest[j].rows = 0;
+    }
+    scan_together(shape, planes, constants, list.blocks, rest, rest, found);
+  }
+  hits.count = found.count;
 }
 
 }  // namespace tiervec::codes

@@ -61,6 +61,7 @@ void drop_equals(ScanHits& hits, float farthest, std::uint32_t most) noexcept {
 const HitKernels& hit_kernels(SimdLevel level) noexcept {
 #ifdef TIERVEC_X86
   if (level == SimdLevel::kAvx512) return kHitKernelsAvx512;
+  if (level == SimdLevel::kAvx2) return kHitKernelsAvx2;
 #endif
   (void)level;
   return kHitKernelsPortable;

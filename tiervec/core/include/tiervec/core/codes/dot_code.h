@@ -56,6 +56,7 @@ struct DotRowShape {
   std::uint32_t chunk_bytes = 64;
   std::uint32_t chunks = 0;
   const std::uint8_t* masks = nullptr;  // per chunk: 4 x chunk_bytes
+  bool has_wide_fields = false;         // of eight bits
 };
 
 /// A block of a scan: 16 rows by columns of 4 bytes, so that a register holds the same column of all rows.
@@ -72,6 +73,8 @@ struct DotBlockShape {
     std::uint32_t at = 0;        // byte offset of the column in a block
     std::uint32_t mask = 0;      // of the four bytes
     std::uint32_t query_at = 0;  // byte offset in the query's planes
+    bool wide = false;           // there are fields of eight bits among the four
+    bool widen = false;          // the int16 sums of pairs of bytes so far and this field's may not fit int16 together
   };
 
   std::uint32_t columns = 0;  // without the factors

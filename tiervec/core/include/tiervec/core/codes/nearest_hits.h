@@ -29,6 +29,7 @@ struct HitKernels {
   std::uint32_t (*compact)(ScanHits& hits, std::int32_t key) noexcept;
 };
 extern const HitKernels kHitKernelsPortable;
+extern const HitKernels kHitKernelsAvx2;
 extern const HitKernels kHitKernelsAvx512;
 
 }  // namespace tiervec::codes
