@@ -116,7 +116,7 @@ def expected_index_bytes(vectors: int, dim: int, itemsize: int, params: ClusterB
         tier = int(vectors * replication * (record + 4)) + clusters * (params.align - 1)
     fast = ids + clusters * (_NAVIGATION_BYTES + code_row_bytes("rabitq", 3, dim) + 16)
     if params.layout == "coded":
-        fast += vectors * code_row_bytes(params.code, params.code_bits, dim)
+        fast += _code_bytes(vectors, dim, params)
     elif params.layout != "replicated":
         fast += int(ids * replication)
     disk = clusters * dim * 4 + int(vectors * (1 + 4 * replication)) + (1 << 20)
@@ -139,11 +139,16 @@ def estimate_memory_bytes(
     centroids = 3 * clusters * dim * 4
     entries = int(vectors * _replication(params))
     if params.layout == "coded":
-        arranging = 12 * vectors + vectors * code_row_bytes(params.code, params.code_bits, dim)
+        arranging = (12 + 16 * params.spill) * vectors + _code_bytes(vectors, dim, params)
     else:
         arranging = 12 * vectors + 24 * entries
     training = 3 * min(vectors, _TRAINING_ROWS) * dim * 4 + 4 * 8 * dim * dim
     return _INTERPRETER_BYTES + raw + lists + centroids + max(_BLOCKS_BYTES + 4 * vectors, arranging + training)
+
+
+def _code_bytes(vectors: int, dim: int, params: ClusterBuildParams) -> int:
+    once = vectors * code_row_bytes(params.code, params.code_bits, dim)
+    return once if not params.spill else 2 * once + (vectors * bits_for(vectors - 1) + 7) // 8
 
 
 def _replication(params: ClusterBuildParams) -> float:

@@ -62,6 +62,12 @@ class Clustering:
             "probes_width": self.probes.shape[1],
         }
 
+    def group_means(self) -> NDArray[np.float32]:
+        """Mean of the centroids of each group (groups, dim)."""
+        sums = np.add.reduceat(self.centroids, self.groups[:-1], axis=0, dtype=np.float64)
+        means: NDArray[np.float32] = (sums / np.diff(self.groups)[:, None]).astype(np.float32)
+        return means
+
     def write(self, writer: IndexDirectoryWriter) -> None:
         """Writes the sections."""
         lists = self.memberships.lists

@@ -15,11 +15,13 @@ from tiervec import _core
 from tiervec.calibration import CalibrationQueries, Measured, calibrate
 from tiervec.cluster_index.arrangement import Arrangement, arrange
 from tiervec.cluster_index.bit_packing import bits_for, pack
+from tiervec.cluster_index.cluster_space import ClusterSpace
 from tiervec.cluster_index.clustering import Clustering
 from tiervec.cluster_index.navigation import Navigation
 from tiervec.cluster_index.opened import ClusterParts, calibration_grid, make_searcher, tier_section
 from tiervec.cluster_index.params import ClusterBuildParams, ClusterSearchParams
 from tiervec.cluster_index.residual_code import train_residual_code
+from tiervec.cluster_index.spill import spill_clusters
 from tiervec.codes import TrainedCode
 from tiervec.errors import InvalidArgumentError
 from tiervec.index_directory import IndexDirectoryWriter
@@ -112,7 +114,7 @@ def write_layout(writer: IndexDirectoryWriter, task: LayoutTask) -> WrittenLayou
         "layout": layout,
         "id_bits": id_bits,
         "has_labels": task.labels is not None,
-        **({"code": parts.code.name} if parts.code is not None else {}),
+        **({"code": parts.code.name, "spill": task.params.spill} if parts.code is not None else {}),
         "calibration_source": task.queries.source,
         **clustering.details(),
     }
@@ -147,25 +149,56 @@ def _write_code(
     if task.progress is not None:
         task.progress("training code", 1, 1, 0.0)
     native = code.native()
-    blocks = _core.huge_bytes(_core.code_blocks_bytes(native, count))
-    run_monitored(
-        "encoding",
-        lambda monitor: _core.encode_clusters(
-            task.vectors,
-            arrangement.order,
-            arrangement.cluster_offsets,
-            navigation.code.native(),
-            navigation.centroid_rows.reshape(-1),
-            native,
-            blocks,
-            _core.resolve_threads(task.threads),
-            monitor,
-        ),
-        task.progress,
-    )
+    spilled = _spill(task) if task.params.spill else None
+    own_bytes = _core.code_blocks_bytes(native, count)
+    spilled_bytes = 0 if spilled is None else _core.code_blocks_bytes(native, len(spilled.rows))
+    blocks = _core.huge_bytes(own_bytes + spilled_bytes)
+
+    def encode(stage: str, rows: NDArray[np.uint32], offsets: NDArray[np.uint32], out: NDArray[np.uint8]) -> None:
+        run_monitored(
+            stage,
+            lambda monitor: _core.encode_clusters(
+                task.vectors,
+                rows,
+                offsets,
+                navigation.code.native(),
+                navigation.centroid_rows.reshape(-1),
+                native,
+                out,
+                _core.resolve_threads(task.threads),
+                monitor,
+            ),
+            task.progress,
+        )
+
+    encode("encoding", arrangement.order, arrangement.cluster_offsets, blocks[:own_bytes])
+    fast = {"code": code, "code_blocks": blocks}
+    if spilled is not None:
+        encode("encoding spill", spilled.rows, spilled.offsets, blocks[own_bytes:])
+        fast["spill_offsets"] = spilled.offsets
+        fast["spill_positions"] = pack(arrangement.positions[spilled.rows], bits_for(count - 1))
+        writer.write_section("spill_offsets", spilled.offsets, placement="fast")
+        writer.write_section("spill_positions", fast["spill_positions"], placement="fast")
     writer.write_section("code", code.to_bytes(), placement="fast")
     writer.write_section("code_blocks", blocks, placement="fast")
-    return {"code": code, "code_blocks": blocks}
+    return fast
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class _Spill:
+    """Rows whose codes are also in a second cluster, by cluster; the first of each, and the end."""
+
+    rows: NDArray[np.uint32]
+    offsets: NDArray[np.uint32]
+
+
+def _spill(task: LayoutTask) -> _Spill:
+    space, clusters = ClusterSpace(task.vectors, task.metric), len(task.clustering.centroids)
+    second = spill_clusters(space, task.clustering, task.threads, task.progress)
+    # Within a cluster in the order of the data, as vectors are in their own.
+    rows = np.argsort(second, kind="stable").astype(np.uint32)
+    sizes = np.bincount(second, minlength=clusters)
+    return _Spill(rows=rows, offsets=np.concatenate([[0], np.cumsum(sizes)]).astype(np.uint32))
 
 
 def _write_big_part(

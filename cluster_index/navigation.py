@@ -38,12 +38,10 @@ class Navigation:
         """Codes the centroids of a clustering."""
         centroids, groups = clustering.centroids, clustering.groups
         code = train_code(_CODE, centroids, metric=metric, code_bits=_CODE_BITS, threads=threads)
-        sums = np.add.reduceat(centroids, groups[:-1], axis=0, dtype=np.float64)
-        means = (sums / np.diff(groups)[:, None]).astype(np.float32)
         return cls(
             code=code,
             centroid_rows=_encode(code, centroids),
-            group_rows=_encode(code, means),
+            group_rows=_encode(code, clustering.group_means()),
             group_offsets=groups.astype(np.uint32),
         )
 

@@ -52,6 +52,8 @@ class ClusterParts:
     cluster_places: NDArray[np.uint32] | None = None
     code: TrainedCode | None = None
     code_blocks: NDArray[np.uint8] | None = None
+    spill_offsets: NDArray[np.uint32] | None = None
+    spill_positions: NDArray[np.uint8] | None = None
     posting_offsets: NDArray[np.uint64] | None = None
     posting_addresses: NDArray[np.uint8] | None = None
     posting_counts: NDArray[np.uint32] | None = None
@@ -74,9 +76,17 @@ class ClusterParts:
         }
         if self.code is not None:
             parts["code"] = self.code.native()
-        if self.posting_addresses is not None:
+        if self.posting_addresses is not None or self.spill_positions is not None:
             parts["address_bits"] = bits_for(self.vectors - 1)
-        for name in ("cluster_places", "code_blocks", "posting_offsets", "posting_addresses", "posting_counts"):
+        for name in (
+            "cluster_places",
+            "code_blocks",
+            "spill_offsets",
+            "spill_positions",
+            "posting_offsets",
+            "posting_addresses",
+            "posting_counts",
+        ):
             if (array := getattr(self, name)) is not None:
                 parts[name] = array
         return parts
@@ -144,7 +154,7 @@ def open_cluster(directory: IndexDirectory, tier_url: str) -> OpenedCluster:
         id_bits=manifest.details["id_bits"],
         cluster_offsets=directory.read_array("cluster_offsets", np.uint32, (clusters + 1,)),
         navigation=Navigation.read(directory, clusters),
-        **(_read_code(directory) if layout == "coded" else _read_postings(directory, layout, clusters)),
+        **(_read_code(directory, clusters) if layout == "coded" else _read_postings(directory, layout, clusters)),
     )
     return OpenedCluster(make_searcher(tier, parts), tier, layout=layout, vectors=manifest.vectors, clusters=clusters)
 
@@ -168,7 +178,7 @@ def described(directory: IndexDirectory) -> tuple[str, int]:
     return layout, clusters
 
 
-def _read_code(directory: IndexDirectory) -> dict[str, Any]:
+def _read_code(directory: IndexDirectory, clusters: int) -> dict[str, Any]:
     manifest = directory.manifest
     code = TrainedCode.from_bytes(
         directory.read_section("code").tobytes(),
@@ -177,7 +187,11 @@ def _read_code(directory: IndexDirectory) -> dict[str, Any]:
         dim=manifest.dim,
     )
     size = directory.section("code_blocks").bytes
-    return {"code": code, "code_blocks": directory.read_section("code_blocks", _core.huge_bytes(size))}
+    found = {"code": code, "code_blocks": directory.read_section("code_blocks", _core.huge_bytes(size))}
+    if manifest.details.get("spill") is True:
+        found["spill_offsets"] = directory.read_array("spill_offsets", np.uint32, (clusters + 1,))
+        found["spill_positions"] = directory.read_section("spill_positions")
+    return found
 
 
 def _read_postings(directory: IndexDirectory, layout: str, clusters: int) -> dict[str, Any]:

@@ -23,7 +23,7 @@ from tiervec.interruptible import BuildProgress
 
 __all__ = ["relayout_cluster_index"]
 
-_CHANGEABLE = ("layout", "code", "code_bits", "align")
+_CHANGEABLE = ("layout", "code", "code_bits", "spill", "align")
 _CHECK_BYTES = 2
 _POSITION_BYTES = 4
 

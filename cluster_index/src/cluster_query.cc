@@ -102,9 +102,11 @@ void ClusterQuery::reserve(const ClusterSearchParameters& parameters, bool helpe
   results_.reserve(parameters.k);
   std::uint64_t members = std::max<std::uint64_t>(parameters.rerank, reads_.most_reads());
   if (part_.layout == Layout::kCoded) {
-    const std::size_t found = BlockScan::room(std::size_t{kHeldPerKept} * (parameters.rerank + 1));
+    const std::size_t most_kept = (part_.spill_offsets.empty() ? 1 : 2) * (std::size_t{parameters.rerank} + 1);
+    const std::size_t found = BlockScan::room(kHeldPerKept * most_kept);
     candidates_.reserve(found);
     if (helped) helped_.reserve(std::max(room, found));
+    if (!part_.spill_offsets.empty() && by_position_.size() < most_kept) by_position_.resize(most_kept);
   } else if (part_.layout != Layout::kReplicated) {
     const std::uint64_t probed = std::min<std::uint64_t>(parameters.nprobe, part_.navigation.clusters());
     const std::uint64_t own = std::min<std::uint64_t>(part_.count, probed * most_own_reads_);
@@ -189,6 +191,11 @@ std::uint32_t ClusterQuery::scan_some(std::uint32_t first, std::uint32_t end, st
     const std::uint32_t to = part_.cluster_offsets[clusters.rows[i] + 1];
     scan.add(from, to, clusters.distances[i]);
     scanned += to - from;
+    if (part_.spill_offsets.empty()) continue;
+    const std::uint32_t spilled = part_.spill_offsets[clusters.rows[i]];
+    const std::uint32_t spill_end = part_.spill_offsets[clusters.rows[i] + 1];
+    scan.add(part_.first_spilled_row() + spilled, part_.first_spilled_row() + spill_end, clusters.distances[i]);
+    scanned += spill_end - spilled;
   }
   scan.finish();
   return scanned;
@@ -229,6 +236,7 @@ void ClusterQuery::scan_clusters(HelperThread* helper) noexcept {
   codes::keep_nearest(found, keep, keep + keep / 4);
   scan(nearest, clusters.count);
   codes::keep_nearest(found, keep, keep);
+  if (!part_.spill_offsets.empty()) drop_duplicates(found);
   // Hits of one cluster follow each other, ascending: that is enough to read neighbours together.
   for (std::uint32_t i = 0; i < found.count && piece_count_ < parameters_.rerank; ++i) {
     const std::uint32_t position = found.rows[i];
@@ -236,6 +244,27 @@ void ClusterQuery::scan_clusters(HelperThread* helper) noexcept {
     pieces_[piece_count_] = {position, position + 1};
     piece_count_ += position != excluded_ ? 1U : 0U;
   }
+}
+
+// Of two estimates of a vector the nearer one stays. Positions come out ascending.
+void ClusterQuery::drop_duplicates(codes::ScanHits& found) noexcept {
+  const std::uint32_t first_spilled = part_.first_spilled_row();
+  for (std::uint32_t i = 0; i < found.count; ++i) {
+    const std::uint32_t row = found.rows[i];
+    const std::uint64_t position = row < first_spilled ? row : part_.spill_positions[row - first_spilled];
+    by_position_[i] = {static_cast<std::uint32_t>(position), found.distances[i]};
+  }
+  std::sort(by_position_.begin(), by_position_.begin() + found.count, [](const Estimate& a, const Estimate& b) {
+    return a.position != b.position ? a.position < b.position : a.distance < b.distance;
+  });
+  std::uint32_t count = 0;
+  for (std::uint32_t i = 0; i < found.count; ++i) {
+    if (count > 0 && found.rows[count - 1] == by_position_[i].position) continue;
+    found.rows[count] = by_position_[i].position;
+    found.distances[count++] = by_position_[i].distance;
+  }
+  found.count = count;
+  codes::keep_nearest(found, wanted(), wanted());
 }
 
 ErrorCode ClusterQuery::list_members() noexcept {

@@ -80,14 +80,23 @@ class ClusterQuery {
     std::uint32_t positions[kRoom] = {};
   };
 
-  /// Estimates to keep: one more where somebody must not be found.
-  [[nodiscard]] std::uint32_t kept() const noexcept { return parameters_.rerank + (excluded_ == kNobody ? 0U : 1U); }
+  struct Estimate {
+    std::uint32_t position;
+    float distance;
+  };
+
+  /// Vectors to choose: one more where somebody must not be found.
+  [[nodiscard]] std::uint32_t wanted() const noexcept { return parameters_.rerank + (excluded_ == kNobody ? 0U : 1U); }
+  /// Estimates to keep: of as many vectors, each of which may be met twice with spill.
+  [[nodiscard]] std::uint32_t kept() const noexcept { return part_.spill_offsets.empty() ? wanted() : 2 * wanted(); }
   void scan_clusters(HelperThread* helper) noexcept;
   /// Puts the clusters to scan into groups_, the nearest first. Returns how many these are.
   [[nodiscard]] std::uint32_t order_clusters() noexcept;
   /// Scans every `step`th of the clusters [first, end) in groups_. Returns how many codes it looked at.
   [[nodiscard]] std::uint32_t scan_some(std::uint32_t first, std::uint32_t end, std::uint32_t step, float farthest,
                                         codes::ScanHits& found) noexcept;
+  /// Makes positions of rows, each once, and leaves at most as many as are to be read.
+  void drop_duplicates(codes::ScanHits& found) noexcept;
   /// By its centroid; `bound` is the worst kept estimate, `farthest` that of the clusters that were asked for.
   [[nodiscard]] float farthest_wanted(float bound, float farthest) const noexcept;
   [[nodiscard]] ErrorCode list_members() noexcept;
@@ -106,8 +115,8 @@ class ClusterQuery {
 
   const ClusterFastPart& part_;
   const ClusterReads& reads_;
-  const std::uint64_t most_members_;   // of one cluster
-  const std::uint64_t total_members_;  // of all
+  const std::uint64_t most_members_;    // of one cluster
+  const std::uint64_t total_members_;   // of all
   const std::uint64_t most_addresses_;  // of one cluster
   const std::uint64_t most_own_reads_;  // for its own range
 
@@ -120,13 +129,14 @@ class ClusterQuery {
   HitStorage groups_;
   HitStorage clusters_;
   HitStorage candidates_;
-  HitStorage helped_;  // what the helper found
+  HitStorage helped_;                  // what the helper found
+  std::vector<Estimate> by_position_;  // with spill: scratch
   // To read, apart, none longer than a read; ascending, but for coded within a cluster only; replicated: of this round.
   std::vector<Piece> pieces_;
   std::uint32_t piece_count_ = 0;
-  std::vector<Piece> listed_;  // own ranges and addresses of other members, and as much room to sort them
-  std::uint32_t next_ = 0;     // of pieces_, or of clusters_
-  std::uint32_t next_record_ = 0;         // replicated: within a posting
+  std::vector<Piece> listed_;      // own ranges and addresses of other members, and as much room to sort them
+  std::uint32_t next_ = 0;         // of pieces_, or of clusters_
+  std::uint32_t next_record_ = 0;  // replicated: within a posting
   ExactResults results_;
   const std::uint32_t together_;  // records whose distances are computed together
   const std::uint32_t ahead_;     // and that are brought into the caches before that
@@ -135,8 +145,8 @@ class ClusterQuery {
   std::uint32_t batch_count_ = 0;
   std::vector<std::uint32_t> first_piece_;  // of each read of this round, and the end
   std::uint32_t first_read_ = 0;            // of this round
-  std::uint32_t absorbed_ = 0;        // records of this round; where it stopped, when it stopped
-  std::uint32_t damaged_copies_ = 0;  // of that record: how often it was read and damaged
+  std::uint32_t absorbed_ = 0;              // records of this round; where it stopped, when it stopped
+  std::uint32_t damaged_copies_ = 0;        // of that record: how often it was read and damaged
   rdma::QueryCost cost_;
 };
 

@@ -120,6 +120,16 @@ void check_postings(const ClusterFastPart& part, std::uint64_t tier_bytes) {
   }
 }
 
+void check_spill(const ClusterFastPart& part) {
+  check_offsets(part.spill_offsets, part.navigation.clusters(), part.count, "spill_offsets");
+  if (part.spill_positions.count != part.spill_offsets.back()) refuse("there must be one position per spilled code");
+  for (std::uint64_t i = 0; i < part.spill_positions.count; ++i) {
+    if (part.spill_positions[i] >= part.count) {
+      refuse("spilled code " + std::to_string(i) + " is of position " + std::to_string(part.spill_positions[i]));
+    }
+  }
+}
+
 void check(const ClusterFastPart& part, std::uint64_t tier_bytes) {
   const std::size_t clusters = part.navigation.clusters();
   if (part.count == 0 || part.dim == 0 || part.navigation.code().dim() != part.dim) {
@@ -140,6 +150,7 @@ void check(const ClusterFastPart& part, std::uint64_t tier_bytes) {
     if (part.code == nullptr || part.code_blocks == nullptr || part.code->dim() != part.dim) {
       refuse("layout coded needs codes of the vectors' dimension");
     }
+    if (!part.spill_offsets.empty()) check_spill(part);
     return;
   }
   if (part.addresses.width == 0 || part.addresses.width > 32) refuse("addresses must have 1 to 32 bits");
@@ -183,6 +194,11 @@ std::uint64_t ClusterSearcher::fast_bytes() const noexcept {
   if (part_.addresses.bits != nullptr) bytes += PackedIntegers::bytes(part_.addresses.count, part_.addresses.width);
   if (part_.layout == Layout::kCoded) {
     bytes += code_blocks_bytes(*part_.code, part_.count) + part_.code->parameter_bytes();
+    if (!part_.spill_offsets.empty()) {
+      bytes += code_blocks_bytes(*part_.code, part_.spill_positions.count) +
+               part_.spill_offsets.size() * sizeof(std::uint32_t) +
+               PackedIntegers::bytes(part_.spill_positions.count, part_.spill_positions.width);
+    }
   }
   return bytes;
 }

@@ -30,8 +30,8 @@ namespace {
 void check(const ClusteredVectors& vectors, const codes::Code& centroid_code, const codes::Code& code) {
   const auto& offsets = vectors.cluster_offsets;
   const bool fits =
-      centroid_code.dim() == code.dim() && vectors.order.size() == vectors.rows && !offsets.empty() &&
-      offsets.front() == 0 && offsets.back() == vectors.rows && std::is_sorted(offsets.begin(), offsets.end()) &&
+      centroid_code.dim() == code.dim() && !offsets.empty() && offsets.front() == 0 &&
+      offsets.back() == vectors.order.size() && std::is_sorted(offsets.begin(), offsets.end()) &&
       std::all_of(vectors.order.begin(), vectors.order.end(), [&](std::uint32_t row) { return row < vectors.rows; });
   if (!fits) {
     throw Error(ErrorCode::kInvalidArgument, "clusters to encode: codes, order and cluster_offsets do not fit " +
@@ -50,8 +50,9 @@ void encode_clusters(const ClusteredVectors& vectors, const codes::Code& centroi
   const std::size_t dim = code.dim();
   const std::size_t vector_bytes = dim * element_bytes(vectors.dtype);
   const auto& offsets = vectors.cluster_offsets;
-  if (monitor != nullptr) monitor->total = vectors.rows;
-  parallel_blocks(vectors.rows, kPositions, threads, monitor, [&](std::size_t begin, std::size_t end, unsigned) {
+  const std::size_t count = vectors.order.size();
+  if (monitor != nullptr) monitor->total = count;
+  parallel_blocks(count, kPositions, threads, monitor, [&](std::size_t begin, std::size_t end, unsigned) {
     std::vector<std::uint8_t> rows(std::size_t{kPositions} * code.row_bytes());
     std::vector<float> widened(kPositions * dim);
     std::vector<float> origin(dim);

@@ -129,3 +129,16 @@ def test_sections_that_do_not_fit_together_are_refused(path: Path, layout: str, 
         for name, content in before.items():
             (path / name).write_bytes(content)
     assert sorted(entry.name for entry in tmp_path.iterdir()) == ["index"]
+
+
+def test_a_spilled_code_of_no_vector_is_refused_at_open(tmp_path: Path) -> None:
+    path = tmp_path / "index"
+    params = {"clusters": 20, "spill": True}
+    tiervec.build(BASE, path, kind="cluster", params=params, calibration_queries=BASE[:3], threads=1)
+
+    def change(content: Array) -> None:
+        content[:-8] = 255
+
+    rewrite(path, "spill_positions", change)
+    with pytest.raises(DataLossError, match="spilled code 0 is of position 511"):
+        tiervec.open(path)

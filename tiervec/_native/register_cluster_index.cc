@@ -92,11 +92,17 @@ GivenParts::GivenParts(const nb::dict& parts) {
                                       centroid_rows.data(), clusters);
   if (fast.layout == Layout::kCoded) {
     fast.code = part<std::shared_ptr<codes::Code>>(parts, "code");
+    std::uint64_t expected = code_blocks_bytes(*fast.code, fast.count);
+    if (parts.contains("spill_offsets")) {
+      fast.spill_offsets = copied<std::uint32_t>(parts, "spill_offsets");
+      const std::uint64_t spilled = fast.spill_offsets.empty() ? 0 : fast.spill_offsets.back();
+      fast.spill_positions = packed(parts, "spill_positions", "address_bits", spilled, borrowed);
+      expected += code_blocks_bytes(*fast.code, spilled);
+    }
     const Bytes& blocks = borrowed.emplace_back(part<Bytes>(parts, "code_blocks"));
-    if (blocks.shape(0) != code_blocks_bytes(*fast.code, fast.count)) {
+    if (blocks.shape(0) != expected) {
       throw Error(ErrorCode::kDataLoss, "section code_blocks has " + std::to_string(blocks.shape(0)) + " bytes; " +
-                                            std::to_string(code_blocks_bytes(*fast.code, fast.count)) +
-                                            " were expected");
+                                            std::to_string(expected) + " were expected");
     }
     fast.code_blocks = blocks.data();
     return;
@@ -172,7 +178,7 @@ void encode(const Matrix& data, const Vector<std::uint32_t>& order, const Vector
   vectors.dtype = dtype_of(data);
   vectors.order = {order.data(), order.shape(0)};
   vectors.cluster_offsets = {cluster_offsets.data(), cluster_offsets.shape(0)};
-  if (data.shape(1) != code.dim() || blocks.shape(0) != code_blocks_bytes(code, vectors.rows) ||
+  if (data.shape(1) != code.dim() || blocks.shape(0) != code_blocks_bytes(code, order.shape(0)) ||
       cluster_offsets.shape(0) == 0 ||
       centroid_rows.shape(0) != (cluster_offsets.shape(0) - 1) * centroid_code.row_bytes()) {
     throw Error(ErrorCode::kInvalidArgument, "clusters to encode: data, centroid_rows or blocks do not fit the codes");

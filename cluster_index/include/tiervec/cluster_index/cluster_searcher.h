@@ -77,7 +77,9 @@ struct ClusterFastPart {
   std::vector<std::uint32_t> cluster_places;   // grouped: where each cluster is in cluster_offsets and posting_offsets
   ClusterNavigation navigation;
   std::shared_ptr<const codes::Code> code;     // coded
-  const std::uint8_t* code_blocks = nullptr;   // coded: 64-byte aligned
+  const std::uint8_t* code_blocks = nullptr;   // coded: 64-byte aligned; spilled codes begin at a block of their own
+  std::vector<std::uint32_t> spill_offsets;    // coded with spill: first spilled code of each cluster, and the end
+  PackedIntegers spill_positions;              // coded with spill: whose code it is
   std::vector<std::uint64_t> posting_offsets;  // grouped, decoupled: into addresses; replicated: bytes on the tier
   PackedIntegers addresses;                    // grouped, decoupled: positions
   std::vector<std::uint32_t> posting_counts;   // replicated: records of each posting
@@ -85,6 +87,10 @@ struct ClusterFastPart {
   [[nodiscard]] ClusterRecord record() const noexcept {
     return {.vector_bytes = dim * static_cast<std::uint32_t>(element_bytes(dtype)),
             .has_position = layout == Layout::kReplicated};
+  }
+  /// Row of the first spilled code in code_blocks.
+  [[nodiscard]] std::uint32_t first_spilled_row() const noexcept {
+    return (count + codes::kBlockRows - 1) / codes::kBlockRows * codes::kBlockRows;
   }
 };
 
