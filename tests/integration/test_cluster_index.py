@@ -27,6 +27,8 @@ POSTINGS = ("grouped", "decoupled", "replicated")
 CLUSTERS = 40
 K = 10
 WHOLE = {"nprobe": 100_000, "rerank": 128}
+# By the default rule hardly a vector is in two lists, and what concerns lists would be tested on next to none.
+MANY_LISTS = {"replicas": 4, "closure": 10, "rng_factor": 1.5}
 
 ClusterBuilder = Callable[..., Path]
 
@@ -47,7 +49,7 @@ def cluster_index(tmp_path_factory: pytest.TempPathFactory, corpus: Callable[...
                 out,
                 kind="cluster",
                 metric=metric,
-                params={"clusters": CLUSTERS, "replicas": 4, "code_bits": 4, **params},
+                params={"clusters": CLUSTERS, "code_bits": 4, **MANY_LISTS, **params},
                 calibration_queries=part.queries[:20],
                 threads=1,
             )
@@ -55,6 +57,11 @@ def cluster_index(tmp_path_factory: pytest.TempPathFactory, corpus: Callable[...
         return made[name]
 
     return build
+
+
+def replication(path: Path) -> float:
+    """How many clusters list a vector."""
+    return float(IndexDirectory.open(path).manifest.details["replication"])
 
 
 def search(path: Path, queries: Array, *, tier: str = "dram:", k: int = K, **params: Any) -> tiervec.SearchResult:
@@ -91,7 +98,9 @@ def test_layouts_with_whole_postings_find_the_same(
     nprobe: int, corpus: Callable[..., Any], cluster_index: ClusterBuilder
 ) -> None:
     queries = corpus("uint8").queries
-    results = [search(cluster_index("uint8", "l2", layout=layout), queries, nprobe=nprobe) for layout in POSTINGS]
+    paths = [cluster_index("uint8", "l2", layout=layout) for layout in POSTINGS]
+    assert replication(paths[0]) > 1.5
+    results = [search(path, queries, nprobe=nprobe) for path in paths]
     for other in results[1:]:
         np.testing.assert_array_equal(other.ids, results[0].ids)
         np.testing.assert_array_equal(other.distances, results[0].distances)
@@ -199,9 +208,10 @@ def test_a_round_trip_of_layouts_gives_the_same_index(
 ) -> None:
     part = corpus("uint8")
     labels = None if ids is None else np.random.default_rng(1).permutation(len(part.vectors)) * 7 + 3
-    params = {"clusters": CLUSTERS, "replicas": 4, "code_bits": 4}
+    params = {"clusters": CLUSTERS, "code_bits": 4, **MANY_LISTS}
     options: dict[str, Any] = {"calibration_queries": part.queries[:10], "threads": 1, "ids": labels}
     tiervec.build(part.vectors, tmp_path / "coded", kind="cluster", params=params, **options)
+    assert replication(tmp_path / "coded") > 1.5
     tiervec.build(part.vectors, tmp_path / "direct", kind="cluster", params={**params, "layout": layout}, **options)
     tiervec.relayout(tmp_path / "coded", tmp_path / "there", params={"layout": layout}, threads=1)
     tiervec.relayout(tmp_path / "there", tmp_path / "back", params={"layout": "coded"}, threads=1)
@@ -351,7 +361,14 @@ def test_any_index_finds_each_vector(
     random = np.random.default_rng(seed)
     values = random.normal(size=(count, dim))[random.integers(0, data.draw(st.sampled_from([1, 5, count])), count)]
     base = (values if dtype.startswith("f") else values * 30 + (100 if dtype == "uint8" else 0)).astype(dtype)
-    params = {"layout": layout, "replicas": replicas, "clusters": data.draw(st.integers(1, count)), "code_bits": 8}
+    params = {
+        "layout": layout,
+        "replicas": replicas,
+        "clusters": data.draw(st.integers(1, count)),
+        "closure": data.draw(st.sampled_from([0, 0.07, 1, 10])),
+        "rng_factor": data.draw(st.sampled_from([1, 1.5, 10])),
+        "code_bits": 8,
+    }
     with tempfile.TemporaryDirectory() as folder:
         out = Path(folder) / "index"
         queries = base[:2].astype(np.float32) if dtype == "float16" else base[:2]
@@ -368,6 +385,54 @@ def test_any_index_finds_each_vector(
     assert np.all(np.diff(results[0].distances[:, :exists], axis=1) >= 0)
     if metric == "l2":
         np.testing.assert_allclose(results[0].distances[:, 0], 0, atol=1e-3)
+
+
+@given(
+    seed=st.integers(0, 2**32 - 1),
+    count=st.integers(20, 200),
+    dim=st.integers(1, 20),
+    metric=st.sampled_from(["l2", "ip", "cosine"]),
+    replicas=st.integers(2, 9),
+    closure=st.sampled_from([0.07, 1, 10]),
+    rng_factor=st.sampled_from([1, 1.5, 10]),
+    data=st.data(),
+)
+@settings(max_examples=25)
+def test_any_layouts_of_one_clustering_have_the_same_members(
+    seed: int,
+    count: int,
+    dim: int,
+    metric: str,
+    replicas: int,
+    closure: float,
+    rng_factor: float,
+    data: st.DataObject,
+) -> None:
+    base = np.random.default_rng(seed).normal(size=(count, dim)).astype(np.float32)
+    clusters = data.draw(st.integers(2, count // 5))
+    params = {"clusters": clusters, "replicas": replicas, "closure": closure, "rng_factor": rng_factor}
+    nprobe = data.draw(st.integers(1, clusters))
+    found = []
+    with tempfile.TemporaryDirectory() as folder:
+        built = Path(folder) / "built"
+        tiervec.build(
+            base,
+            built,
+            kind="cluster",
+            metric=metric,
+            params={**params, "layout": data.draw(st.sampled_from(LAYOUTS))},
+            calibration_queries=base[:2],
+            threads=1,
+        )
+        if closure == rng_factor == 10:
+            assert replication(built) > 1  # hardly anything but `replicas` decides
+        for layout in POSTINGS:
+            out = Path(folder) / layout
+            tiervec.relayout(built, out, params={"layout": layout}, threads=1)
+            found.append(search(out, base[:20], k=5, nprobe=nprobe))
+    for other in found[1:]:
+        np.testing.assert_array_equal(other.ids, found[0].ids)
+        np.testing.assert_array_equal(other.distances, found[0].distances)
 
 
 # ---- build -----------------------------------------------------------------------------------------------------------
