@@ -294,6 +294,26 @@ def test_data_that_is_hard_to_cluster(what: str, layout: str, metric: str, tmp_p
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize("what", HARD)
+def test_hard_data_with_nothing_given_but_the_layout(what: str, layout: str, tmp_path: Path) -> None:
+    data = HARD[what]
+    info = tiervec.build(data, tmp_path / "index", kind="cluster", params={"layout": layout}, threads=1)
+    assert (info.calibration is None) == (len(data) < 50)
+    exists = min(5, len(data))
+    # Every vector is read: the codes of a few bits decide nothing.
+    found = search(tmp_path / "index", data[:20], k=5, nprobe=100_000, rerank=1000)
+    squared = ((data[:20, None].astype(np.float64) - data[None].astype(np.float64)) ** 2).sum(axis=2)
+    nearest = np.sort(squared, axis=1)[:, :exists]
+    np.testing.assert_allclose(found.distances[:, :exists], nearest, rtol=1e-5)
+    assert all(len(set(row[:exists])) == exists for row in found.ids.tolist())
+    assert (found.ids[:, exists:] == -1).all()
+    with tiervec.open(tmp_path / "index", threads=1) as index:
+        aimed = index.search(data[:20], k=5, target_recall=0.9)
+    kth = nearest[:, -1:]
+    assert (aimed.distances[:, :exists] <= kth * (1 + 1e-5)).mean() >= 0.8
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
 def test_one_cluster_and_as_many_as_vectors(layout: str, tmp_path: Path) -> None:
     data = np.random.default_rng(2).normal(size=(100, 5)).astype(np.float32)
     for clusters in (1, 100):
