@@ -15,6 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import tiervec
+from tiervec.cluster_index.bit_packing import unpack
 from tiervec.cluster_index.params import LAYOUTS
 from tiervec.errors import DataLossError, InvalidArgumentError, UnsupportedError
 from tiervec.index_directory import IndexDirectory
@@ -194,6 +195,46 @@ def test_the_description_adds_up(layout: str, cluster_index: ClusterBuilder, cor
     else:
         raw = info.dim * np.dtype(info.dtype).itemsize
         assert info.tier_bytes == info.vectors * (raw + 2) + 64
+
+
+# ---- groups ----------------------------------------------------------------------------------------------------------
+
+
+def group_of_each_vector(path: Path) -> Array:
+    """The cluster whose own range holds it; of a grouped index without ids."""
+    manifest = IndexDirectory.open(path).manifest
+    rows = unpack(np.fromfile(path / "ids.bin", np.uint8), manifest.vectors, manifest.details["id_bits"])
+    cluster_at_place = np.argsort(np.fromfile(path / "cluster_places.bin", np.uint32))
+    groups = np.empty(manifest.vectors, np.int64)
+    groups[rows] = np.repeat(cluster_at_place, np.diff(np.fromfile(path / "cluster_offsets.bin", np.uint32)))
+    return groups
+
+
+def test_groups_follow_what_the_queries_of_the_build_search(tmp_path: Path) -> None:
+    random = np.random.default_rng(8)
+    base = random.normal(size=(6000, 6)).astype(np.float32)
+
+    def asked(side: int) -> Array:
+        points = random.normal(size=(400, 6)) * 0.7
+        points[:, 0] += 1.5 * side
+        return points.astype(np.float32)
+
+    # Other queries of the same kind are measured than those that choose the groups.
+    asked_of = {"left": asked(-1), "right": asked(1)}
+    params = {"layout": "grouped", "clusters": 300, **MANY_LISTS}
+    for name, side in (("left", -1), ("right", 1)):
+        queries = asked(side)
+        tiervec.build(base, tmp_path / name, kind="cluster", params=params, calibration_queries=queries, threads=1)
+    left, right = tmp_path / "left", tmp_path / "right"
+    assert (left / "memberships.bin").read_bytes() == (right / "memberships.bin").read_bytes()
+    assert replication(left) > 1.5
+    assert (group_of_each_vector(left) != group_of_each_vector(right)).mean() > 0.2
+
+    def reads(path: Path, name: str) -> int:
+        return search(path, asked_of[name], nprobe=20).receipt.reads
+
+    assert reads(left, "left") < 0.6 * reads(right, "left")
+    assert reads(right, "right") < 0.6 * reads(left, "right")
 
 
 # ---- conversions -----------------------------------------------------------------------------------------------------
