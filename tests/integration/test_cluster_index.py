@@ -110,6 +110,19 @@ def test_layouts_with_whole_postings_find_the_same(
     assert grouped.bytes_read <= replicated.bytes_read * 1.2
 
 
+def test_codes_decide_nothing_when_every_vector_is_read(
+    corpus: Callable[..., Any], cluster_index: ClusterBuilder
+) -> None:
+    part = corpus("uint8")
+    everything = {"nprobe": CLUSTERS, "rerank": len(part.vectors)}
+    coded, *others = (
+        search(cluster_index("uint8", "l2", layout=layout), part.queries, **everything) for layout in LAYOUTS
+    )
+    for other in others:
+        np.testing.assert_array_equal(other.ids, coded.ids)
+        np.testing.assert_array_equal(other.distances, coded.distances)
+
+
 @pytest.mark.parametrize("layout", LAYOUTS)
 def test_tiers_find_the_same(layout: str, corpus: Callable[..., Any], cluster_index: ClusterBuilder) -> None:
     queries = corpus("int8").queries
