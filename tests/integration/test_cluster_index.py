@@ -210,6 +210,21 @@ def test_the_description_adds_up(layout: str, cluster_index: ClusterBuilder, cor
         assert info.tier_bytes == info.vectors * (raw + 2) + 64
 
 
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_fast_memory_without_a_use_is_noted(
+    layout: str, corpus: Callable[..., Any], cluster_index: ClusterBuilder
+) -> None:
+    path, queries = cluster_index("uint8", "l2", layout=layout), corpus("uint8").queries[:2]
+    with tiervec.open(path) as index:
+        needed = index.info.fast_bytes
+    for spare, notes in ((0, ()), (1, ("fast_memory is ",)), (1 << 20, ("fast_memory is ",))):
+        with tiervec.open(path, fast_memory=needed + spare) as index:
+            assert index.info.fast_bytes == needed
+            receipt = index.search(queries, k=1).receipt
+        assert tuple(note[: len("fast_memory is ")] for note in receipt.notes) == notes
+        assert all("it holds no records in the rest" in note for note in receipt.notes)
+
+
 # ---- groups ----------------------------------------------------------------------------------------------------------
 
 
