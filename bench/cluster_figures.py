@@ -6,7 +6,7 @@ Builds a coded index in DIR, unless it is there, and converts it to the other la
 the target recall, and what grouping and ordering save: reads per query of the test queries, counted for the vectors in
 the order of the data; by group, the groups in no order; with groups side by side that save reads there; with their
 members ordered, too; and then with gaps read through up to the knee of the device. Test queries are only counted:
-groups and order come from held-out base vectors.
+groups and order come from base vectors.
 Then `grouped` and `replicated` run in turn on each emulated device, at the same setting, which gives both the same
 candidates: queries per second as measured, and as the model of the device would allow.
 """

@@ -66,8 +66,9 @@ def open(  # noqa: A001 - the contract's name
         path: The index directory.
         tier: URL of the tier that holds the records: ``dram:``, ``mmap:``, ``emulated:rdma-200g``, ... or of memory
             nodes that the index was published to (``tcp://HOST:PORT/REGION``): the records then need not be at `path`.
-        fast_memory: Bytes of fast memory that the index may take. What its codes leave is filled with the records that
-            searches read most; refused when the codes alone need more. None: codes only.
+        fast_memory: Bytes of fast memory that the index may take; refused when its codes alone need more. What the
+            codes of a graph leave is filled with the records that searches read most. Clusters do not use it, and
+            receipts note that. None: codes only.
         threads: Worker threads of a search; 0 means all allowed CPUs.
 
     Raises:
@@ -102,9 +103,16 @@ class Index:
             )
         self._threads = _core.resolve_threads(threads)
         opened = self._kind.open(directory, tier)
+        self._notes: tuple[str, ...] = ()
         if fast_memory is not None:
-            taken = opened.fill_fast_memory(fast_memory - self._info.fast_bytes, self._threads)
+            spare = fast_memory - self._info.fast_bytes
+            taken = opened.fill_fast_memory(spare, self._threads)
             self._info = _with_fast_bytes(self._info, self._info.fast_bytes + taken)
+            if taken == 0 < spare:
+                self._notes = (
+                    f"fast_memory is {format_size(fast_memory)}, of which the {self._info.kind} index takes "
+                    f"{format_size(self._info.fast_bytes)}: it holds no records in the rest",
+                )
         self._opened: OpenedIndex[Any] | None = opened
         self._grid = opened.grid
         self._url = str(opened.tier.url)  # not the tier itself: closing gives its memory back
@@ -214,7 +222,7 @@ class Index:
             wall_us=wall_us,
             latency_us=found.latency_us,
             device=self._device,
-            notes=(*notes, *self._notes_of(found.rereads)),
+            notes=(*notes, *self._notes, *self._notes_of(found.rereads)),
         )
         return SearchResult(found.ids, found.distances, receipt)
 

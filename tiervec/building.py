@@ -69,8 +69,9 @@ def build(
         threads: 0 means all allowed CPUs. One thread and one seed always give the same index.
         seed: Of everything random.
         progress: Called with (stage, steps done, steps in all, seconds left or None), a few times a second.
-        calibration_queries: Vectors like the queries to come, on which ``target_recall`` is calibrated; without them
-            some of the base vectors are held out.
+        calibration_queries: Vectors like the queries to come; ``target_recall`` is calibrated on the first 500. For
+            clusters the first 8,000 also choose the groups of layout ``grouped`` and their order, now or by `relayout`.
+            Without them some of the base vectors stand for queries.
 
     Returns:
         The description of the index.

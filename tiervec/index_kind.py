@@ -43,7 +43,7 @@ class IndexBuild(Generic[B]):
         threads: 0 means all allowed CPUs.
         seed: Of everything random.
         progress: Progress callback or None.
-        calibration_queries: Vectors like the queries to come, or None: some of the base vectors, held out.
+        calibration_queries: Vectors like the queries to come, or None: some of the base vectors stand for them.
         memory_limit: Bytes that the build may take, or None.
     """
 

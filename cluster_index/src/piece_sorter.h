@@ -1,7 +1,7 @@
 #pragma once
 
-// Sorting of what a query wants to read. A query of some hundred addresses spends more time in comparisons whose outcome
-// nobody can predict than in the rest of its list; counting digits has none.
+// Sorting of what a query wants to read. A query of some hundred addresses spends more time in comparisons whose
+// outcome nobody can predict than in the rest of its list; counting digits has none.
 
 #include <algorithm>
 #include <cstddef>

@@ -8,6 +8,8 @@
 #include <functional>
 #include <limits>
 #include <memory>
+#include <numeric>
+#include <optional>
 #include <random>
 #include <set>
 #include <string>
@@ -16,6 +18,7 @@
 
 #include <gtest/gtest.h>
 
+#include <tiervec/rdma/device_profile.h>
 #include <tiervec/rdma/dram_tier.h>
 
 #include "cluster_index/small_clusters.h"
@@ -68,6 +71,20 @@ TEST(ClusterSearcher, AllClustersAndAFullRerankFindTheExactNeighbours) {
   }
 }
 
+TEST(ClusterSearcher, CodesDecideNothingWhenEveryVectorIsRead) {
+  for (const Metric metric : {Metric::kL2, Metric::kIp, Metric::kCosine}) {
+    SmallClustersOptions options = of(Layout::kCoded);
+    options.metric = metric;
+    const SmallClusters index(options);
+    ClusterSearcher searcher(dram(index), index.part());
+    const auto queries = some_queries(index, kQueries);
+    const Found truth = exact(index, queries, 10);
+    const Found found = search(searcher, queries, with(10, options.clusters, options.count));
+    EXPECT_EQ(found.ids, truth.ids);
+    EXPECT_EQ(found.distances, truth.distances);
+  }
+}
+
 TEST(ClusterSearcher, FewClustersFindMostNeighbours) {
   for (const Layout layout : kLayouts) {
     const SmallClusters index(of(layout));
@@ -112,6 +129,33 @@ TEST(ClusterSearcher, ThreadsPipelineAndCoalescingDoNotChangeTheResult) {
     if (layout == Layout::kGrouped || layout == Layout::kDecoupled) {
       EXPECT_LT(together.costs[0].reads, apart.costs[0].reads);
       EXPECT_GT(together.costs[0].bytes, apart.costs[0].bytes);
+    }
+  }
+}
+
+TEST(ClusterSearcher, GapsAreReadThroughUpToTheKneeOfTheDevice) {
+  constexpr std::uint32_t kAnyGap = 1U << 20U;
+  for (const Layout layout : {Layout::kGrouped, Layout::kDecoupled}) {
+    const SmallClusters index(of(layout));
+    const auto queries = some_queries(index, kQueries);
+    for (const double bytes_per_s : {3e9, 1e10}) {  // 300 and 1000 bytes are 3 and 12 records
+      const auto tier = std::make_shared<FaultyTier>(index.region);
+      tier->bytes_per_s = bytes_per_s;
+      ClusterSearcher searcher(tier, index.part());
+      const auto reads_of = [&](std::optional<std::uint32_t> coalesce_bytes) {
+        ClusterSearchRequest request = with(10, 6);
+        request.parameters.coalesce_bytes = coalesce_bytes;
+        std::vector<std::uint64_t> reads;
+        for (const auto& cost : search(searcher, queries, request).costs) reads.push_back(cost.reads);
+        return reads;
+      };
+      const auto total = [](const std::vector<std::uint64_t>& reads) {
+        return std::accumulate(reads.begin(), reads.end(), std::uint64_t{0});
+      };
+      const std::vector<std::uint64_t> by_default = reads_of({});
+      EXPECT_EQ(by_default, reads_of(static_cast<std::uint32_t>(rdma::knee_bytes(tier->profile()))));
+      EXPECT_LT(total(by_default), total(reads_of(0)));
+      EXPECT_GT(total(by_default), total(reads_of(kAnyGap)));
     }
   }
 }
@@ -193,6 +237,29 @@ TEST(ClusterSearcher, PruningSavesCodes) {
   EXPECT_LT(codes_of(0.01F, 80), codes_of(0, 80));
   EXPECT_EQ(codes_of(1e9F, 80), codes_of(0, 80));
   EXPECT_EQ(codes_of(0.01F, 90), codes_of(0, 90));  // all clusters are all clusters
+}
+
+TEST(ClusterSearcher, PruningLosesHardlyAnyNeighbours) {
+  for (const Metric metric : {Metric::kL2, Metric::kIp, Metric::kCosine}) {
+    SmallClustersOptions options = of(Layout::kCoded);
+    options.metric = metric;
+    options.count = 4000;
+    options.clusters = 400;  // many more than the nearest ones, which are scanned whatever they are
+    options.groups = 20;
+    const SmallClusters index(options);
+    ClusterSearcher searcher(dram(index), index.part());
+    const auto queries = some_queries(index, kQueries);
+    const Found truth = exact(index, queries, 10);
+    ClusterSearchRequest request = with(10, 300, 20);
+    const Found pruned = search(searcher, queries, request);
+    request.parameters.prune = 0;
+    const Found whole = search(searcher, queries, request);
+    std::uint64_t saved = 0;
+    for (std::size_t q = 0; q < kQueries; ++q) saved += whole.costs[q].code_distances - pruned.costs[q].code_distances;
+    EXPECT_GT(saved, 0U);
+    EXPECT_GE(recall(whole, truth, 10), 0.98);
+    EXPECT_GE(recall(pruned, truth, 10), recall(whole, truth, 10) - 0.01);
+  }
 }
 
 TEST(ClusterSearcher, PadsBeyondWhatThereIs) {

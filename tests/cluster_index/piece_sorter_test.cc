@@ -17,7 +17,8 @@ TEST(PieceSorter, GivesWhatComparingGives) {
     for (const std::size_t count : {0U, 1U, 2U, 31U, 32U, 33U, 257U, 5000U}) {
       std::vector<Piece> pieces(count);
       std::uint32_t added = 0;
-      for (Piece& piece : pieces) piece = {.first = static_cast<std::uint32_t>(random() >> (64 - bits)), .end = added++};
+      for (Piece& piece : pieces)
+        piece = {.first = static_cast<std::uint32_t>(random() >> (64 - bits)), .end = added++};
       std::vector<Piece> room(count);
       std::vector<Piece> spare(count);
       PieceSorter sorter(room.data(), spare.data(), bits);
@@ -25,10 +26,9 @@ TEST(PieceSorter, GivesWhatComparingGives) {
       const auto sorted = sorter.sorted();
       std::stable_sort(pieces.begin(), pieces.end(),
                        [](const Piece& one, const Piece& other) { return one.first < other.first; });
-      EXPECT_TRUE(std::equal(sorted.begin(), sorted.end(), pieces.begin(), pieces.end(),
-                             [](const Piece& one, const Piece& other) {
-                               return one.first == other.first && one.end == other.end;
-                             }))
+      EXPECT_TRUE(std::equal(
+          sorted.begin(), sorted.end(), pieces.begin(), pieces.end(),
+          [](const Piece& one, const Piece& other) { return one.first == other.first && one.end == other.end; }))
           << bits << " bits, " << count << " pieces";
     }
   }

@@ -28,8 +28,9 @@ def layout(request: pytest.FixtureRequest) -> str:
 @pytest.fixture
 def path(layout: str, tmp_path: Path) -> Path:
     out = tmp_path / "index"
-    params = {"layout": layout, "clusters": 20, "replicas": 3, "code_bits": 4}
+    params = {"layout": layout, "clusters": 20, "replicas": 3, "code_bits": 4, "closure": 10, "rng_factor": 1.5}
     tiervec.build(BASE, out, kind="cluster", params=params, calibration_queries=BASE[:3], threads=1)
+    assert IndexDirectory.open(out).manifest.details["replication"] > 1.5  # else there is nothing to convert but homes
     return out
 
 

@@ -31,6 +31,7 @@ class FaultyTier final : public rdma::Tier {
   std::uint32_t fail_count = 1;                                       // so many in all
   ErrorCode failure = ErrorCode::kUnavailable;
   double latency_us = 0.1;
+  double bytes_per_s = 1e10;  // at 10^7 reads a second
 
   std::atomic<std::uint32_t> batches{0};
   std::atomic<std::int64_t> views{0};      // handed out and not released
@@ -39,7 +40,7 @@ class FaultyTier final : public rdma::Tier {
   [[nodiscard]] std::string url() const override { return "faulty:"; }
   [[nodiscard]] std::uint64_t size_bytes() const noexcept override { return region.size(); }
   [[nodiscard]] rdma::DeviceProfile profile() const override {
-    return {.latency_us = latency_us, .reads_per_s = 1e7, .bytes_per_s = 1e10};
+    return {.latency_us = latency_us, .reads_per_s = 1e7, .bytes_per_s = bytes_per_s};
   }
   [[nodiscard]] bool verified_at_open() const noexcept override { return verified; }
 

@@ -1,8 +1,8 @@
 """Builds the indexes that the tests in the guest search, where building is fast: outside of it.
 
-Usage: make_indexes.py FOLDER. Makes FOLDER/sample, of the package's own sample, and FOLDER/sift, of the first 100,000
-vectors of sift1m where they are (TIERVEC_DATA, ../shared/data by default), each with queries.npy and exact.npy beside
-its index. What is there already stays.
+Usage: make_indexes.py FOLDER. Makes FOLDER/sample, a graph of the package's own sample, FOLDER/clusters, coded clusters
+of it, and FOLDER/sift, a graph of the first 100,000 vectors of sift1m where they are (TIERVEC_DATA, ../shared/data by
+default), each with queries.npy and exact.npy beside its index. What is there already stays.
 """
 
 from __future__ import annotations
@@ -28,6 +28,9 @@ SAMPLE_VECTORS = 2_000
 QUERIES = 100
 K = 10
 
+GRAPH: dict[str, Any] = {"kind": "graph", "params": {"build_list": 50}}
+CODED: dict[str, Any] = {"kind": "cluster", "params": {"clusters": 60, "code_bits": 4}}
+
 Array = np.ndarray[Any, Any]
 
 
@@ -47,13 +50,18 @@ def is_made(folder: Path) -> bool:
     return (folder / "exact.npy").is_file()
 
 
-def make(folder: Path, vectors: Array, queries: Array) -> None:
+def make(folder: Path, vectors: Array, queries: Array, how: dict[str, Any]) -> None:
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     print(f"guest: building {folder.name}, {len(vectors):,} vectors", flush=True)
     np.save(folder / "queries.npy", queries)
     np.save(folder / "exact.npy", exact_ids(vectors, queries))
-    tiervec.build(vectors, folder / "index", kind="graph", metric="l2", params={"build_list": 50})
+    tiervec.build(vectors, folder / "index", metric="l2", **how)
+
+
+def sample() -> tuple[Array, Array]:
+    found = load_sample()
+    return found.vectors[:SAMPLE_VECTORS].astype(np.float32), found.query_vectors[:QUERIES].astype(np.float32)
 
 
 def sift() -> tuple[Array, Array]:
@@ -66,16 +74,12 @@ def sift() -> tuple[Array, Array]:
 
 
 def main(folder: Path) -> None:
-    if not is_made(folder / "sample"):
-        sample = load_sample()
-        make(
-            folder / "sample",
-            sample.vectors[:SAMPLE_VECTORS].astype(np.float32),
-            sample.query_vectors[:QUERIES].astype(np.float32),
-        )
+    for name, how in (("sample", GRAPH), ("clusters", CODED)):
+        if not is_made(folder / name):
+            make(folder / name, *sample(), how)
     if (DATA / "sift1m").is_dir():
         if not is_made(folder / "sift"):
-            make(folder / "sift", *sift())
+            make(folder / "sift", *sift(), GRAPH)
     else:
         print(f"guest: no sift1m at {DATA}; set TIERVEC_DATA")
 

@@ -78,18 +78,20 @@ Builder = Callable[..., Path]
 
 @pytest.fixture(scope="session")
 def built(tmp_path_factory: pytest.TempPathFactory) -> Builder:
-    """``built("int8", "ip", code="sq")``: the index of that slice, built once. Tests must not change it."""
+    """``built("int8", "ip", code="sq")``: the graph index of that slice, built once. Tests must not change it.
+
+    ``kind="cluster"`` builds the other kind.
+    """
     folder = tmp_path_factory.mktemp("indexes")
     made: dict[str, Path] = {}
 
-    def build(dtype: str = "float32", metric: str = "cosine", **params: Any) -> Path:
-        name = json.dumps([dtype, metric, params], sort_keys=True)
+    def build(dtype: str = "float32", metric: str = "cosine", kind: str = "graph", **params: Any) -> Path:
+        name = json.dumps([dtype, metric, kind, params], sort_keys=True)
         if name not in made:
             part = make_corpus(dtype)
             out = folder / str(len(made))
-            tiervec.build(
-                part.vectors, out, metric=metric, params=params, calibration_queries=part.queries[:CALIBRATION]
-            )
+            queries = part.queries[:CALIBRATION]
+            tiervec.build(part.vectors, out, kind=kind, metric=metric, params=params, calibration_queries=queries)
             made[name] = out
         return made[name]
 

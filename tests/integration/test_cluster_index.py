@@ -15,6 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import tiervec
+from tiervec.cluster_index.bit_packing import unpack
 from tiervec.cluster_index.params import LAYOUTS
 from tiervec.errors import DataLossError, InvalidArgumentError, UnsupportedError
 from tiervec.index_directory import IndexDirectory
@@ -27,6 +28,8 @@ POSTINGS = ("grouped", "decoupled", "replicated")
 CLUSTERS = 40
 K = 10
 WHOLE = {"nprobe": 100_000, "rerank": 128}
+# By the default rule hardly a vector is in two lists, and what concerns lists would be tested on next to none.
+MANY_LISTS = {"replicas": 4, "closure": 10, "rng_factor": 1.5}
 
 ClusterBuilder = Callable[..., Path]
 
@@ -47,7 +50,7 @@ def cluster_index(tmp_path_factory: pytest.TempPathFactory, corpus: Callable[...
                 out,
                 kind="cluster",
                 metric=metric,
-                params={"clusters": CLUSTERS, "replicas": 4, "code_bits": 4, **params},
+                params={"clusters": CLUSTERS, "code_bits": 4, **MANY_LISTS, **params},
                 calibration_queries=part.queries[:20],
                 threads=1,
             )
@@ -55,6 +58,11 @@ def cluster_index(tmp_path_factory: pytest.TempPathFactory, corpus: Callable[...
         return made[name]
 
     return build
+
+
+def replication(path: Path) -> float:
+    """How many clusters list a vector."""
+    return float(IndexDirectory.open(path).manifest.details["replication"])
 
 
 def search(path: Path, queries: Array, *, tier: str = "dram:", k: int = K, **params: Any) -> tiervec.SearchResult:
@@ -91,13 +99,28 @@ def test_layouts_with_whole_postings_find_the_same(
     nprobe: int, corpus: Callable[..., Any], cluster_index: ClusterBuilder
 ) -> None:
     queries = corpus("uint8").queries
-    results = [search(cluster_index("uint8", "l2", layout=layout), queries, nprobe=nprobe) for layout in POSTINGS]
+    paths = [cluster_index("uint8", "l2", layout=layout) for layout in POSTINGS]
+    assert replication(paths[0]) > 1.5
+    results = [search(path, queries, nprobe=nprobe) for path in paths]
     for other in results[1:]:
         np.testing.assert_array_equal(other.ids, results[0].ids)
         np.testing.assert_array_equal(other.distances, results[0].distances)
     grouped, decoupled, replicated = (result.receipt for result in results)
     assert grouped.reads < decoupled.reads
     assert grouped.bytes_read <= replicated.bytes_read * 1.2
+
+
+def test_codes_decide_nothing_when_every_vector_is_read(
+    corpus: Callable[..., Any], cluster_index: ClusterBuilder
+) -> None:
+    part = corpus("uint8")
+    everything = {"nprobe": CLUSTERS, "rerank": len(part.vectors)}
+    coded, *others = (
+        search(cluster_index("uint8", "l2", layout=layout), part.queries, **everything) for layout in LAYOUTS
+    )
+    for other in others:
+        np.testing.assert_array_equal(other.ids, coded.ids)
+        np.testing.assert_array_equal(other.distances, coded.distances)
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)
@@ -187,6 +210,61 @@ def test_the_description_adds_up(layout: str, cluster_index: ClusterBuilder, cor
         assert info.tier_bytes == info.vectors * (raw + 2) + 64
 
 
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_fast_memory_without_a_use_is_noted(
+    layout: str, corpus: Callable[..., Any], cluster_index: ClusterBuilder
+) -> None:
+    path, queries = cluster_index("uint8", "l2", layout=layout), corpus("uint8").queries[:2]
+    with tiervec.open(path) as index:
+        needed = index.info.fast_bytes
+    for spare, notes in ((0, ()), (1, ("fast_memory is ",)), (1 << 20, ("fast_memory is ",))):
+        with tiervec.open(path, fast_memory=needed + spare) as index:
+            assert index.info.fast_bytes == needed
+            receipt = index.search(queries, k=1).receipt
+        assert tuple(note[: len("fast_memory is ")] for note in receipt.notes) == notes
+        assert all("it holds no records in the rest" in note for note in receipt.notes)
+
+
+# ---- groups ----------------------------------------------------------------------------------------------------------
+
+
+def group_of_each_vector(path: Path) -> Array:
+    """The cluster whose own range holds it; of a grouped index without ids."""
+    manifest = IndexDirectory.open(path).manifest
+    rows = unpack(np.fromfile(path / "ids.bin", np.uint8), manifest.vectors, manifest.details["id_bits"])
+    cluster_at_place = np.argsort(np.fromfile(path / "cluster_places.bin", np.uint32))
+    groups = np.empty(manifest.vectors, np.int64)
+    groups[rows] = np.repeat(cluster_at_place, np.diff(np.fromfile(path / "cluster_offsets.bin", np.uint32)))
+    return groups
+
+
+def test_groups_follow_what_the_queries_of_the_build_search(tmp_path: Path) -> None:
+    random = np.random.default_rng(8)
+    base = random.normal(size=(6000, 6)).astype(np.float32)
+
+    def asked(side: int) -> Array:
+        points = random.normal(size=(400, 6)) * 0.7
+        points[:, 0] += 1.5 * side
+        return points.astype(np.float32)
+
+    # Other queries of the same kind are measured than those that choose the groups.
+    asked_of = {"left": asked(-1), "right": asked(1)}
+    params = {"layout": "grouped", "clusters": 300, **MANY_LISTS}
+    for name, side in (("left", -1), ("right", 1)):
+        queries = asked(side)
+        tiervec.build(base, tmp_path / name, kind="cluster", params=params, calibration_queries=queries, threads=1)
+    left, right = tmp_path / "left", tmp_path / "right"
+    assert (left / "memberships.bin").read_bytes() == (right / "memberships.bin").read_bytes()
+    assert replication(left) > 1.5
+    assert (group_of_each_vector(left) != group_of_each_vector(right)).mean() > 0.2
+
+    def reads(path: Path, name: str) -> int:
+        return search(path, asked_of[name], nprobe=20).receipt.reads
+
+    assert reads(left, "left") < 0.6 * reads(right, "left")
+    assert reads(right, "right") < 0.6 * reads(left, "right")
+
+
 # ---- conversions -----------------------------------------------------------------------------------------------------
 
 UNCHANGED = ("centroids.bin", "memberships.bin", "membership_sizes.bin", "sample_probes.bin", "group_offsets.bin")
@@ -199,9 +277,10 @@ def test_a_round_trip_of_layouts_gives_the_same_index(
 ) -> None:
     part = corpus("uint8")
     labels = None if ids is None else np.random.default_rng(1).permutation(len(part.vectors)) * 7 + 3
-    params = {"clusters": CLUSTERS, "replicas": 4, "code_bits": 4}
+    params = {"clusters": CLUSTERS, "code_bits": 4, **MANY_LISTS}
     options: dict[str, Any] = {"calibration_queries": part.queries[:10], "threads": 1, "ids": labels}
     tiervec.build(part.vectors, tmp_path / "coded", kind="cluster", params=params, **options)
+    assert replication(tmp_path / "coded") > 1.5
     tiervec.build(part.vectors, tmp_path / "direct", kind="cluster", params={**params, "layout": layout}, **options)
     tiervec.relayout(tmp_path / "coded", tmp_path / "there", params={"layout": layout}, threads=1)
     tiervec.relayout(tmp_path / "there", tmp_path / "back", params={"layout": "coded"}, threads=1)
@@ -284,6 +363,26 @@ def test_data_that_is_hard_to_cluster(what: str, layout: str, metric: str, tmp_p
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize("what", HARD)
+def test_hard_data_with_nothing_given_but_the_layout(what: str, layout: str, tmp_path: Path) -> None:
+    data = HARD[what]
+    info = tiervec.build(data, tmp_path / "index", kind="cluster", params={"layout": layout}, threads=1)
+    assert (info.calibration is None) == (len(data) < 50)
+    exists = min(5, len(data))
+    # Every vector is read: the codes of a few bits decide nothing.
+    found = search(tmp_path / "index", data[:20], k=5, nprobe=100_000, rerank=1000)
+    squared = ((data[:20, None].astype(np.float64) - data[None].astype(np.float64)) ** 2).sum(axis=2)
+    nearest = np.sort(squared, axis=1)[:, :exists]
+    np.testing.assert_allclose(found.distances[:, :exists], nearest, rtol=1e-5)
+    assert all(len(set(row[:exists])) == exists for row in found.ids.tolist())
+    assert (found.ids[:, exists:] == -1).all()
+    with tiervec.open(tmp_path / "index", threads=1) as index:
+        aimed = index.search(data[:20], k=5, target_recall=0.9)
+    kth = nearest[:, -1:]
+    assert (aimed.distances[:, :exists] <= kth * (1 + 1e-5)).mean() >= 0.8
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
 def test_one_cluster_and_as_many_as_vectors(layout: str, tmp_path: Path) -> None:
     data = np.random.default_rng(2).normal(size=(100, 5)).astype(np.float32)
     for clusters in (1, 100):
@@ -351,7 +450,14 @@ def test_any_index_finds_each_vector(
     random = np.random.default_rng(seed)
     values = random.normal(size=(count, dim))[random.integers(0, data.draw(st.sampled_from([1, 5, count])), count)]
     base = (values if dtype.startswith("f") else values * 30 + (100 if dtype == "uint8" else 0)).astype(dtype)
-    params = {"layout": layout, "replicas": replicas, "clusters": data.draw(st.integers(1, count)), "code_bits": 8}
+    params = {
+        "layout": layout,
+        "replicas": replicas,
+        "clusters": data.draw(st.integers(1, count)),
+        "closure": data.draw(st.sampled_from([0, 0.07, 1, 10])),
+        "rng_factor": data.draw(st.sampled_from([1, 1.5, 10])),
+        "code_bits": 8,
+    }
     with tempfile.TemporaryDirectory() as folder:
         out = Path(folder) / "index"
         queries = base[:2].astype(np.float32) if dtype == "float16" else base[:2]
@@ -368,6 +474,54 @@ def test_any_index_finds_each_vector(
     assert np.all(np.diff(results[0].distances[:, :exists], axis=1) >= 0)
     if metric == "l2":
         np.testing.assert_allclose(results[0].distances[:, 0], 0, atol=1e-3)
+
+
+@given(
+    seed=st.integers(0, 2**32 - 1),
+    count=st.integers(20, 200),
+    dim=st.integers(1, 20),
+    metric=st.sampled_from(["l2", "ip", "cosine"]),
+    replicas=st.integers(2, 9),
+    closure=st.sampled_from([0.07, 1, 10]),
+    rng_factor=st.sampled_from([1, 1.5, 10]),
+    data=st.data(),
+)
+@settings(max_examples=25)
+def test_any_layouts_of_one_clustering_have_the_same_members(
+    seed: int,
+    count: int,
+    dim: int,
+    metric: str,
+    replicas: int,
+    closure: float,
+    rng_factor: float,
+    data: st.DataObject,
+) -> None:
+    base = np.random.default_rng(seed).normal(size=(count, dim)).astype(np.float32)
+    clusters = data.draw(st.integers(2, count // 5))
+    params = {"clusters": clusters, "replicas": replicas, "closure": closure, "rng_factor": rng_factor}
+    nprobe = data.draw(st.integers(1, clusters))
+    found = []
+    with tempfile.TemporaryDirectory() as folder:
+        built = Path(folder) / "built"
+        tiervec.build(
+            base,
+            built,
+            kind="cluster",
+            metric=metric,
+            params={**params, "layout": data.draw(st.sampled_from(LAYOUTS))},
+            calibration_queries=base[:2],
+            threads=1,
+        )
+        if closure == rng_factor == 10:
+            assert replication(built) > 1  # hardly anything but `replicas` decides
+        for layout in POSTINGS:
+            out = Path(folder) / layout
+            tiervec.relayout(built, out, params={"layout": layout}, threads=1)
+            found.append(search(out, base[:20], k=5, nprobe=nprobe))
+    for other in found[1:]:
+        np.testing.assert_array_equal(other.ids, found[0].ids)
+        np.testing.assert_array_equal(other.distances, found[0].distances)
 
 
 # ---- build -----------------------------------------------------------------------------------------------------------

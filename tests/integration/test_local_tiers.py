@@ -1,8 +1,9 @@
-"""One index on ``numa:`` and ``dax:``: the same answers as on ``dram:``, and what is special about these tiers."""
+"""Indexes on ``numa:`` and ``dax:``: the same answers as on ``dram:``, and what is special about these tiers."""
 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -16,10 +17,23 @@ from tiervec.rdma.profile import profile
 BASE = np.random.default_rng(4).normal(size=(400, 10)).astype(np.float32)
 
 
-@pytest.fixture(scope="module")
-def right(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, tiervec.SearchResult]:
+INDEXES: dict[str, dict[str, Any]] = {
+    "graph": {"params": {"graph_degree": 8, "build_list": 16}},
+    **{
+        layout: {"kind": "cluster", "params": {"layout": layout, "clusters": 80, "closure": 10, "rng_factor": 1.5}}
+        for layout in ("coded", "grouped", "replicated")
+    },
+}
+
+
+@pytest.fixture(scope="module", params=INDEXES)
+def right(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[Path, tiervec.SearchResult]:
+    if request.param != "graph":
+        pytest.importorskip("faiss", reason="clusters are built with faiss, which is not installed")
     out = tmp_path_factory.mktemp("local") / "books"
-    tiervec.build(BASE, out, params={"graph_degree": 8, "build_list": 16}, calibration_queries=BASE[:10], threads=1)
+    tiervec.build(BASE, out, calibration_queries=BASE[:10], threads=1, **INDEXES[request.param])
     with tiervec.open(out) as index:
         return out, index.search(BASE[:50], k=5)
 
@@ -52,7 +66,9 @@ def test_numa(right: tuple[Path, tiervec.SearchResult]) -> None:
 def test_dax_is_loaded_once(right: tuple[Path, tiervec.SearchResult], place: Path) -> None:
     url = f"dax:{place}"
     assert (answers(right[0], url).ids == right[1].ids).all()
-    records = IndexDirectory.open(right[0]).section_path("records")
+    directory = IndexDirectory.open(right[0])
+    (name,) = (section.name for section in directory.manifest.sections if section.placement == "tier")
+    records = directory.section_path(name)
     kept = records.read_bytes()
     records.write_bytes(bytes(len(kept)))
     try:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -132,6 +133,37 @@ def test_a_compute_node_needs_no_copy_of_the_records(start: Starter, own_copy: P
         assert_right(index, corpus, right)
     with pytest.raises(NotFoundError, match=rf"records\.bin is not here, it was published to {re.escape(url)}"):
         tiervec.open(own_copy, tier="dram:")
+
+
+@pytest.mark.parametrize("layout", ["coded", "grouped", "replicated"])
+def test_clusters_on_two_replicas(layout: str, start: Starter, built: Any, corpus: Any, tmp_path: Path) -> None:
+    pytest.importorskip("faiss", reason="clusters are built with faiss, which is not installed")
+    queries, params = corpus("uint8").queries, {"nprobe": 6, "rerank": 40}
+    shared = built("uint8", "l2", kind="cluster", layout=layout, replicas=4, closure=10, rng_factor=1.5, code_bits=4)
+    path = Path(shutil.copytree(shared, tmp_path / "index"))
+    with tiervec.open(path) as index:
+        right = index.search(queries, k=10, params=params)
+    first, second = start(), start()
+    to = f"tcp://{first.address},{second.address}/clusters?timeout_ms=30000"
+    published = tiervec.publish(path, to, strip=True)
+    assert [(node.replica, node.stripes) for node in published.nodes] == [(0, 1), (1, 1)]
+    assert published.stripped_bytes > 0
+    with pytest.raises(NotFoundError, match="is not here, it was published to"):
+        tiervec.open(path, tier="dram:")
+    with tiervec.open(path, tier=published.url, threads=2) as index:
+
+        def assert_right() -> None:
+            found = index.search(queries, k=10, params=params)
+            np.testing.assert_array_equal(found.ids, right.ids)
+            np.testing.assert_array_equal(found.distances, right.distances)
+            assert found.receipt.reads > 0
+
+        assert_right()
+        first.end(signal.SIGKILL)
+        assert_right()
+        second.end(signal.SIGKILL)
+        with pytest.raises(UnavailableError):
+            index.search(queries, k=10, params=params, timeout_s=60)
 
 
 def test_the_region_of_another_index(start: Starter, built: Any) -> None:

@@ -23,11 +23,12 @@ import numpy as np
 import pytest
 
 import tiervec
+from tiervec.cluster_index.params import ClusterSearchParams
 from tiervec.errors import UnavailableError
-from tiervec.graph_index.opened import open_graph
 from tiervec.graph_index.params import GraphSearchParams
 from tiervec.index_directory import IndexDirectory
 from tiervec.index_kind import search_natively
+from tiervec.index_kinds import index_kind
 from tiervec.rdma.profile import profile
 from tiervec.rdma.publish import publish
 
@@ -35,7 +36,7 @@ pytestmark = pytest.mark.hardware
 
 CLI = [sys.executable, "-m", "tiervec.cli"]
 K = 10
-PARAMS = GraphSearchParams(search_list=40)
+PARAMS = {"graph": GraphSearchParams(search_list=40), "cluster": ClusterSearchParams(nprobe=20, rerank=40)}
 Array = np.ndarray[Any, Any]
 
 
@@ -95,6 +96,7 @@ class Published:
 
     path: Path
     url: str
+    kind: str
     queries: Array
     exact: Array
     local: Array
@@ -111,32 +113,34 @@ def on_nodes(name: str, places: str, nodes: tuple[Node, Node], folder: Path) -> 
     publish(path, url)
     queries = np.load(built / "queries.npy")
     with tiervec.open(path, tier="dram:", threads=1) as index:
-        local = index.search(queries, K, params=PARAMS).ids
-    return Published(path, f"{url}?timeout_ms=20000", queries, np.load(built / "exact.npy"), local)
+        kind = index.info.kind
+        local = index.search(queries, K, params=PARAMS[kind]).ids
+    return Published(path, f"{url}?timeout_ms=20000", kind, queries, np.load(built / "exact.npy"), local)
 
 
-@pytest.mark.parametrize(("name", "places"), [("sample", "a,b"), ("sample", "a+b"), ("sift", "a")])
+@pytest.mark.parametrize(("name", "places"), [("sample", "a,b"), ("sample", "a+b"), ("clusters", "a"), ("sift", "a")])
 def test_finds_what_dram_finds(
     name: str, places: str, nodes: tuple[Node, Node], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     index = on_nodes(name, places, nodes, tmp_path)
-    graph = open_graph(IndexDirectory.open(index.path, remote_tier=True), index.url)
-    assert (search_natively(graph.searcher, index.queries, K, PARAMS, threads=1).ids == index.local).all()
+    opened = index_kind(index.kind).open(IndexDirectory.open(index.path, remote_tier=True), index.url)
+    params = PARAMS[index.kind]
+    assert (search_natively(opened.searcher, index.queries, K, params, threads=1).ids == index.local).all()
 
     # The nodes' processes may even be stopped: their device answers.
     cpu_before = [node.cpu_seconds() for node in nodes]
-    reads_before = graph.tier.counters["reads"]
+    reads_before = opened.tier.counters["reads"]
     for node in nodes:
         node.process.send_signal(signal.SIGSTOP)
     started = time.monotonic()
-    assert (search_natively(graph.searcher, index.queries, K, PARAMS, threads=1).ids == index.local).all()
+    assert (search_natively(opened.searcher, index.queries, K, params, threads=1).ids == index.local).all()
     taken = time.monotonic() - started
     cpu = [node.cpu_seconds() - before for node, before in zip(nodes, cpu_before, strict=True)]
     for node in nodes:
         node.process.send_signal(signal.SIGCONT)
 
-    reads = graph.tier.counters["reads"] - reads_before
-    reads_per_doorbell = graph.tier.counters["reads"] / graph.tier.counters["doorbells"]
+    reads = opened.tier.counters["reads"] - reads_before
+    reads_per_doorbell = opened.tier.counters["reads"] / opened.tier.counters["doorbells"]
     recall = tiervec.recall(index.local, index.exact, K)
     with capsys.disabled():
         sys.stdout.write(
@@ -185,8 +189,8 @@ def test_a_node_that_dies_is_not_missed_and_without_any_it_is_said(nodes: tuple[
         killer = threading.Timer(0.5, first.end)
         killer.start()
         while killer.is_alive():
-            assert (index.search(queries, K, params=PARAMS).ids == local).all()
-        assert (index.search(queries, K, params=PARAMS).ids == local).all()
+            assert (index.search(queries, K, params=PARAMS["graph"]).ids == local).all()
+        assert (index.search(queries, K, params=PARAMS["graph"]).ids == local).all()
         second.end()
         with pytest.raises(UnavailableError):
-            index.search(queries, K, params=PARAMS)
+            index.search(queries, K, params=PARAMS["graph"])

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+import tiervec
 from tiervec.client import Client
 from tiervec.errors import (
     DataLossError,
@@ -35,6 +36,27 @@ def test_same_answers_as_the_index(serve: Any, fake_index: Any) -> None:
     same = {**expected.receipt.as_dict(), "params": {"search_list": 70, "pipeline": False}}
     measured = ("wall_us", "qps", "fraction_of_limit")
     assert {**result.receipt.as_dict(), **dict.fromkeys(measured)} == {**same, **dict.fromkeys(measured)}
+
+
+@pytest.mark.parametrize("layout", ["coded", "grouped"])
+def test_same_answers_as_a_cluster_index(layout: str, serve: Any, tmp_path: Path) -> None:
+    pytest.importorskip("faiss", reason="clusters are built with faiss, which is not installed")
+    base = np.random.default_rng(3).normal(size=(600, 8)).astype(np.float32)
+    tiervec.build(base, tmp_path / "index", kind="cluster", params={"layout": layout}, threads=1)
+    with tiervec.open(tmp_path / "index", threads=1) as index:
+        asked: list[dict[str, Any]] = [{"params": {"nprobe": 3, "rerank": 20, "split": False}}, {"target_recall": 0.9}]
+        expected = [index.search(base[:7], 5, **how) for how in asked]
+        with serve({"clusters": index}) as server, Client(server.address, timeout_s=30) as client:
+            info = client.info("clusters")
+            assert (info["kind"], info["params"]["layout"]) == ("cluster", layout)
+            for how, right in zip(asked, expected, strict=True):
+                found = client.search("clusters", base[:7], 5, **how)
+                np.testing.assert_array_equal(found.ids, right.ids)
+                np.testing.assert_array_equal(found.distances, right.distances)
+                assert found.receipt.params == right.receipt.params
+                assert found.receipt.reads == right.receipt.reads > 0
+            with pytest.raises(InvalidArgumentError, match="search_list"):
+                client.search("clusters", base[:1], 5, params={"search_list": 40})
 
 
 @pytest.mark.parametrize("query", [[0.5] * 8, np.full(8, 0.5), np.full((1, 8), 0.5, np.float16)])

@@ -33,13 +33,19 @@ def add_parser(commands: Any) -> None:
     )
     add_settings(parser, "graph_degree=32, code_bits=4; for --kind cluster: layout=grouped, clusters=10000, replicas=8")
     add_threads(parser)
-    parser.add_argument("--memory-limit", metavar="SIZE", type=byte_size, help="refuse a build that needs more: 8GiB")
+    parser.add_argument(
+        "--memory-limit",
+        metavar="SIZE",
+        type=byte_size,
+        help="refuse a build that needs more: 8GiB; clusters leave the vectors in the file when that is enough",
+    )
     parser.add_argument("--ids", metavar="FILE", help=".npy file with the id of each vector (default: 0, 1, 2, ...)")
     parser.add_argument("--seed", metavar="N", type=count, default=0, help="seed of everything random (default: 0)")
     parser.add_argument(
         "--calibration-queries",
         metavar="FILE",
-        help="vectors like the queries to come, to calibrate --target-recall on (default: some of the data)",
+        help="vectors like the queries to come, to calibrate --target-recall on; for clusters they also choose groups "
+        "and their order (default: some of the data)",
     )
     add_json(parser)
     parser.set_defaults(run=_run)

@@ -46,7 +46,7 @@ def add_parser(commands: Any) -> None:
         "--fast-memory",
         metavar="SIZE",
         type=byte_size,
-        help="fast memory in all: what the codes leave of it holds the most read records: 1GiB",
+        help="fast memory in all: what the codes of a graph leave of it holds the most read records: 1GiB",
     )
     add_threads(parser)
     parser.add_argument(

@@ -5,7 +5,8 @@
 //   life of a query:
 //     navigate  the codes of the centroids give the nearest nprobe clusters
 //     collect   coded: scan the codes of these clusters, nearest ones first, and keep the best `rerank` positions;
-//               other layouts: all their members, duplicates dropped
+//               grouped, decoupled: all their members, each once, though several clusters list it
+//               replicated: their postings, copies of a vector too; the second copy is dropped when it is absorbed
 //     read      neighbouring positions are read together; all reads of a query go out at once (up to a bound)
 //     absorb    exact distances decide the result
 //
