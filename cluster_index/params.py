@@ -37,8 +37,8 @@ class ClusterBuildParams:
         closure: How much farther than its nearest cluster another one that lists a vector may be, 0 to 10.
         rng_factor: Another one must be nearer to the vector than so many times its distance to those that list it, 1 to
             10. With 1 hardly two list a vector; with 1.5 and `closure=10` it is `replicas` that decides.
-        spill: The code of each vector is also in a second cluster (SOAR, NeurIPS'23), so that fewer clusters are searched
-            for the same recall, for twice the fast memory; of ``coded`` only. Vectors are stored once all the same.
+        spill: The code of each vector is also in a second cluster (SOAR, NeurIPS'23), so that fewer clusters need to be
+            searched, for twice the fast memory; of ``coded`` only. Vectors are stored once all the same.
         align: Postings of ``replicated`` start at multiples of so many bytes: 1, 64, 256, 512 or 4096 (SSDs).
 
     Example:
