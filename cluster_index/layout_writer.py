@@ -172,7 +172,7 @@ def _write_code(
         )
 
     encode("encoding", arrangement.order, arrangement.cluster_offsets, blocks[:own_bytes])
-    fast = {"code": code, "code_blocks": blocks}
+    fast: dict[str, Any] = {"code": code, "code_blocks": blocks}
     if spilled is not None:
         encode("encoding spill", spilled.rows, spilled.offsets, blocks[own_bytes:])
         fast["spill_offsets"] = spilled.offsets
