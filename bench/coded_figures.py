@@ -3,9 +3,8 @@
     python -m tiervec.bench.coded_figures --base base.u8bin --queries query.u8bin --ground-truth gt100.bin --work DIR
 
 Builds what DIR does not hold yet: a coded cluster index, a graph index, and faiss's IVF4096,PQ64x4fs,RFlat. Each is
-tuned to the target recall; for one query at a time both of ours are tuned again, by the latency itself. Then all are
-measured in interleaved rounds. faiss keeps all vectors in memory; of ours the exact ones are on the tier. What
-`emulated:` tiers give is emulated.
+tuned to the target recall, then all are measured in interleaved rounds. faiss keeps all vectors in memory; of ours the
+exact ones are on the tier. What `emulated:` tiers give is emulated.
 """
 
 from __future__ import annotations
@@ -13,7 +12,7 @@ from __future__ import annotations
 import argparse
 import statistics
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -21,9 +20,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 import tiervec
-from tiervec.bench.cluster_figures import settings_reaching, tuned_cluster_params
+from tiervec.bench.cluster_figures import tuned_cluster_params
 from tiervec.bench.figure_program import finish, program
-from tiervec.bench.graph_figures import Graph, Workload, wide_settings
+from tiervec.bench.graph_figures import Graph, Workload, wide_setting
 from tiervec.bench.interleaved import measure_interleaved, ratio
 from tiervec.environment import environment
 from tiervec.ground_truth import read_ground_truth
@@ -35,9 +34,6 @@ _FACTORY = "IVF4096,PQ64x4fs,RFlat"
 _TRAINING_ROWS = 200_000
 _NPROBES = (24, 32, 40, 48, 56, 64, 72, 80, 96, 112, 128)
 _K_FACTORS = (2, 3, 4, 5, 6, 8, 10)
-_MOST_READS = 80  # a lone query's settings that read more are not looked at
-_TUNING_ROUNDS = 3
-_TUNING_QUERIES = 300
 
 
 class Faiss:
@@ -97,15 +93,6 @@ class OneAtATime:
         return float(statistics.median(times))
 
 
-def least_latency(index: tiervec.Index, settings: Iterable[dict[str, Any]], queries: NDArray[Any]) -> dict[str, Any]:
-    """The setting whose median latency of single queries is the least, over three interleaved rounds."""
-    candidates = {str(params): params for params in settings}
-    runs = measure_interleaved(
-        {name: OneAtATime(index, queries, params).p50_us for name, params in candidates.items()}, _TUNING_ROUNDS
-    )
-    return candidates[min(runs, key=lambda name: statistics.median(runs[name]))]
-
-
 def run(arguments: argparse.Namespace) -> dict[str, Any]:
     """All figures."""
     work = Path(arguments.work)
@@ -132,16 +119,12 @@ def run(arguments: argparse.Namespace) -> dict[str, Any]:
         {"faiss": faiss.qps, "coded dram": qps_of(coded), "coded emulated": qps_of(emulated)}, arguments.repeats
     )
     graph = Graph(tiervec.open(work / "graph-4bit", tier=_EMULATED, threads=arguments.threads), workload)
+    wide = wide_setting(graph)
     sample = workload.queries[: arguments.single_queries]
-    few = sample[:_TUNING_QUERIES]
-    settings = settings_reaching(coded, workload.queries, truth, workload.target)
-    alone = least_latency(emulated, (p for p, run in settings if run.receipt.reads_per_query <= _MOST_READS), few)
-    wide = graph.with_params(**least_latency(graph.index, (setting.params for setting in wide_settings(graph)), few))
-    found_alone = coded.search(workload.queries, _K, params=alone)
     latency = measure_interleaved(
         {
-            "coded": OneAtATime(emulated, sample, alone).p50_us,
-            "coded, split": OneAtATime(emulated, sample, {**alone, "split": True}).p50_us,
+            "coded": OneAtATime(emulated, sample, params).p50_us,
+            "coded, split": OneAtATime(emulated, sample, {**params, "split": True}).p50_us,
             "graph": OneAtATime(graph.index, sample, wide.params).p50_us,
         },
         arguments.repeats,
@@ -161,13 +144,6 @@ def run(arguments: argparse.Namespace) -> dict[str, Any]:
             "amplification": info.amplification,
             "fast_bytes_per_vector": info.fast_bytes_per_vector,
         },
-        "coded_alone": {
-            "params": alone,
-            "recall": workload.recall(found_alone.ids),
-            "reads_per_query": found_alone.receipt.reads_per_query,
-            "rounds_per_query": found_alone.receipt.rounds_per_query,
-            "bytes_per_query": found_alone.receipt.bytes_per_query,
-        },
         "graph": wide.describe(),
         "qps": qps,
         "latency_us_p50_emulated": latency,
@@ -182,7 +158,7 @@ def run(arguments: argparse.Namespace) -> dict[str, Any]:
 
 def print_figures(result: dict[str, Any]) -> None:
     """The figures for people."""
-    for name in ("build_seconds", "faiss", "coded", "coded_alone", "graph"):
+    for name in ("build_seconds", "faiss", "coded", "graph"):
         print(f"{name}: {result[name]}")
     for name, value in result["ratios"].items():
         print(f"ratio {name}: {value:.2f}")
