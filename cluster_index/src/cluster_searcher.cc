@@ -201,6 +201,7 @@ HelperThread* ClusterSearcher::helper_for(const ClusterSearchRequest& request, u
 rdma::WorkerTime ClusterSearcher::search(const ClusterSearchRequest& request) {
   const Running running(searches_);
   HelperThread* const helper = helper_for(request, running.others);
+  if (helper != nullptr) helper->begin_call();
   const std::size_t query_bytes = part_.dim * element_bytes(query_dtype());
   const double us_per_tick = 1e-3 / rdma::TickClock::ticks_per_ns();
   rdma::WorkerTime time = engine_.run(

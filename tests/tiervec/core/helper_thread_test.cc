@@ -24,21 +24,24 @@ TEST(HelperThread, RunsBothPartsOnceAndWhatTheyWroteIsSeen) {
   }
 }
 
-/// Calls that follow each other until the helper has done a part. False: it never did.
-bool helps(HelperThread& helper) {
+/// Calls that follow each other, each of so many parts, until the helper has done one. False: it never did.
+bool helps(HelperThread& helper, int parts = 1) {
   const auto give_up = std::chrono::steady_clock::now() + 20s;
   std::atomic<bool> there{false};
   const std::thread::id here = std::this_thread::get_id();
   while (!there && std::chrono::steady_clock::now() < give_up) {
-    helper.run_both(
-        [&]() noexcept {
-          const auto until = std::chrono::steady_clock::now() + 20us;
-          while (!there && std::chrono::steady_clock::now() < until) {
-          }
-        },
-        [&]() noexcept {
-          if (std::this_thread::get_id() != here) there = true;
-        });
+    helper.begin_call();
+    for (int part = 0; part < parts && !there; ++part) {
+      helper.run_both(
+          [&]() noexcept {
+            const auto until = std::chrono::steady_clock::now() + 20us;
+            while (!there && std::chrono::steady_clock::now() < until) {
+            }
+          },
+          [&]() noexcept {
+            if (std::this_thread::get_id() != here) there = true;
+          });
+    }
     helper.end_call();
   }
   return there;
@@ -51,6 +54,12 @@ TEST(HelperThread, CallsThatFollowEachOtherAreHelped) {
   EXPECT_TRUE(helps(helper));
 }
 
+TEST(HelperThread, CallsThatTakeLongerThanItPollsAreHelped) {
+  HelperThread helper;
+  std::this_thread::sleep_for(5ms);
+  EXPECT_TRUE(helps(helper, 50));  // 1 ms
+}
+
 TEST(HelperThread, CallsFarApartDoNotWakeIt) {
   HelperThread helper;
   EXPECT_TRUE(helps(helper));
@@ -58,6 +67,7 @@ TEST(HelperThread, CallsFarApartDoNotWakeIt) {
   (void)helper.take_time();
   for (int i = 0; i < 10; ++i) {
     int parts = 0;
+    helper.begin_call();
     helper.run_both([&]() noexcept { ++parts; }, [&]() noexcept { ++parts; });
     helper.end_call();
     EXPECT_EQ(parts, 2);

@@ -36,10 +36,13 @@ HelperThread::~HelperThread() {
   thread_.join();
 }
 
+void HelperThread::begin_call() noexcept {
+  followed_soon_ = Clock::now() - last_end_ < kPolling;
+}
+
 void HelperThread::end_call() noexcept {
-  const auto now = Clock::now();
-  if (now - last_call_ < kPolling && asleep_.load(std::memory_order_relaxed)) wake();
-  last_call_ = now;
+  if (followed_soon_ && asleep_.load(std::memory_order_relaxed)) wake();
+  last_end_ = Clock::now();
 }
 
 void HelperThread::wake() noexcept {

@@ -11,7 +11,8 @@
 namespace tiervec {
 
 /// A second thread for work of microseconds, which a sleeping thread would reach too late. So it polls for work while
-/// calls follow each other within kPolling, and else sleeps and does nothing. One caller at a time.
+/// calls follow each other within kPolling, from the end of one to the start of the next, and else sleeps and does
+/// nothing. One caller at a time.
 class HelperThread {
  public:
   static constexpr std::chrono::microseconds kPolling{500};
@@ -44,8 +45,9 @@ class HelperThread {
     other();
   }
 
-  /// At the end of a call that could have used the helper: wakes it for the next one when this one came soon after the
-  /// last.
+  /// Around every call that can use the helper. The end wakes it for the next call when this one began soon after the
+  /// last had ended.
+  void begin_call() noexcept;
   void end_call() noexcept;
 
   [[nodiscard]] Time take_time() noexcept;
@@ -70,7 +72,8 @@ class HelperThread {
   Part part_;
   alignas(64) std::atomic<bool> asleep_{false};
   std::atomic<std::uint32_t> wakes_{0};  // what it sleeps on
-  std::chrono::steady_clock::time_point last_call_{};
+  std::chrono::steady_clock::time_point last_end_{};
+  bool followed_soon_ = false;  // this call the last one
   alignas(64) std::atomic<std::uint64_t> awake_ns_{0};
   std::atomic<std::uint64_t> busy_ns_{0};
   const pid_t process_;  // a fork has no such thread
