@@ -106,5 +106,27 @@ TEST(HelperThread, AForkedProcessWorksAloneAndEnds) {
   delete helper;
 }
 
+// The C library gives a child's new thread the memory of a thread that only the parent has, and so its pthread_t.
+TEST(HelperThread, AForkedProcessKeepsItsOwnThreads) {
+#ifdef __SANITIZE_THREAD__
+  GTEST_SKIP() << "ThreadSanitizer ends a forked process that starts a thread";
+#endif
+  auto* const helper = new HelperThread;
+  const pid_t child = fork();
+  if (child == 0) {
+    std::atomic<bool> helper_is_gone{false};
+    std::thread other([&] { helper_is_gone.wait(false); });
+    delete helper;
+    helper_is_gone = true;
+    helper_is_gone.notify_one();
+    other.join();  // throws when it was detached
+    _exit(0);
+  }
+  int status = -1;
+  ASSERT_EQ(waitpid(child, &status, 0), child);
+  EXPECT_TRUE(WIFEXITED(status));
+  delete helper;
+}
+
 }  // namespace
 }  // namespace tiervec

@@ -24,16 +24,17 @@ void pause_briefly() noexcept {
 
 }  // namespace
 
-HelperThread::HelperThread() : process_(getpid()), thread_([this] { run(); }) {}
+HelperThread::HelperThread() : process_(getpid()), thread_(std::make_unique<std::thread>([this] { run(); })) {}
 
 HelperThread::~HelperThread() {
   if (process_ != getpid()) {
-    thread_.detach();
+    // Neither to be joined nor detached: what it was known by may be a thread of this process by now.
+    (void)thread_.release();
     return;
   }
   state_.store(kStop, std::memory_order_release);
   wake();
-  thread_.join();
+  thread_->join();
 }
 
 void HelperThread::begin_call() noexcept {

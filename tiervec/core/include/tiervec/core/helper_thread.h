@@ -3,6 +3,7 @@
 #include <atomic>
 #include <chrono>
 #include <cstdint>
+#include <memory>
 #include <thread>
 #include <type_traits>
 
@@ -77,7 +78,7 @@ class HelperThread {
   alignas(64) std::atomic<std::uint64_t> awake_ns_{0};
   std::atomic<std::uint64_t> busy_ns_{0};
   const pid_t process_;  // a fork has no such thread
-  std::thread thread_;
+  std::unique_ptr<std::thread> thread_;
 };
 
 }  // namespace tiervec
