@@ -4,6 +4,7 @@
 #include <cmath>
 #include <functional>
 #include <string>
+#include <system_error>
 #include <utility>
 
 #include <tiervec/cluster_index/code_blocks.h>
@@ -217,7 +218,13 @@ HelperThread* ClusterSearcher::helper_for(const ClusterSearchRequest& request, u
       others > 0 || codes < kCodesWorthHelp) {
     return nullptr;
   }
-  if (!helper_) helper_ = std::make_unique<HelperThread>();
+  if (!helper_) {
+    try {
+      helper_ = std::make_unique<HelperThread>();
+    } catch (const std::system_error&) {
+      return nullptr;  // no more threads to be had: the receipt says that one thread worked
+    }
+  }
   return helper_.get();
 }
 

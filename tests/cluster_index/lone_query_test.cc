@@ -11,6 +11,7 @@
 #include <vector>
 
 #include <gtest/gtest.h>
+#include <pthread.h>
 
 #include <tiervec/cluster_index/cluster_searcher.h>
 
@@ -198,6 +199,26 @@ TEST(LoneQuery, UnaskedLittleWorkOrOneThreadHasNoHelper) {
   EXPECT_EQ(search(searcher, some_queries(index, 1), asked(4, 0, 2)).time.threads, 1U);
   EXPECT_EQ(search(searcher, some_queries(index, 2), asked(60, 0, 2)).time.threads, 2U);  // one query each
 }
+
+#ifdef __GLIBC__
+TEST(LoneQuery, WorksAloneWhereNoThreadCanBeMade) {
+  const SmallClusters index(many());
+  ClusterSearcher searcher(dram(index), index.part());
+  const auto query = some_queries(index, 1);
+  const Found expected = search(searcher, query, asked(60, 0, 1));
+  pthread_attr_t usual;
+  ASSERT_EQ(pthread_getattr_default_np(&usual), 0);
+  pthread_attr_t impossible = usual;
+  ASSERT_EQ(pthread_attr_setstacksize(&impossible, std::size_t{1} << 60U), 0);  // more than there are addresses
+  ASSERT_EQ(pthread_setattr_default_np(&impossible), 0);
+  Found found;
+  EXPECT_NO_THROW(found = search(searcher, query, asked(60, 0, 2)));
+  ASSERT_EQ(pthread_setattr_default_np(&usual), 0);
+  EXPECT_EQ(found.time.threads, 1U);
+  EXPECT_EQ(found.ids, expected.ids);
+  EXPECT_EQ(search(searcher, query, asked(60, 0, 2)).time.threads, 2U) << "there are threads again";
+}
+#endif
 
 TEST(LoneQuery, CallersAtTheSameTimeDoNotShareTheHelper) {
   const SmallClusters index(many());
