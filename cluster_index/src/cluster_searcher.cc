@@ -251,8 +251,8 @@ rdma::WorkerTime ClusterSearcher::search(const ClusterSearchRequest& request) {
   if (helper != nullptr) {
     const HelperThread::Time helped = call.end();
     ++time.threads;
-    time.cpu_us += helped.awake_ns * 1e-3;
-    time.waiting_us += (helped.awake_ns - helped.busy_ns) * 1e-3;
+    time.cpu_us += helped.cpu_ns * 1e-3;
+    time.waiting_us += helped.waiting_ns * 1e-3;
   }
   return time;
 }

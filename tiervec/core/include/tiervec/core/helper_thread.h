@@ -3,6 +3,7 @@
 #include <atomic>
 #include <chrono>
 #include <cstdint>
+#include <ctime>
 #include <memory>
 #include <thread>
 #include <type_traits>
@@ -20,8 +21,8 @@ class HelperThread {
 
   /// What it took since it was asked last, in nanoseconds.
   struct Time {
-    double awake_ns = 0;  // its CPU time, as far as it had a processor for itself
-    double busy_ns = 0;   // of that, with parts of work
+    double cpu_ns = 0;      // by the clock of the thread
+    double waiting_ns = 0;  // elapsed, in which it polled for parts; in it up to the last part or sleep
   };
 
   HelperThread();
@@ -51,6 +52,7 @@ class HelperThread {
   void begin_call() noexcept;
   void end_call() noexcept;
 
+  /// A look at the clock of another thread takes a microsecond: once per call, by the caller, and not for every part.
   [[nodiscard]] Time take_time() noexcept;
 
  private:
@@ -75,10 +77,11 @@ class HelperThread {
   std::atomic<std::uint32_t> wakes_{0};  // what it sleeps on
   std::chrono::steady_clock::time_point last_end_{};
   bool followed_soon_ = false;  // this call the last one
-  alignas(64) std::atomic<std::uint64_t> awake_ns_{0};
-  std::atomic<std::uint64_t> busy_ns_{0};
+  double taken_cpu_ns_ = 0;
+  alignas(64) std::atomic<std::uint64_t> waiting_ns_{0};
   const pid_t process_;  // a fork has no such thread
   std::unique_ptr<std::thread> thread_;
+  clockid_t cpu_clock_{};
 };
 
 }  // namespace tiervec
