@@ -13,15 +13,33 @@ namespace {
 
 using namespace std::chrono_literals;
 
+// In every fourth round `own` gives the helper time to begin: empty parts would nearly all be taken back.
 TEST(HelperThread, RunsBothPartsOnceAndWhatTheyWroteIsSeen) {
   HelperThread helper;
+  const std::thread::id here = std::this_thread::get_id();
   int own = 0;
   int other = 0;
+  int elsewhere = 0;
   for (int i = 1; i <= 20'000; ++i) {
-    helper.run_both([&]() noexcept { ++own; }, [&]() noexcept { ++other; });
+    std::atomic<bool> begun{false};
+    helper.begin_call();
+    helper.run_both(
+        [&]() noexcept {
+          ++own;
+          const auto until = std::chrono::steady_clock::now() + 20us;
+          while (i % 4 == 0 && !begun && std::chrono::steady_clock::now() < until) {
+          }
+        },
+        [&]() noexcept {
+          begun = true;
+          ++other;
+          if (std::this_thread::get_id() != here) ++elsewhere;
+        });
+    helper.end_call();
     ASSERT_EQ(own, i);
     ASSERT_EQ(other, i);
   }
+  EXPECT_GT(elsewhere, 100);
 }
 
 /// Calls that follow each other, each of so many parts, until the helper has done one. False: it never did.
