@@ -4,6 +4,8 @@
 #include <cmath>
 #include <functional>
 #include <string>
+#include <system_error>
+#include <utility>
 
 #include <tiervec/cluster_index/code_blocks.h>
 
@@ -177,6 +179,28 @@ struct Running {
   const unsigned others;
 };
 
+/// A call that can use the helper, whether it ends or throws.
+class HelpedCall {
+ public:
+  explicit HelpedCall(HelperThread* helper) noexcept : helper_(helper) {
+    if (helper_ != nullptr) helper_->begin_call();
+  }
+  ~HelpedCall() { (void)end(); }
+  HelpedCall(const HelpedCall&) = delete;
+  HelpedCall& operator=(const HelpedCall&) = delete;
+
+  /// Returns what the helper took. A call that throws has no receipt for it, and it is none of the next one's.
+  HelperThread::Time end() noexcept {
+    if (helper_ == nullptr) return {};
+    HelperThread& helper = *std::exchange(helper_, nullptr);
+    helper.end_call();
+    return helper.take_time();
+  }
+
+ private:
+  HelperThread* helper_;
+};
+
 }  // namespace
 
 ClusterSearcher::ClusterSearcher(std::shared_ptr<rdma::Tier> tier, ClusterFastPart part)
@@ -210,13 +234,20 @@ HelperThread* ClusterSearcher::helper_for(const ClusterSearchRequest& request, u
       others > 0 || codes < kCodesWorthHelp) {
     return nullptr;
   }
-  if (!helper_) helper_ = std::make_unique<HelperThread>();
+  if (!helper_) {
+    try {
+      helper_ = std::make_unique<HelperThread>();
+    } catch (const std::system_error&) {
+      return nullptr;  // no more threads to be had: the receipt says that one thread worked
+    }
+  }
   return helper_.get();
 }
 
 rdma::WorkerTime ClusterSearcher::search(const ClusterSearchRequest& request) {
   const Running running(searches_);
   HelperThread* const helper = helper_for(request, running.others);
+  HelpedCall call(helper);
   const std::size_t query_bytes = part_.dim * element_bytes(query_dtype());
   const double us_per_tick = 1e-3 / rdma::TickClock::ticks_per_ns();
   rdma::WorkerTime time = engine_.run(
@@ -234,11 +265,10 @@ rdma::WorkerTime ClusterSearcher::search(const ClusterSearchRequest& request) {
         return run_query(context, request, state, index, query_bytes, us_per_tick, helper);
       });
   if (helper != nullptr) {
-    helper->end_call();
-    const HelperThread::Time helped = helper->take_time();
+    const HelperThread::Time helped = call.end();
     ++time.threads;
-    time.cpu_us += helped.awake_ns * 1e-3;
-    time.waiting_us += (helped.awake_ns - helped.busy_ns) * 1e-3;
+    time.cpu_us += helped.cpu_ns * 1e-3;
+    time.waiting_us += helped.waiting_ns * 1e-3;
   }
   return time;
 }

@@ -1,22 +1,31 @@
 // A query that is alone: two threads scan for it.
 
 #include <algorithm>
+#include <chrono>
 #include <cstddef>
 #include <cstdint>
+#include <functional>
+#include <memory>
 #include <span>
 #include <thread>
 #include <vector>
 
 #include <gtest/gtest.h>
+#include <pthread.h>
 
 #include <tiervec/cluster_index/cluster_searcher.h>
 
 #include "cluster_index/small_clusters.h"
+#include "graph_index/faulty_tier.h"
 
 namespace tiervec::cluster_index {
 namespace {
 
+using namespace std::chrono_literals;
+
+using graph_index::testing::FaultyTier;
 using testing::dram;
+using testing::error_of;
 using testing::exact;
 using testing::Found;
 using testing::recall;
@@ -114,14 +123,70 @@ TEST(LoneQuery, AnExcludedPositionIsNotFound) {
   }
 }
 
+/// Whether a search after `between` has such a waiting time, sooner or later.
+bool comes_to_wait(ClusterSearcher& searcher, std::span<const std::byte> query, const std::function<void()>& between,
+                   const std::function<bool(double)>& is_wanted) {
+  const auto give_up = std::chrono::steady_clock::now() + 20s;
+  while (std::chrono::steady_clock::now() < give_up) {
+    between();
+    if (is_wanted(search(searcher, query, asked(60, 0, 2)).time.waiting_us)) return true;
+  }
+  return false;
+}
+
+void long_pause() {
+  std::this_thread::sleep_for(5ms);
+}
+bool none(double us) {
+  return us == 0;
+}
+bool some(double us) {
+  return us > 0;
+}
+
+// On a tier that is loaded from, a worker does not wait.
 TEST(LoneQuery, IsCountedWithItsHelper) {
   const SmallClusters index(many());
   ClusterSearcher searcher(dram(index), index.part());
   const auto query = some_queries(index, 1);
-  const Found helped = search(searcher, query, asked(60, 0, 4));
-  EXPECT_EQ(helped.time.threads, 2U);
-  EXPECT_GE(helped.time.waiting_us, 0);
-  EXPECT_GE(helped.time.cpu_us, helped.time.waiting_us);
+  EXPECT_EQ(search(searcher, query, asked(60, 0, 4)).time.threads, 2U);
+  EXPECT_TRUE(comes_to_wait(searcher, query, [] {}, some));
+  EXPECT_TRUE(comes_to_wait(searcher, query, long_pause, none));
+}
+
+TEST(LoneQuery, SearchesThatThrowEndTheirCallsOfTheHelper) {
+  const SmallClusters index(many());
+  ClusterSearcher searcher(dram(index), index.part());
+  const auto query = some_queries(index, 1);
+  rdma::CancelToken cancel;
+  cancel.cancel();
+  ClusterSearchRequest cancelled = asked(60, 0, 2);
+  cancelled.cancel = &cancel;
+  ASSERT_TRUE(comes_to_wait(searcher, query, long_pause, none));
+  const auto throw_often = [&] {
+    long_pause();
+    for (int i = 0; i < 20; ++i) EXPECT_EQ(error_of(searcher, query, cancelled), ErrorCode::kCancelled);
+    long_pause();
+  };
+  EXPECT_TRUE(comes_to_wait(searcher, query, throw_often, some)) << "they follow each other, and do not wake it";
+}
+
+TEST(LoneQuery, FailsWithTheTiersErrorAndTheNextOneWorks) {
+  const SmallClusters index(many());
+  const auto tier = std::make_shared<FaultyTier>(index.region);
+  ClusterSearcher searcher(tier, index.part());
+  const auto query = some_queries(index, 1);
+  const Found expected = search(searcher, query, asked(60, 0, 2));
+  for (int round = 0; round < 5; ++round) {
+    tier->fail_at = tier->batches;
+    EXPECT_EQ(error_of(searcher, query, asked(60, 0, 2)), ErrorCode::kUnavailable);
+    EXPECT_EQ(tier->views, 0);
+    EXPECT_EQ(tier->in_flight, 0);
+    const Found found = search(searcher, query, asked(60, 0, 2));
+    EXPECT_EQ(found.time.threads, 2U);
+    EXPECT_EQ(found.ids, expected.ids);
+    EXPECT_EQ(found.distances, expected.distances);
+  }
 }
 
 TEST(LoneQuery, UnaskedLittleWorkOrOneThreadHasNoHelper) {
@@ -134,6 +199,26 @@ TEST(LoneQuery, UnaskedLittleWorkOrOneThreadHasNoHelper) {
   EXPECT_EQ(search(searcher, some_queries(index, 1), asked(4, 0, 2)).time.threads, 1U);
   EXPECT_EQ(search(searcher, some_queries(index, 2), asked(60, 0, 2)).time.threads, 2U);  // one query each
 }
+
+#ifdef __GLIBC__
+TEST(LoneQuery, WorksAloneWhereNoThreadCanBeMade) {
+  const SmallClusters index(many());
+  ClusterSearcher searcher(dram(index), index.part());
+  const auto query = some_queries(index, 1);
+  const Found expected = search(searcher, query, asked(60, 0, 1));
+  pthread_attr_t usual;
+  ASSERT_EQ(pthread_getattr_default_np(&usual), 0);
+  pthread_attr_t impossible = usual;
+  ASSERT_EQ(pthread_attr_setstacksize(&impossible, std::size_t{1} << 60U), 0);  // more than there are addresses
+  ASSERT_EQ(pthread_setattr_default_np(&impossible), 0);
+  Found found;
+  EXPECT_NO_THROW(found = search(searcher, query, asked(60, 0, 2)));
+  ASSERT_EQ(pthread_setattr_default_np(&usual), 0);
+  EXPECT_EQ(found.time.threads, 1U);
+  EXPECT_EQ(found.ids, expected.ids);
+  EXPECT_EQ(search(searcher, query, asked(60, 0, 2)).time.threads, 2U) << "there are threads again";
+}
+#endif
 
 TEST(LoneQuery, CallersAtTheSameTimeDoNotShareTheHelper) {
   const SmallClusters index(many());

@@ -1,7 +1,10 @@
 #include <tiervec/core/helper_thread.h>
 
 #include <chrono>
+#include <ctime>
+#include <utility>
 
+#include <pthread.h>
 #include <unistd.h>
 
 #ifdef TIERVEC_X86
@@ -24,22 +27,28 @@ void pause_briefly() noexcept {
 
 }  // namespace
 
-HelperThread::HelperThread() : process_(getpid()), thread_([this] { run(); }) {}
+HelperThread::HelperThread() : process_(getpid()), thread_(std::make_unique<std::thread>([this] { run(); })) {
+  pthread_getcpuclockid(thread_->native_handle(), &cpu_clock_);
+}
 
 HelperThread::~HelperThread() {
   if (process_ != getpid()) {
-    thread_.detach();
+    // Neither to be joined nor detached: what it was known by may be a thread of this process by now.
+    (void)thread_.release();
     return;
   }
   state_.store(kStop, std::memory_order_release);
   wake();
-  thread_.join();
+  thread_->join();
+}
+
+void HelperThread::begin_call() noexcept {
+  followed_soon_ = Clock::now() - last_end_ < kPolling;
 }
 
 void HelperThread::end_call() noexcept {
-  const auto now = Clock::now();
-  if (now - last_call_ < kPolling && asleep_.load(std::memory_order_relaxed)) wake();
-  last_call_ = now;
+  if (followed_soon_ && asleep_.load(std::memory_order_relaxed)) wake();
+  last_end_ = Clock::now();
 }
 
 void HelperThread::wake() noexcept {
@@ -55,8 +64,13 @@ void HelperThread::sleep() noexcept {
 }
 
 HelperThread::Time HelperThread::take_time() noexcept {
-  return {static_cast<double>(awake_ns_.exchange(0, std::memory_order_relaxed)),
-          static_cast<double>(busy_ns_.exchange(0, std::memory_order_relaxed))};
+  Time time;
+  time.waiting_ns = static_cast<double>(waiting_ns_.exchange(0, std::memory_order_relaxed));
+  timespec now{};
+  if (process_ != getpid() || clock_gettime(cpu_clock_, &now) != 0) return time;
+  const double cpu_ns = static_cast<double>(now.tv_sec) * 1e9 + static_cast<double>(now.tv_nsec);
+  time.cpu_ns = cpu_ns - std::exchange(taken_cpu_ns_, cpu_ns);
+  return time;
 }
 
 void HelperThread::offer(const Part& part) noexcept {
@@ -79,20 +93,20 @@ bool HelperThread::take_back() noexcept {
 
 bool HelperThread::wait_for_part() noexcept {
   auto since = Clock::now();
-  const auto add_awake = [&](Clock::time_point now) {
-    awake_ns_.fetch_add(static_cast<std::uint64_t>(nanoseconds(now - since).count()), std::memory_order_relaxed);
+  const auto add_waiting = [&](Clock::time_point now) {
+    waiting_ns_.fetch_add(static_cast<std::uint64_t>(nanoseconds(now - since).count()), std::memory_order_relaxed);
   };
   for (unsigned looks = 1;; ++looks) {
     std::uint32_t seen = state_.load(std::memory_order_relaxed);
     if (seen == kStop) return false;
     if (seen == kOffered && state_.compare_exchange_strong(seen, kTaken, std::memory_order_acquire)) {
-      add_awake(Clock::now());
+      add_waiting(Clock::now());
       return true;
     }
     if (looks % kLooksPerTime != 0) {
       pause_briefly();
     } else if (const auto now = Clock::now(); now - since > kPolling) {
-      add_awake(now);
+      add_waiting(now);
       sleep();
       since = Clock::now();
     }
@@ -101,11 +115,7 @@ bool HelperThread::wait_for_part() noexcept {
 
 void HelperThread::run() noexcept {
   while (wait_for_part()) {
-    const auto began = Clock::now();
     part_.run(part_.work);
-    const auto took = static_cast<std::uint64_t>(nanoseconds(Clock::now() - began).count());
-    awake_ns_.fetch_add(took, std::memory_order_relaxed);
-    busy_ns_.fetch_add(took, std::memory_order_relaxed);
     state_.store(kNone, std::memory_order_release);
   }
 }

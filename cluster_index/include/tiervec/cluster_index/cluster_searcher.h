@@ -112,7 +112,7 @@ class ClusterSearcher {
  private:
   struct Context;
 
-  /// The helper when this search may use it, else null. `others` searches run beside it.
+  /// The helper when this search may use it and there is one, else null. `others` searches run beside it.
   [[nodiscard]] HelperThread* helper_for(const ClusterSearchRequest& request, unsigned others);
 
   std::shared_ptr<rdma::Tier> tier_;

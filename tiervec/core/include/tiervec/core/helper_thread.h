@@ -3,6 +3,8 @@
 #include <atomic>
 #include <chrono>
 #include <cstdint>
+#include <ctime>
+#include <memory>
 #include <thread>
 #include <type_traits>
 
@@ -11,15 +13,16 @@
 namespace tiervec {
 
 /// A second thread for work of microseconds, which a sleeping thread would reach too late. So it polls for work while
-/// calls follow each other within kPolling, and else sleeps and does nothing. One caller at a time.
+/// calls follow each other within kPolling, from the end of one to the start of the next, and else sleeps and does
+/// nothing. One caller at a time.
 class HelperThread {
  public:
   static constexpr std::chrono::microseconds kPolling{500};
 
   /// What it took since it was asked last, in nanoseconds.
   struct Time {
-    double awake_ns = 0;  // its CPU time, as far as it had a processor for itself
-    double busy_ns = 0;   // of that, with parts of work
+    double cpu_ns = 0;      // by the clock of the thread
+    double waiting_ns = 0;  // elapsed, in which it polled for parts; in it up to the last part or sleep
   };
 
   HelperThread();
@@ -44,10 +47,12 @@ class HelperThread {
     other();
   }
 
-  /// At the end of a call that could have used the helper: wakes it for the next one when this one came soon after the
-  /// last.
+  /// Around every call that can use the helper. The end wakes it for the next call when this one began soon after the
+  /// last had ended.
+  void begin_call() noexcept;
   void end_call() noexcept;
 
+  /// A look at the clock of another thread takes a microsecond: once per call, by the caller, and not for every part.
   [[nodiscard]] Time take_time() noexcept;
 
  private:
@@ -70,11 +75,13 @@ class HelperThread {
   Part part_;
   alignas(64) std::atomic<bool> asleep_{false};
   std::atomic<std::uint32_t> wakes_{0};  // what it sleeps on
-  std::chrono::steady_clock::time_point last_call_{};
-  alignas(64) std::atomic<std::uint64_t> awake_ns_{0};
-  std::atomic<std::uint64_t> busy_ns_{0};
+  std::chrono::steady_clock::time_point last_end_{};
+  bool followed_soon_ = false;  // this call the last one
+  double taken_cpu_ns_ = 0;
+  alignas(64) std::atomic<std::uint64_t> waiting_ns_{0};
   const pid_t process_;  // a fork has no such thread
-  std::thread thread_;
+  std::unique_ptr<std::thread> thread_;
+  clockid_t cpu_clock_{};
 };
 
 }  // namespace tiervec
