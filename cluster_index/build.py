@@ -6,11 +6,13 @@ import logging
 from dataclasses import asdict, replace
 from pathlib import Path
 
+from tiervec import _core
 from tiervec.calibration import CalibrationQueries
 from tiervec.cluster_index.bit_packing import bits_for
 from tiervec.cluster_index.clustering import cluster_vectors
 from tiervec.cluster_index.faiss_kmeans import load_faiss
 from tiervec.cluster_index.layout_writer import LayoutTask, write_layout
+from tiervec.cluster_index.opened import calibration_grid
 from tiervec.cluster_index.params import LARGEST_DIM, MOST_VECTORS, ClusterBuildParams
 from tiervec.codes import code_row_bytes
 from tiervec.errors import InvalidArgumentError
@@ -29,6 +31,9 @@ _TRAINING_ROWS = 65_536
 _NAVIGATION_BYTES = 68  # of one centroid
 _TYPICAL_REPLICATION = 2.0
 _CHECK_BYTES = 2
+_QUERIES_PER_THREAD = 2  # in flight while it is calibrated
+_LISTED_BYTES = 24  # of a query, for one member of the clusters that it searches
+_SKEW = 4  # the largest cluster lists about so many times the mean
 
 
 def write_cluster_index(build: ClusterBuild, out: Path) -> None:
@@ -126,13 +131,15 @@ def expected_index_bytes(vectors: int, dim: int, itemsize: int, params: ClusterB
 def estimate_memory_bytes(
     vectors: int, dim: int, itemsize: int, params: ClusterBuildParams, threads: int = 0, *, streamed: bool = False
 ) -> int:
-    """Peak resident memory of a build in bytes; `streamed`: the vectors stay in a mapped file.
+    """Peak memory of a build in bytes; `streamed`: the vectors stay in a mapped file.
+
+    Pages of mapped files are not counted, neither those of the vectors nor those of the section that is calibrated:
+    the system takes them back when it needs them.
 
     Example:
         >>> round(estimate_memory_bytes(1_000_000, 128, 1, ClusterBuildParams(), threads=2) / 2**20) < 4 * 123
         True
     """
-    del threads
     clusters = params.count_for(vectors)
     raw = 0 if streamed else vectors * dim * itemsize
     lists = vectors * 4 * min(params.replicas, clusters)
@@ -142,8 +149,20 @@ def estimate_memory_bytes(
         arranging = (12 + 16 * params.spill) * vectors + _code_bytes(vectors, dim, params)
     else:
         arranging = 12 * vectors + 24 * entries
+    calibrating = 0
+    if params.layout in ("grouped", "decoupled"):
+        # Queries in flight have room for all that so many of the largest clusters list.
+        probed = _SKEW * calibration_grid(params.layout, clusters).values("nprobe", 1)[-1] / clusters
+        in_flight = _core.resolve_threads(threads) * _QUERIES_PER_THREAD
+        calibrating = 12 * vectors + 8 * entries + int(in_flight * _LISTED_BYTES * entries * min(1, probed))
     training = 3 * min(vectors, _TRAINING_ROWS) * dim * 4 + 4 * 8 * dim * dim
-    return _INTERPRETER_BYTES + raw + lists + centroids + max(_BLOCKS_BYTES + 4 * vectors, arranging + training)
+    return (
+        _INTERPRETER_BYTES
+        + raw
+        + lists
+        + centroids
+        + max(_BLOCKS_BYTES + 4 * vectors, arranging + training, calibrating)
+    )
 
 
 def _code_bytes(vectors: int, dim: int, params: ClusterBuildParams) -> int:

@@ -31,6 +31,7 @@ __all__ = ["Clustering", "cluster_vectors"]
 
 _SAMPLE_QUERIES = 8000
 _SAMPLE_WIDTH = 96  # about what a recall of 0.95 takes
+_ROWS_AT_ONCE = 1 << 16
 _STREAMED_SHARE = 4  # of the memory limit: the rows that centroids are trained on
 
 
@@ -70,10 +71,18 @@ class Clustering:
 
     def write(self, writer: IndexDirectoryWriter) -> None:
         """Writes the sections."""
-        lists = self.memberships.lists
         writer.write_section("centroids", self.centroids, placement="disk")
-        writer.write_section("membership_sizes", (lists != NONE).sum(axis=1, dtype=np.uint8), placement="disk")
-        writer.write_section("memberships", lists[lists != NONE], placement="disk")
+        lists = self.memberships.lists
+        sizes = np.empty(len(lists), np.uint8)
+        # In blocks: the lists may be most of the memory that a build takes, so there is none for a second copy.
+        with open(writer.section_path("memberships"), "xb") as file:
+            for start in range(0, len(lists), _ROWS_AT_ONCE):
+                part = lists[start : start + _ROWS_AT_ONCE]
+                listed = part != NONE
+                sizes[start : start + len(part)] = listed.sum(axis=1)
+                file.write(part[listed].data)
+        writer.write_section("membership_sizes", sizes, placement="disk")
+        writer.finish_section("memberships", placement="disk")
         writer.write_section("sample_probes", self.probes, placement="disk")
 
     @classmethod
@@ -86,15 +95,16 @@ class Clustering:
         manifest = directory.manifest
         centroids = directory.read_array("centroids", np.float32, (clusters, manifest.dim))
         sizes = directory.read_array("membership_sizes", np.uint8, (manifest.vectors,))
-        listed = directory.read_array("memberships", np.uint32, (int(sizes.sum(dtype=np.int64)),))
+        listed = directory.map_section("memberships")
+        directory.verify_bytes("memberships", listed)
         probes = directory.read_section("sample_probes").view(np.uint32)
         groups = directory.read_section("group_offsets").view(np.uint32).astype(np.int64)
         if len(groups) < 2 or groups[0] != 0 or groups[-1] != clusters or (np.diff(groups) < 1).any():
             raise DataLossError(f"{directory.path}: stored groups do not fit {clusters:,} clusters")
-        if sizes.min() < 1 or listed.max() >= clusters or len(probes) % width or (probes >= clusters).any():
+        fits = sizes.min() >= 1 and len(listed) == 4 * int(sizes.sum(dtype=np.int64))
+        if not fits or listed.view(np.uint32).max() >= clusters or len(probes) % width or (probes >= clusters).any():
             raise DataLossError(f"{directory.path}: stored clusters do not fit {manifest.vectors:,} vectors")
-        lists = np.full((manifest.vectors, int(sizes.max())), NONE, np.uint32)
-        lists[np.arange(lists.shape[1]) < sizes[:, None]] = listed
+        lists = _unpacked(listed.view(np.uint32), sizes)
         return cls(
             centroids=centroids,
             groups=groups,
@@ -145,6 +155,18 @@ def _sample_probes(
         points = space.rows(np.sort(rows))
     ids, _ = index.nearest(points, min(_SAMPLE_WIDTH, clusters))
     return ids[(ids >= 0).all(axis=1)].astype(np.uint32)
+
+
+def _unpacked(listed: NDArray[np.uint32], sizes: NDArray[np.uint8]) -> NDArray[np.uint32]:
+    """`Memberships.lists` from what is stored of them."""
+    lists = np.full((len(sizes), int(sizes.max())), NONE, np.uint32)
+    columns, at = np.arange(lists.shape[1]), 0
+    for start in range(0, len(lists), _ROWS_AT_ONCE):
+        there = columns < sizes[start : start + _ROWS_AT_ONCE, None]
+        count = int(there.sum())
+        lists[start : start + _ROWS_AT_ONCE][there] = listed[at : at + count]
+        at += count
+    return lists
 
 
 def _sizes(counts: NDArray[np.int64]) -> dict[str, float]:

@@ -254,7 +254,10 @@ def _exact_distances(task: LayoutTask, monitor: _core.WorkMonitor) -> NDArray[np
 
 
 def _calibrate(task: LayoutTask, arrangement: Arrangement, parts: ClusterParts, big: Path) -> dict[str, Any] | None:
-    """Measures recall over the search parameters, on the index as it will be opened."""
+    """Measures recall over the search parameters, on the index as it will be opened.
+
+    What is measured are answers and counts, which are the same whether the tier loads its section or maps it.
+    """
     queries = task.queries
     if len(queries.vectors) == 0:
         _logger.info("%d vectors are too few to calibrate target_recall", len(task.vectors))
@@ -265,7 +268,8 @@ def _calibrate(task: LayoutTask, arrangement: Arrangement, parts: ClusterParts, 
         task.progress,
     )
     excluded = None if queries.rows is None else arrangement.positions[queries.rows].astype(np.int64)
-    tier = _core.open_tier("dram:", str(big))
+    # Mapped, because the section is as large as the vectors: a build that leaves those in their file could not load it.
+    tier = _core.open_tier("mmap:", str(big))
     searcher = make_searcher(tier, parts)
 
     def search(k: int, chosen: dict[str, float]) -> Measured:

@@ -65,7 +65,8 @@ def build(
         ids: n unique non-negative integers to return instead of 0, 1, 2, ...
         params: A mapping of build keys, or `GraphBuildParams` or `ClusterBuildParams`.
         memory_limit: Refuse the build when it is estimated to need more bytes than this. A cluster index of a file
-            that does not fit is built with the vectors left in the file.
+            that does not fit is built with the vectors left in the file. Pages of mapped files come on top of it as
+            far as there is memory for them; the system takes them back.
         threads: 0 means all allowed CPUs. One thread and one seed always give the same index.
         seed: Of everything random.
         progress: Called with (stage, steps done, steps in all, seconds left or None), a few times a second.

@@ -183,7 +183,7 @@ class IndexKind(ABC, Generic[B, S]):
     def estimate_memory_bytes(
         self, vectors: int, dim: int, itemsize: int, params: B, threads: int, *, streamed: bool = False
     ) -> int:
-        """Peak resident memory of a build in bytes; `streamed`: the vectors themselves stay in their file."""
+        """Peak memory of a build in bytes, pages of mapped files apart; `streamed`: the vectors stay in their file."""
 
     @abstractmethod
     def write(self, build: IndexBuild[B], out: Path) -> None:
