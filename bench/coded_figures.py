@@ -13,6 +13,7 @@ import argparse
 import statistics
 import time
 from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 import tiervec
+from tiervec.bench.build_process import Built, build_in_process
 from tiervec.bench.cluster_figures import tuned_cluster_params
 from tiervec.bench.figure_program import finish, program
 from tiervec.bench.graph_figures import Graph, Workload, wide_setting
@@ -100,12 +102,10 @@ def run(arguments: argparse.Namespace) -> dict[str, Any]:
     file, base = open_vectors(arguments.queries), Path(arguments.base)
     truth = read_ground_truth(arguments.ground_truth).ids
     workload = Workload(file.rows(0, file.shape[0]), truth, arguments.recall, arguments.threads)
-    seconds: dict[str, float] = {}
+    builds: dict[str, Any] = {}
     for name, kind in (("coded", "cluster"), ("graph-4bit", "graph")):
         if not (work / name).exists():
-            began = time.perf_counter()
-            tiervec.build(base, work / name, kind=kind, threads=arguments.threads)
-            seconds[name] = time.perf_counter() - began
+            builds[name] = asdict(build_in_process(base, work / name, kind=kind, threads=arguments.threads))
     faiss = Faiss(base, workload, work / "faiss.index")
     coded = tiervec.open(work / "coded", threads=arguments.threads)
     emulated = tiervec.open(work / "coded", tier=_EMULATED, threads=arguments.threads)
@@ -132,7 +132,7 @@ def run(arguments: argparse.Namespace) -> dict[str, Any]:
     receipt, info = found.receipt, coded.info
     return {
         "environment": environment(),
-        "build_seconds": seconds,
+        "builds": builds,
         "faiss": faiss.setting,
         "coded": {
             "params": params,
@@ -158,7 +158,9 @@ def run(arguments: argparse.Namespace) -> dict[str, Any]:
 
 def print_figures(result: dict[str, Any]) -> None:
     """The figures for people."""
-    for name in ("build_seconds", "faiss", "coded", "graph"):
+    for name, built in result["builds"].items():
+        print(f"build {name}: {Built(**built)}")
+    for name in ("faiss", "coded", "graph"):
         print(f"{name}: {result[name]}")
     for name, value in result["ratios"].items():
         print(f"ratio {name}: {value:.2f}")
