@@ -138,7 +138,7 @@ def _add_compare(commands: Any) -> None:
         default=[],
         help="at this recall; may be repeated (default: usual ones that both reach)",
     )
-    parser.add_argument("--allow-mixed", action="store_true", help="compare results of unlike machines")
+    parser.add_argument("--allow-mixed", action="store_true", help="compare results of unlike machines, labelled")
     add_json(parser)
     parser.set_defaults(run=_compare)
 
@@ -320,21 +320,27 @@ def _compare(arguments: argparse.Namespace) -> int:
     import dataclasses
 
     from tiervec.bench.compare import compare
-    from tiervec.bench.results import load_results
+    from tiervec.bench.results import environment_label, load_results, machine_letters, machine_of
     from tiervec.cli.output import print_json
 
     results = load_results(arguments.runs, allow_mixed=arguments.allow_mixed)
     found = compare(results, arguments.a, arguments.b, figure=arguments.figure, recalls=arguments.recalls)
+    letters = machine_letters(result.environment for result in results)
+    labels = {letters[machine_of(result.environment)]: environment_label(result.environment) for result in results}
+    machines = labels if len(labels) > 1 else {}
     if arguments.json:
         print_json(
             {
                 "a": arguments.a,
                 "b": arguments.b,
                 "figure": arguments.figure,
+                "machines": machines,
                 "comparisons": [dataclasses.asdict(each) for each in found],
             }
         )
     else:
+        for letter, label in machines.items():
+            print(f"[{letter}] {label}")
         print(_comparison_text(found, arguments))
     return 0
 
@@ -347,6 +353,7 @@ def _comparison_text(found: list[Comparison], arguments: argparse.Namespace) -> 
             each.experiment,
             each.dataset,
             each.mode,
+            " / ".join(f"[{letter}]" for letter in each.machines),
             f"{each.recall:.3f}",
             f"{each.a:.4g}",
             f"{each.b:.4g}",
@@ -356,7 +363,9 @@ def _comparison_text(found: list[Comparison], arguments: argparse.Namespace) -> 
         ]
         for each in found
     ]
-    header = ["experiment", "data", "mode", "recall", arguments.a, arguments.b, "A/B", "A/A", ""]
+    header = ["experiment", "data", "mode", "A / B on", "recall", arguments.a, arguments.b, "A/B", "A/A", ""]
+    if not any(each.machines for each in found):  # of one machine nobody needs the column
+        header, rows = [*header[:3], *header[4:]], [[*row[:3], *row[4:]] for row in rows]
     return f"{arguments.figure}, median (least to most); A = {arguments.a}, B = {arguments.b}\n" + table_text(
         header, rows
     )
