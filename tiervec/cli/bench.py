@@ -72,7 +72,9 @@ def _add_fetch(commands: Any) -> None:
     parser.add_argument("--path", metavar="FILE", help="vectors of your own, in any format of `tiervec build`")
     parser.add_argument("--queries", metavar="FILE", help="with --path: queries (default: some vectors, taken out)")
     parser.add_argument("--ground-truth", metavar="FILE", help="with --path: true neighbours (default: computed)")
-    parser.add_argument("--metric", default="l2", help="with --path: l2, ip or cosine (default: l2)")
+    parser.add_argument(
+        "--metric", help="with --path: l2, ip or cosine (default: that of a data set of `list`, else l2)"
+    )
     _add_cache(parser)
     parser.set_defaults(run=_fetch, parser=parser)
 
@@ -193,7 +195,7 @@ def _shape(entry: dict[str, Any]) -> str:
 
 
 def _fetch(arguments: argparse.Namespace) -> int:
-    from tiervec.bench.datasets import LocalFiles, remember_files
+    from tiervec.bench.datasets import LocalFiles, load_registry, remember_files
     from tiervec.bench.datasets.fetch import fetch
     from tiervec.cli.progress import ProgressReport
 
@@ -206,8 +208,12 @@ def _fetch(arguments: argparse.Namespace) -> int:
             for path in fetch(arguments.dataset, cache=_cache(arguments), progress=progress):
                 print(path)
         return 0
+    entry = load_registry().get(arguments.dataset)
     files = LocalFiles(
-        base=arguments.path, queries=arguments.queries, ground_truth=arguments.ground_truth, metric=arguments.metric
+        base=arguments.path,
+        queries=arguments.queries,
+        ground_truth=arguments.ground_truth,
+        metric=arguments.metric or ("l2" if entry is None else entry.metric),
     )
     remember_files(arguments.dataset, files, _cache(arguments))
     print(f"{arguments.dataset} is {arguments.path}")
