@@ -30,7 +30,7 @@ from tiervec.bench.results import (
 )
 from tiervec.bench.systems.registry import SystemSpec, find_system
 from tiervec.environment import environment
-from tiervec.errors import InvalidArgumentError, TiervecError
+from tiervec.errors import InvalidArgumentError, NotFoundError, TiervecError
 
 __all__ = ["RunOptions", "RunSummary", "run_plan"]
 
@@ -46,6 +46,8 @@ class RunOptions:
         retry_failed: Measure again what is not ``ok``; the old files are removed.
         reuse_indexes: Take indexes that another version built.
         datasets: Instead of those of the plan.
+        experiments: Names of the only ones to run; none: all. The run is still one of the whole plan, so that the same
+            folder may take the others later.
     """
 
     folder: Path
@@ -54,6 +56,7 @@ class RunOptions:
     retry_failed: bool = False
     reuse_indexes: bool = False
     datasets: tuple[str, ...] = ()
+    experiments: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -89,16 +92,17 @@ def run_plan(
         find: Name to system.
 
     Raises:
-        NotFoundError: An unknown system or data set, or a data set that is not at hand.
+        NotFoundError: An unknown system, experiment or data set, or a data set that is not at hand.
         InvalidArgumentError: The folder holds a run of another plan, machine or version.
         ResourceExhaustedError: The disk is full; what was finished is kept.
     """
     folder = options.folder
     _check_continues(plan, folder)
-    work = _Work(plan, options, progress or (lambda *_: None), find)
+    chosen = _chosen(plan, options.experiments)
+    work = _Work(chosen, options, progress or (lambda *_: None), find)
     work.look_ahead()  # mistakes are found before anything is measured
     _begin(plan, folder)
-    for experiment in plan.experiments:
+    for experiment in chosen.experiments:
         if experiment.kind == "profile":
             work.profile(experiment)
     work.search()
@@ -278,6 +282,15 @@ def _begin(plan: Plan, folder: Path) -> None:
     if not (folder / "run.json").exists():
         began = datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds")
         write_run_info(folder, RunInfo(run=folder.name, plan=plan.text, began=began, environment=environment()))
+
+
+def _chosen(plan: Plan, names: Sequence[str]) -> Plan:
+    known = [experiment.name for experiment in plan.experiments]
+    for name in names:
+        if name not in known:
+            raise NotFoundError(f"plan {plan.name} has no experiment {name!r}; it has {', '.join(known)}")
+    wanted = tuple(each for each in plan.experiments if not names or each.name in names)
+    return dataclasses.replace(plan, experiments=wanted)
 
 
 def _with_datasets(experiment: Experiment, datasets: Sequence[str]) -> Experiment:

@@ -200,6 +200,17 @@ def test_an_interrupted_run_goes_on_where_it_was(run: Run, own_cache: Path) -> N
     assert run(text).measured == 0
 
 
+def test_only_the_experiments_that_were_asked_for(run: Run) -> None:
+    rest = HEAD[HEAD.index("[[experiment]]") :]
+    text = HEAD + GOOD + "".join(rest.replace('"e"', f'"{name}"') + GOOD for name in ("second", "third"))
+    summary = run(text, experiments=("third", "e"))
+    assert {result.experiment for result in summary.results} == {"e", "third"}
+    summary = run(text)  # the rest, in the same folder
+    assert (summary.measured, {result.experiment for result in summary.results}) == (1, {"e", "second", "third"})
+    with pytest.raises(NotFoundError, match="plan p has no experiment 'fourth'; it has e, second, third"):
+        run(text, experiments=("e", "fourth"))
+
+
 def test_an_unfinished_index_is_built_again(run: Run, own_cache: Path) -> None:
     run(HEAD + GOOD)
     (built,) = (own_cache / "indexes").glob("*/built.json")

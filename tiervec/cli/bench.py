@@ -109,6 +109,14 @@ def _add_run(commands: Any) -> None:
     parser.add_argument(
         "--dataset", metavar="NAME", dest="datasets", action="append", default=[], help="instead of those of the plan"
     )
+    parser.add_argument(
+        "--experiment",
+        metavar="NAME",
+        dest="experiments",
+        action="append",
+        default=[],
+        help="only this one of the plan; may be repeated. The same run may take others later",
+    )
     parser.add_argument("--setup", action="store_true", help="make virtual environments that are missing")
     parser.add_argument(
         "--retry-failed", action="store_true", help="measure again what crashed, hung, failed or missed"
@@ -252,6 +260,7 @@ def _run(arguments: argparse.Namespace) -> int:
         retry_failed=arguments.retry_failed,
         reuse_indexes=arguments.reuse_indexes,
         datasets=tuple(arguments.datasets),
+        experiments=tuple(arguments.experiments),
     )
     try:
         with ProgressReport() as progress:

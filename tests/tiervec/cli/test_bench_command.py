@@ -60,6 +60,7 @@ def test_files_of_a_registered_set_have_its_metric(
         (["setup", "diskann"], 1, "there is no system 'diskann'"),
         (["setup", "scalable-vs"], 1, "then give --accept-licence"),
         (["run", "nothing"], 1, "there is no plan 'nothing'"),
+        (["run", "smoke", "--experiment", "x"], 1, "plan smoke has no experiment 'x'; it has recall, target, arrivals"),
         (["run", "smoke", "--quick"], 1, "--quick is the shorter form of the plan study"),
         (["compare", "/nowhere", "--a", "x", "--b", "y"], 1, "run.json does not exist"),
         (["compare", "/nowhere", "--a", "x"], 2, "--b"),
