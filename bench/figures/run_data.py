@@ -190,7 +190,11 @@ def tier_text(row: Mapping[str, Any]) -> str:
     tier = str(row["tier"]) or ("memory" if provenance == "memory" else "disk")  # a system without tiers
     if provenance == "emulated":
         return tier.removeprefix("emulated:") + " (emulated)"
-    return f"{tier} (in a guest)" if provenance == "guest" else tier
+    if provenance == "guest":
+        return f"{tier} (in a guest)"
+    if "://loopback" in tier:  # a real network stack, but no network
+        return f"{tier} (a node on this machine)"
+    return f"{tier} (this machine's memory)" if tier == "numa:0" else tier
 
 
 def series_text(row: Mapping[str, Any]) -> str:
