@@ -3,11 +3,13 @@
 Of each system the cells of one data set, k, number of threads and mode form a curve; at a recall the figure is read off
 between the two cells of the fastest front around it (linear in recall, and in the logarithm of the figure), round by
 round. The ratio of a round divides figures of the same round; A/A divides each system's control by its own repeat.
+Cells of unlike machines never form one curve: each machine's curve is compared with each other's, and says so.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import math
 import statistics
 from collections.abc import Iterable, Mapping, Sequence
@@ -15,7 +17,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from tiervec.bench.interleaved import Spread
-from tiervec.bench.results import Repeat, Result
+from tiervec.bench.results import Repeat, Result, machine_letters, machine_of
 from tiervec.errors import InvalidArgumentError, NotFoundError
 
 __all__ = ["Comparison", "compare", "is_named"]
@@ -42,6 +44,7 @@ class Comparison:
         interleaved: False when the two were not measured in turn: their rounds then do not belong together.
         difference: ``none`` when the ratio's spread contains 1, or its median is no farther from 1 than the farthest of
             the control; else ``higher`` or ``lower``.
+        machines: Letters of A's and of B's machine when the results are of several, else empty.
         note: What else one must know.
     """
 
@@ -57,6 +60,7 @@ class Comparison:
     control: Spread | None
     interleaved: bool
     difference: str
+    machines: tuple[str, ...] = ()
     note: str = ""
 
 
@@ -83,27 +87,37 @@ def compare(
         NotFoundError: Nothing was measured under a name; or the two never on the same data.
         InvalidArgumentError: A name stands for several tiers, or the figure is not known.
     """
-    usable = [result for result in results if result.status == "ok" and result.repeats]
-    sides = [_side(usable, name) for name in (a, b)]
+    every = list(results)
+    letters = machine_letters(result.environment for result in every)
+    usable = [result for result in every if result.status == "ok" and result.repeats]
+    sides = [_side(usable, name, letters) for name in (a, b)]
     shared = [key for key in sides[0] if key in sides[1]]
     if not shared:
         raise NotFoundError(f"{a} and {b} were not measured on the same data, k, threads and mode in one experiment")
     found = []
     for key in shared:
-        levels = recalls or _levels([side[key] for side in sides])
-        found += [_at(key, sides[0][key], sides[1][key], figure, level) for level in levels]
+        for of_a, of_b in itertools.product(*(side[key].items() for side in sides)):
+            if a == b and of_a[0] > of_b[0]:
+                continue  # the same two curves, the other way round
+            machines = (of_a[0], of_b[0]) if len(letters) > 1 else ()
+            levels = recalls or _levels([of_a[1], of_b[1]])
+            found += [_at(key, machines, of_a[1], of_b[1], figure, level) for level in levels]
     return found
 
 
-def _side(results: Sequence[Result], name: str) -> dict[tuple[Any, ...], list[Result]]:
+def _side(
+    results: Sequence[Result], name: str, letters: Mapping[tuple[Any, ...], str]
+) -> dict[tuple[Any, ...], dict[str, list[Result]]]:
+    """Conditions to the curve of each machine's letter."""
     chosen = [result for result in results if is_named(result, name)]
     if not chosen:
         known = sorted({result.cell.label for result in results})
         raise NotFoundError(f"there is no finished cell of {name!r}; measured: {', '.join(known) or 'nothing'}")
-    curves: dict[tuple[Any, ...], list[Result]] = {}
+    curves: dict[tuple[Any, ...], dict[str, list[Result]]] = {}
     for result in chosen:
-        curves.setdefault(_conditions(result), []).append(result)
-    for curve in curves.values():
+        letter = letters[machine_of(result.environment)]
+        curves.setdefault(_conditions(result), {}).setdefault(letter, []).append(result)
+    for curve in (each for of_machines in curves.values() for each in of_machines.values()):
         tiers = sorted({str(result.cell.tier) for result in curve})
         if len(tiers) > 1:
             raise InvalidArgumentError(f"{name!r} was measured on {', '.join(tiers)}; choose one as {name}@{tiers[0]}")
@@ -136,7 +150,9 @@ def _reaches(curve: Sequence[Result], recall: float) -> bool:
     return min(recalls) <= recall <= max(recalls)
 
 
-def _at(key: tuple[Any, ...], a: list[Result], b: list[Result], figure: str, recall: float) -> Comparison:
+def _at(
+    key: tuple[Any, ...], machines: tuple[str, ...], a: list[Result], b: list[Result], figure: str, recall: float
+) -> Comparison:
     sides = [_Reading(curve, figure, recall) for curve in (a, b)]
     groups = {result.group for reading in sides for result in reading.used}
     interleaved = len(groups) == 1 and "" not in groups
@@ -152,6 +168,8 @@ def _at(key: tuple[Any, ...], a: list[Result], b: list[Result], figure: str, rec
     notes = [reading.note for reading in sides if reading.note]
     if not interleaved:
         notes.append("not measured in turn")
+    if len(set(machines)) > 1:
+        notes.append("unlike machines")
     experiment, dataset, k, threads, mode = key
     return Comparison(
         experiment=experiment,
@@ -166,6 +184,7 @@ def _at(key: tuple[Any, ...], a: list[Result], b: list[Result], figure: str, rec
         control=control_spread,
         interleaved=interleaved,
         difference=_difference(ratio_spread, control_spread),
+        machines=machines,
         note="; ".join(notes),
     )
 

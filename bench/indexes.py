@@ -27,7 +27,7 @@ from tiervec.bench.systems.registry import SystemSpec
 from tiervec.durable_files import replacing_file, storage_errors
 from tiervec.environment import environment
 
-__all__ = ["IndexKey", "OpenedSystem", "Workshop"]
+__all__ = ["IndexKey", "OpenedSystem", "Workshop", "build_seconds", "index_folder"]
 
 _BUILT: Final = "built.json"
 
@@ -66,6 +66,7 @@ class Workshop:
         setup: Make environments that are missing.
         reuse: Take an index that another version built.
         say: Called with what is being done.
+        built: Called with the folder of an index that was built or converted just now, and the seconds it took.
     """
 
     cache: Path
@@ -75,6 +76,7 @@ class Workshop:
     setup: bool = False
     reuse: bool = False
     say: Callable[[str], None] = lambda _: None
+    built: Callable[[Path, float], None] = lambda _folder, _seconds: None
 
     def python(self, spec: SystemSpec) -> Path:
         """The interpreter of a system.
@@ -109,7 +111,7 @@ class OpenedSystem:
     ) -> None:
         self.key, self._dataset, self._workshop = key, dataset, workshop
         self._threads, self._affinity = threads, affinity
-        self._folder = workshop.cache / "indexes" / f"{Path(key.spec.name).stem}-{self._checksum()}"
+        self._folder = index_folder(workshop, key.spec, key.build, dataset, affinity)
         self._process: SystemProcess | None = None
         self.figures = BuildFigures()
         self.notes: tuple[str, ...] = ()
@@ -189,6 +191,7 @@ class OpenedSystem:
         }
         with replacing_file(self._folder / _BUILT) as file:
             file.write(json.dumps(built).encode())
+        self._workshop.built(self._folder, answer["seconds"])
         return built
 
     def _open(self, process: SystemProcess, built: Mapping[str, Any]) -> None:
@@ -259,26 +262,40 @@ class OpenedSystem:
             "variant": dict(key.spec.variant),
         }
 
-    def _checksum(self) -> str:
-        return self._checksum_of(self.key.build)
-
     def _shared_checksum(self) -> str:
         """The same for indexes that can be converted into each other."""
         keys = self.key.spec.conversion_keys
-        return self._checksum_of({key: value for key, value in self.key.build.items() if key not in keys})
+        build = {key: value for key, value in self.key.build.items() if key not in keys}
+        return _checksum(self._workshop, self.key.spec, build, self._dataset, self._affinity)
 
-    def _checksum_of(self, build: Mapping[str, Any]) -> str:
-        dataset = self._dataset.key
-        made_of = [
-            self.key.spec.name,
-            dict(self.key.spec.variant),
-            dict(build),
-            dataset.checksum,
-            dataset.metric,
-            len(self._affinity),
-            self._workshop.seed,
-        ]
-        return hashlib.sha256(json.dumps(made_of, sort_keys=True).encode()).hexdigest()[:16]
+
+def index_folder(
+    workshop: Workshop, spec: SystemSpec, build: Mapping[str, Any], dataset: Dataset, affinity: tuple[int, ...]
+) -> Path:
+    """Where an index is kept, or will be."""
+    checksum = _checksum(workshop, spec, build, dataset, affinity)
+    return workshop.cache / "indexes" / f"{Path(spec.name).stem}-{checksum}"
+
+
+def build_seconds(folder: Path) -> float | None:
+    """How long the build of an index took, wherever it was; None when it is still to be built."""
+    built = _built(folder)
+    return None if built is None else float(built["seconds"])
+
+
+def _checksum(
+    workshop: Workshop, spec: SystemSpec, build: Mapping[str, Any], dataset: Dataset, affinity: tuple[int, ...]
+) -> str:
+    made_of = [
+        spec.name,
+        dict(spec.variant),
+        dict(build),
+        dataset.key.checksum,
+        dataset.key.metric,
+        len(affinity),
+        workshop.seed,
+    ]
+    return hashlib.sha256(json.dumps(made_of, sort_keys=True).encode()).hexdigest()[:16]
 
 
 def _built(folder: Path) -> dict[str, Any] | None:

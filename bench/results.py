@@ -45,6 +45,7 @@ __all__ = [
     "environment_label",
     "load_profiles",
     "load_results",
+    "machine_letters",
     "machine_of",
     "read_profile",
     "read_result",
@@ -380,6 +381,14 @@ def load_profiles(folders: Iterable[Path]) -> list[ProfileResult]:
 def machine_of(environment: Mapping[str, Any]) -> tuple[tuple[str, Any], ...]:
     """What of an environment decides about speed; results of machines that differ in it do not mix."""
     return tuple((key, environment.get(key)) for key in _MACHINE_KEYS)
+
+
+def machine_letters(environments: Iterable[Mapping[str, Any]]) -> dict[tuple[Any, ...], str]:
+    """Machine to the letter that labels call it by, in the order in which they appear."""
+    letters: dict[tuple[Any, ...], str] = {}
+    for environment in environments:
+        letters.setdefault(machine_of(environment), chr(ord("A") + len(letters) % 26))
+    return letters
 
 
 def environment_label(environment: Mapping[str, Any]) -> str:

@@ -14,7 +14,7 @@ from pathlib import Path
 from tiervec.bench.datasets import Dataset, open_dataset
 from tiervec.bench.datasets.preparing import Progress
 from tiervec.bench.group_run import GroupRun, PlannedCell, planned_cells, provenance_of
-from tiervec.bench.indexes import Workshop
+from tiervec.bench.indexes import Workshop, build_seconds, index_folder
 from tiervec.bench.plan import Experiment, Group, Plan
 from tiervec.bench.results import (
     ProfileResult,
@@ -30,7 +30,7 @@ from tiervec.bench.results import (
 )
 from tiervec.bench.systems.registry import SystemSpec, find_system
 from tiervec.environment import environment
-from tiervec.errors import InvalidArgumentError, TiervecError
+from tiervec.errors import InvalidArgumentError, NotFoundError, TiervecError
 
 __all__ = ["RunOptions", "RunSummary", "run_plan"]
 
@@ -46,6 +46,8 @@ class RunOptions:
         retry_failed: Measure again what is not ``ok``; the old files are removed.
         reuse_indexes: Take indexes that another version built.
         datasets: Instead of those of the plan.
+        experiments: Names of the only ones to run; none: all. The run is still one of the whole plan, so that the same
+            folder may take the others later.
     """
 
     folder: Path
@@ -54,6 +56,7 @@ class RunOptions:
     retry_failed: bool = False
     reuse_indexes: bool = False
     datasets: tuple[str, ...] = ()
+    experiments: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -89,16 +92,17 @@ def run_plan(
         find: Name to system.
 
     Raises:
-        NotFoundError: An unknown system or data set, or a data set that is not at hand.
+        NotFoundError: An unknown system, experiment or data set, or a data set that is not at hand.
         InvalidArgumentError: The folder holds a run of another plan, machine or version.
         ResourceExhaustedError: The disk is full; what was finished is kept.
     """
     folder = options.folder
     _check_continues(plan, folder)
-    work = _Work(plan, options, progress or (lambda *_: None), find)
+    chosen = _chosen(plan, options.experiments)
+    work = _Work(chosen, options, progress or (lambda *_: None), find)
     work.look_ahead()  # mistakes are found before anything is measured
     _begin(plan, folder)
-    for experiment in plan.experiments:
+    for experiment in chosen.experiments:
         if experiment.kind == "profile":
             work.profile(experiment)
     work.search()
@@ -129,6 +133,7 @@ class _Work:
             setup=options.setup,
             reuse=options.reuse_indexes,
             say=lambda text: progress(text, 1, 1, None),
+            built=self._left.finish_build,
         )
 
     def profile(self, experiment: Experiment) -> None:
@@ -176,6 +181,12 @@ class _Work:
                     runs = len(cells) * _runs_of_a_cell(experiment)
                     self._all_runs += runs
                     self._left.add(experiment, runs)
+                    for folder in self._folders(dataset, cells):
+                        self._left.add_build(folder, build_seconds(folder))
+
+    def _folders(self, dataset: Dataset, cells: Sequence[PlannedCell]) -> set[Path]:
+        """Of the indexes of cells."""
+        return {index_folder(self._workshop, each.spec, each.cell.build, dataset, each.cell.affinity) for each in cells}
 
     def search(self) -> None:
         """Measures what `look_ahead` found."""
@@ -197,6 +208,7 @@ class _Work:
                 ) as run:
                     left = run.measure()
             self._left.add(group.experiment, self._done_runs - before - runs)  # of cells that failed
+            self._left.drop_builds(self._folders(dataset, cells))  # that failed, too
             self._done_runs = before + runs
 
     def _finished(self, name: str, result: Result) -> None:
@@ -206,7 +218,7 @@ class _Work:
             self._workshop.say(f"{result.cell.label}: {result.status}: {result.reason}")
 
     def _stepped(self) -> None:
-        """One run more; the time left is that of runs, because builds tell nothing about them."""
+        """One run more."""
         now = time.monotonic()
         self._left.finish(self._experiment, None if self._last_run_at is None else now - self._last_run_at)
         self._done_runs, self._last_run_at = self._done_runs + 1, now
@@ -224,11 +236,33 @@ class _Work:
 
 
 class _Left:
-    """The time that the runs to come will take: those of open experiments have a length, others that of a mean one."""
+    """The time that the runs and builds to come will take.
+
+    Runs of open experiments have a length, others that of a mean one. A build takes as long as a mean one of those that
+    are known: of this run, and of the needed indexes that the cache has.
+    """
 
     def __init__(self) -> None:
         self._closed_runs, self._open_s = 0, 0.0
         self._timed_runs, self._timed_s = 0, 0.0
+        self._builds: set[Path] = set()
+        self._build_s: dict[Path, float] = {}
+
+    def add_build(self, folder: Path, seconds: float | None) -> None:
+        """An index that is needed; it took so long, or is still to be built."""
+        if seconds is None:
+            self._builds.add(folder)
+        else:
+            self._build_s[folder] = seconds
+
+    def finish_build(self, folder: Path, seconds: float) -> None:
+        """An index was built."""
+        self._builds.discard(folder)
+        self._build_s[folder] = seconds
+
+    def drop_builds(self, folders: set[Path]) -> None:
+        """Nobody waits for these any more."""
+        self._builds -= folders
 
     def add(self, experiment: Experiment, runs: int) -> None:
         """More runs to come, or fewer."""
@@ -246,10 +280,11 @@ class _Left:
 
     def seconds(self) -> float | None:
         """None while nothing is known."""
-        if self._closed_runs and not self._timed_runs:
+        if (self._closed_runs and not self._timed_runs) or (self._builds and not self._build_s):
             return None
         mean = self._timed_s / self._timed_runs if self._timed_runs else 0.0
-        return max(self._closed_runs * mean + self._open_s, 0.0)
+        mean_build = sum(self._build_s.values()) / len(self._build_s) if self._build_s else 0.0
+        return max(self._closed_runs * mean + self._open_s, 0.0) + len(self._builds) * mean_build
 
 
 def _file_name_of(tier: str) -> str:
@@ -278,6 +313,15 @@ def _begin(plan: Plan, folder: Path) -> None:
     if not (folder / "run.json").exists():
         began = datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds")
         write_run_info(folder, RunInfo(run=folder.name, plan=plan.text, began=began, environment=environment()))
+
+
+def _chosen(plan: Plan, names: Sequence[str]) -> Plan:
+    known = [experiment.name for experiment in plan.experiments]
+    for name in names:
+        if name not in known:
+            raise NotFoundError(f"plan {plan.name} has no experiment {name!r}; it has {', '.join(known)}")
+    wanted = tuple(each for each in plan.experiments if not names or each.name in names)
+    return dataclasses.replace(plan, experiments=wanted)
 
 
 def _with_datasets(experiment: Experiment, datasets: Sequence[str]) -> Experiment:

@@ -2,6 +2,8 @@
 
 FILE.part        what has arrived
 FILE.part.json   the size and the ETag it belongs to; another one means that the file has changed: from the start
+FILE.sha256      the checksum of what arrived, as sha256sum writes it. It stays when FILE is removed, so that another
+                 content under the same URL is noticed when FILE is downloaded again
 """
 
 from __future__ import annotations
@@ -37,12 +39,12 @@ def download(
     Args:
         source: URL, and size and SHA-256 where known.
         target: The file.
-        first_bytes: Only so many; the checksum of the whole then cannot be compared.
+        first_bytes: Only so many; the registered checksum of the whole then cannot be compared.
         progress: Called with (bytes here, bytes in all).
 
     Raises:
         UnavailableError: The server cannot be reached or does not have it; what arrived stays for the next time.
-        DataLossError: Its size or checksum is not the registered one.
+        DataLossError: Its size or checksum is not the registered one, or not the one of an earlier download.
         ResourceExhaustedError: The disk is full.
     """
     if target.exists():
@@ -54,8 +56,19 @@ def download(
         _fill(source, part, first_bytes, progress)
     except (urllib.error.URLError, http.client.HTTPException, TimeoutError, ConnectionError) as error:
         raise UnavailableError(f"{source.url} cannot be downloaded: {_reason(error)}") from None
-    if source.sha256 is not None and first_bytes is None:
-        _compare_checksum(source, part)
+    digest = _checksum(part)
+    noted = target.with_name(f"{target.name}.sha256")
+    if source.sha256 is not None and first_bytes is None and digest != source.sha256:
+        part.unlink()
+        raise DataLossError(f"{source.url} has the SHA-256 {digest}; {source.sha256} is registered")
+    if noted.exists() and (known := noted.read_text(errors="replace").partition(" ")[0]) != digest:
+        part.unlink()
+        raise DataLossError(
+            f"{source.url} has the SHA-256 {digest}; an earlier download had {known}. "
+            f"Remove {noted} to take the new one"
+        )
+    with replacing_file(noted) as note:
+        note.write(f"{digest}  {target.name}\n".encode())
     with storage_errors(f"writing {target}", target.parent):
         os.replace(part, target)
         _note(part).unlink(missing_ok=True)
@@ -138,14 +151,12 @@ def _check_size(source: DatasetFile, whole_bytes: int | None) -> None:
         raise DataLossError(f"{source.url} has {whole_bytes:,} bytes; {source.bytes:,} are registered")
 
 
-def _compare_checksum(source: DatasetFile, part: Path) -> None:
+def _checksum(part: Path) -> str:
     digest = hashlib.sha256()
     with storage_errors(f"reading {part}", part.parent), open(part, "rb") as file:
         while block := file.read(_BLOCK_BYTES):
             digest.update(block)
-    if digest.hexdigest() != source.sha256:
-        part.unlink()
-        raise DataLossError(f"{source.url} has the SHA-256 {digest.hexdigest()}; {source.sha256} is registered")
+    return digest.hexdigest()
 
 
 def _known(part: Path) -> dict[str, Any]:

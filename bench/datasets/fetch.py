@@ -85,7 +85,7 @@ def _beginning(
     assert entry.dtype is not None
     if target.exists():
         return target
-    raw = target.with_name(f"{target.name}.raw")
+    raw = target.with_name(f"{target.name}.raw")  # as the server has it; so is its noted checksum
     size = _HEADER.size + rows * entry.dim * _ITEM_BYTES[entry.dtype]
     get(entry.base, raw, size)
     with storage_errors(f"writing {raw}", raw.parent), open(raw, "r+b") as file:

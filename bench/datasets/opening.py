@@ -161,7 +161,7 @@ def is_at_hand(entry: DatasetEntry, cache: Path | None = None) -> bool:
     if entry.source == "local":
         return data_folder(entry.name) is not None
     if entry.source == "download":
-        return any((folder / "downloads" / entry.name).glob("base*"))
+        return any((folder / "downloads" / entry.name).glob(f"base*{_suffix(entry)}"))
     return entry.source != "manual" or entry.name in _remembered(folder)
 
 

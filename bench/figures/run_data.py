@@ -15,6 +15,7 @@ from tiervec.bench.results import (
     environment_label,
     load_profiles,
     load_results,
+    machine_letters,
     machine_of,
     read_run_info,
 )
@@ -157,10 +158,8 @@ def load(folders: Iterable[Path], *, allow_mixed: bool = False) -> RunData:
     profiles = load_profiles(paths)
     if not results and not profiles:
         raise InvalidArgumentError(f"{', '.join(map(str, paths))}: nothing is measured yet; `tiervec bench run` does")
-    machines: dict[tuple[Any, ...], str] = {}
     every: list[Result | ProfileResult] = [*results, *profiles]
-    for each in every:
-        machines.setdefault(machine_of(each.environment), chr(ord("A") + len(machines) % 26))
+    machines = machine_letters(each.environment for each in every)
     if len(machines) > 1 and not allow_mixed:  # of profiles; results are checked where they are loaded
         raise InvalidArgumentError(
             "profiles and results are of unlike machines; report runs of one machine, or allow mixed ones "
@@ -191,7 +190,11 @@ def tier_text(row: Mapping[str, Any]) -> str:
     tier = str(row["tier"]) or ("memory" if provenance == "memory" else "disk")  # a system without tiers
     if provenance == "emulated":
         return tier.removeprefix("emulated:") + " (emulated)"
-    return f"{tier} (in a guest)" if provenance == "guest" else tier
+    if provenance == "guest":
+        return f"{tier} (in a guest)"
+    if "://loopback" in tier:  # a real network stack, but no network
+        return f"{tier} (a node on this machine)"
+    return f"{tier} (this machine's memory)" if tier == "numa:0" else tier
 
 
 def series_text(row: Mapping[str, Any]) -> str:

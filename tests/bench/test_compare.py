@@ -95,6 +95,19 @@ def test_a_name_with_several_tiers_must_choose(make_result: Make) -> None:
         compare(results, "tiervec-graph", "b")
 
 
+def test_unlike_machines_are_curves_of_their_own(make_result: Make) -> None:
+    other = {**make_result().environment, "cpu": "Slow 2"}
+    results = [make_result("a", (400.0,), 0.95), make_result("b", (200.0,), 0.95)]
+    assert compare(results, "a", "b")[0].machines == ()
+    results.append(make_result("a", (100.0,), 0.95, environment=other, group="of the other machine"))
+    found = {each.machines: each for each in compare(results, "a", "b")}
+    assert {machines: each.ratio.median for machines, each in found.items()} == {("A", "A"): 2.0, ("B", "A"): 0.5}
+    assert "unlike machines" not in found["A", "A"].note
+    assert "unlike machines" in found["B", "A"].note
+    of_itself = [each.machines for each in compare(results, "a", "a")]
+    assert of_itself == [("A", "A"), ("A", "B"), ("B", "B")]
+
+
 def test_what_cannot_be_compared(make_result: Make) -> None:
     crashed = dataclasses.replace(make_result("c"), status="crashed")
     results = [make_result("a"), make_result("b", experiment="other"), crashed]

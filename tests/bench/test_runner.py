@@ -200,6 +200,35 @@ def test_an_interrupted_run_goes_on_where_it_was(run: Run, own_cache: Path) -> N
     assert run(text).measured == 0
 
 
+def test_only_the_experiments_that_were_asked_for(run: Run) -> None:
+    rest = HEAD[HEAD.index("[[experiment]]") :]
+    text = HEAD + GOOD + "".join(rest.replace('"e"', f'"{name}"') + GOOD for name in ("second", "third"))
+    summary = run(text, experiments=("third", "e"))
+    assert {result.experiment for result in summary.results} == {"e", "third"}
+    summary = run(text)  # the rest, in the same folder
+    assert (summary.measured, {result.experiment for result in summary.results}) == (1, {"e", "second", "third"})
+    with pytest.raises(NotFoundError, match="plan p has no experiment 'fourth'; it has e, second, third"):
+        run(text, experiments=("e", "fourth"))
+
+
+def test_the_time_left_counts_builds_to_come(run: Run, fake_file: Path) -> None:
+    slow = fake_file.read_text().replace(
+        "    def build(self, vectors):", "    def build(self, vectors):\n        time.sleep(0.3)"
+    )
+    fake_file.write_text(slow)
+    rest = HEAD[HEAD.index("[[experiment]]") :].replace('"e"', '"second"')
+    left: dict[str, list[float]] = {}
+
+    def progress(stage: str, _done: int, _total: int, eta_s: float | None) -> None:
+        if eta_s is not None:
+            left.setdefault(stage, []).append(eta_s)
+
+    text = HEAD + GOOD + "build = { size = 1 }\n" + rest + GOOD + "build = { size = [1, 2, 3] }\n"
+    run(text, progress=progress)
+    assert min(left["e on mine"]) >= 0.6  # two of the three indexes of the second experiment are still to be built
+    assert left["second on mine"][-1] == 0.0
+
+
 def test_an_unfinished_index_is_built_again(run: Run, own_cache: Path) -> None:
     run(HEAD + GOOD)
     (built,) = (own_cache / "indexes").glob("*/built.json")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tiervec.bench.plan import load_plan
+from tiervec.bench.systems.registry import SYSTEMS
 from tiervec.cluster_index.params import ClusterBuildParams
 from tiervec.graph_index.params import GraphBuildParams, GraphSearchParams
 
@@ -22,12 +23,24 @@ def test_every_experiment_has_a_figure(name: str) -> None:
     )
 
 
+@pytest.mark.parametrize("name", ["study", "quick"])
+def test_every_experiment_has_its_control(name: str) -> None:
+    assert [each.name for each in load_plan(name).experiments if not each.control] == []
+
+
+def test_every_free_peer_is_in_the_study() -> None:
+    (recall,) = (each for each in load_plan("study").experiments if each.name == "recall-peers")
+    assert {entry.system for entry in recall.systems} == set(SYSTEMS)
+    on_disk = {entry.label for entry in recall.systems if "ssd:" in entry.tiers}
+    assert on_disk == {"graph, sectors", "cluster, replicated"}
+
+
 def test_the_quick_study_needs_no_data_of_ones_own() -> None:
     datasets = {dataset for each in load_plan("quick").experiments for dataset in each.datasets}
     assert all(dataset.startswith("synthetic:") for dataset in datasets)
 
 
-@pytest.mark.parametrize("name", ["study", "quick", "smoke"])
+@pytest.mark.parametrize("name", ["study", "quick", "smoke", "growth-large"])
 def test_parameters_of_our_indexes_are_possible(name: str) -> None:
     kinds = {"tiervec-graph": (GraphBuildParams, GraphSearchParams), "tiervec-cluster": (ClusterBuildParams, None)}
     for experiment in load_plan(name).experiments:

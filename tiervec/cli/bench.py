@@ -72,7 +72,9 @@ def _add_fetch(commands: Any) -> None:
     parser.add_argument("--path", metavar="FILE", help="vectors of your own, in any format of `tiervec build`")
     parser.add_argument("--queries", metavar="FILE", help="with --path: queries (default: some vectors, taken out)")
     parser.add_argument("--ground-truth", metavar="FILE", help="with --path: true neighbours (default: computed)")
-    parser.add_argument("--metric", default="l2", help="with --path: l2, ip or cosine (default: l2)")
+    parser.add_argument(
+        "--metric", help="with --path: l2, ip or cosine (default: that of a data set of `list`, else l2)"
+    )
     _add_cache(parser)
     parser.set_defaults(run=_fetch, parser=parser)
 
@@ -107,6 +109,14 @@ def _add_run(commands: Any) -> None:
     parser.add_argument(
         "--dataset", metavar="NAME", dest="datasets", action="append", default=[], help="instead of those of the plan"
     )
+    parser.add_argument(
+        "--experiment",
+        metavar="NAME",
+        dest="experiments",
+        action="append",
+        default=[],
+        help="only this one of the plan; may be repeated. The same run may take others later",
+    )
     parser.add_argument("--setup", action="store_true", help="make virtual environments that are missing")
     parser.add_argument(
         "--retry-failed", action="store_true", help="measure again what crashed, hung, failed or missed"
@@ -138,7 +148,7 @@ def _add_compare(commands: Any) -> None:
         default=[],
         help="at this recall; may be repeated (default: usual ones that both reach)",
     )
-    parser.add_argument("--allow-mixed", action="store_true", help="compare results of unlike machines")
+    parser.add_argument("--allow-mixed", action="store_true", help="compare results of unlike machines, labelled")
     add_json(parser)
     parser.set_defaults(run=_compare)
 
@@ -193,7 +203,7 @@ def _shape(entry: dict[str, Any]) -> str:
 
 
 def _fetch(arguments: argparse.Namespace) -> int:
-    from tiervec.bench.datasets import LocalFiles, remember_files
+    from tiervec.bench.datasets import LocalFiles, load_registry, remember_files
     from tiervec.bench.datasets.fetch import fetch
     from tiervec.cli.progress import ProgressReport
 
@@ -206,8 +216,12 @@ def _fetch(arguments: argparse.Namespace) -> int:
             for path in fetch(arguments.dataset, cache=_cache(arguments), progress=progress):
                 print(path)
         return 0
+    entry = load_registry().get(arguments.dataset)
     files = LocalFiles(
-        base=arguments.path, queries=arguments.queries, ground_truth=arguments.ground_truth, metric=arguments.metric
+        base=arguments.path,
+        queries=arguments.queries,
+        ground_truth=arguments.ground_truth,
+        metric=arguments.metric or ("l2" if entry is None else entry.metric),
     )
     remember_files(arguments.dataset, files, _cache(arguments))
     print(f"{arguments.dataset} is {arguments.path}")
@@ -246,6 +260,7 @@ def _run(arguments: argparse.Namespace) -> int:
         retry_failed=arguments.retry_failed,
         reuse_indexes=arguments.reuse_indexes,
         datasets=tuple(arguments.datasets),
+        experiments=tuple(arguments.experiments),
     )
     try:
         with ProgressReport() as progress:
@@ -320,21 +335,27 @@ def _compare(arguments: argparse.Namespace) -> int:
     import dataclasses
 
     from tiervec.bench.compare import compare
-    from tiervec.bench.results import load_results
+    from tiervec.bench.results import environment_label, load_results, machine_letters, machine_of
     from tiervec.cli.output import print_json
 
     results = load_results(arguments.runs, allow_mixed=arguments.allow_mixed)
     found = compare(results, arguments.a, arguments.b, figure=arguments.figure, recalls=arguments.recalls)
+    letters = machine_letters(result.environment for result in results)
+    labels = {letters[machine_of(result.environment)]: environment_label(result.environment) for result in results}
+    machines = labels if len(labels) > 1 else {}
     if arguments.json:
         print_json(
             {
                 "a": arguments.a,
                 "b": arguments.b,
                 "figure": arguments.figure,
+                "machines": machines,
                 "comparisons": [dataclasses.asdict(each) for each in found],
             }
         )
     else:
+        for letter, label in machines.items():
+            print(f"[{letter}] {label}")
         print(_comparison_text(found, arguments))
     return 0
 
@@ -347,6 +368,7 @@ def _comparison_text(found: list[Comparison], arguments: argparse.Namespace) -> 
             each.experiment,
             each.dataset,
             each.mode,
+            " / ".join(f"[{letter}]" for letter in each.machines),
             f"{each.recall:.3f}",
             f"{each.a:.4g}",
             f"{each.b:.4g}",
@@ -356,7 +378,9 @@ def _comparison_text(found: list[Comparison], arguments: argparse.Namespace) -> 
         ]
         for each in found
     ]
-    header = ["experiment", "data", "mode", "recall", arguments.a, arguments.b, "A/B", "A/A", ""]
+    header = ["experiment", "data", "mode", "A / B on", "recall", arguments.a, arguments.b, "A/B", "A/A", ""]
+    if not any(each.machines for each in found):  # of one machine nobody needs the column
+        header, rows = [*header[:3], *header[4:]], [[*row[:3], *row[4:]] for row in rows]
     return f"{arguments.figure}, median (least to most); A = {arguments.a}, B = {arguments.b}\n" + table_text(
         header, rows
     )

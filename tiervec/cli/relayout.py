@@ -17,7 +17,7 @@ def add_parser(commands: Any) -> None:
         help="write an index in another layout",
         description="Writes an index in another layout, with the same clusters or graph: nothing is built again. "
         "Without --out the new index takes the place of the old one when it is complete. What can change: layout; of "
-        "clusters also code, code_bits and align.",
+        "clusters also code, code_bits, spill and align.",
         allow_abbrev=False,
     )
     parser.add_argument("directory", metavar="DIR", help="an index")

@@ -105,7 +105,7 @@ def test_a_file_arrives_whole(server: Server, tmp_path: Path) -> None:
     path = download(source, tmp_path / "deep" / "f", progress=lambda *at: steps.append(at))
     assert path.read_bytes() == CONTENT
     assert steps[-1] == (len(CONTENT), len(CONTENT))
-    assert [each.name for each in path.parent.iterdir()] == ["f"]
+    assert sorted(each.name for each in path.parent.iterdir()) == ["f", "f.sha256"]
     download(source, path, progress=lambda *_: None)
     assert len(server.asked) == 1
 
@@ -150,6 +150,21 @@ def test_another_size_or_checksum_is_refused(server: Server, tmp_path: Path) -> 
     with pytest.raises(DataLossError, match=r"has the SHA-256 .*; 00 is registered"):
         get(server, tmp_path / "f", sha256="00")
     assert not (tmp_path / "f").exists()
+
+
+def test_another_content_than_that_of_an_earlier_download_is_refused(server: Server, tmp_path: Path) -> None:
+    get(server, tmp_path / "f")
+    noted = tmp_path / "f.sha256"
+    assert noted.read_text() == f"{hashlib.sha256(CONTENT).hexdigest()}  f\n"
+    (tmp_path / "f").unlink()
+    assert get(server, tmp_path / "f") == CONTENT
+    (tmp_path / "f").unlink()
+    server.files["/f"] = CONTENT[::-1]
+    with pytest.raises(DataLossError, match=r"an earlier download had .*\. Remove .*f\.sha256 to take the new one"):
+        get(server, tmp_path / "f")
+    assert not (tmp_path / "f").exists()
+    noted.unlink()
+    assert get(server, tmp_path / "f") == CONTENT[::-1]
 
 
 def test_no_network_is_one_line(tmp_path: Path) -> None:
@@ -214,7 +229,7 @@ def test_a_slice_is_the_beginning_of_the_file(
     assert (dataset.vectors.rows(0, 200) == open_vectors(tmp_path / "b.u8bin").rows(0, 200)).all()
     assert dataset.ground_truth.shape == (10, 100)
     assert open_dataset("big:150").key.n == 150
-    with pytest.raises(NotFoundError, match="fetch big:300"):
+    with pytest.raises(NotFoundError, match="fetch big:300"):  # its noted checksum is no file of vectors
         open_dataset("big:300")
     asked = len(server.asked)
     fetch("big:200", registry=registry)

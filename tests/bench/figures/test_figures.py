@@ -65,6 +65,9 @@ def test_a_tier_is_called_what_it_is() -> None:
     assert tier_text({"tier": "", "provenance": "memory"}) == "memory"
     assert tier_text({"tier": "", "provenance": "real"}) == "disk"
     assert tier_text({"tier": "ssd:", "provenance": "real"}) == "ssd:"
+    assert tier_text({"tier": "tcp://loopback", "provenance": "real"}) == "tcp://loopback (a node on this machine)"
+    assert tier_text({"tier": "tcp://other:1", "provenance": "real"}) == "tcp://other:1"
+    assert tier_text({"tier": "numa:0", "provenance": "real"}) == "numa:0 (this machine's memory)"
 
 
 def test_provenance_names_each_kind_once(tmp_path: Path) -> None:

@@ -37,6 +37,20 @@ def test_files_of_ones_own_get_a_name(command: Any, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
+    ("name", "asked", "metric"),
+    [("msmarco", [], "ip"), ("msmarco", ["--metric", "cosine"], "cosine"), ("own", [], "l2")],
+)
+def test_files_of_a_registered_set_have_its_metric(
+    command: Any, tmp_path: Path, name: str, asked: list[str], metric: str
+) -> None:
+    from tiervec.bench.datasets import open_dataset
+
+    np.save(tmp_path / "base.npy", np.eye(50, 8, dtype=np.float32))
+    assert command("bench", "fetch", name, "--path", tmp_path / "base.npy", *asked).status == 0
+    assert open_dataset(name).metric == metric
+
+
+@pytest.mark.parametrize(
     ("arguments", "status", "says"),
     [
         (["fetch", "nothing"], 1, "there is no data set 'nothing'"),
@@ -46,6 +60,7 @@ def test_files_of_ones_own_get_a_name(command: Any, tmp_path: Path) -> None:
         (["setup", "diskann"], 1, "there is no system 'diskann'"),
         (["setup", "scalable-vs"], 1, "then give --accept-licence"),
         (["run", "nothing"], 1, "there is no plan 'nothing'"),
+        (["run", "smoke", "--experiment", "x"], 1, "plan smoke has no experiment 'x'; it has recall, target, arrivals"),
         (["run", "smoke", "--quick"], 1, "--quick is the shorter form of the plan study"),
         (["compare", "/nowhere", "--a", "x", "--b", "y"], 1, "run.json does not exist"),
         (["compare", "/nowhere", "--a", "x"], 2, "--b"),
