@@ -59,6 +59,22 @@ def test_rows_are_medians_with_their_spread(tmp_path: Path) -> None:
     assert row["fraction_of_limit"] == 0.5
 
 
+def test_kinds_at_equal_amplification_are_paired(tmp_path: Path) -> None:
+    cells = [
+        result("kinds", GRAPH, 40_000, tier=RDMA, amplification=1.5),
+        result("kinds", CLUSTER, 20_000, tier=RDMA, amplification=1.64),
+        result("kinds", CLUSTER, 10_000, tier=RDMA, amplification=1.66, label="more than 10 %"),
+        result("kinds", CLUSTER, 10_000, tier=DRAM, amplification=1.5, label="another tier"),
+    ]
+    kinds = importlib.import_module("tiervec.bench.figures.kinds")
+    assert kinds.remarks(kinds.rows(load([write_run(tmp_path / "run", cells)]))) == [
+        "Equal amplification, rdma-200g (emulated), sift1m, 100,000: graph at amplification 1.50 40,000 queries/s, "
+        "cluster at amplification 1.64 20,000 queries/s, graph / cluster 2.00."
+    ]
+    (said,) = kinds.remarks(kinds.rows(load([write_run(tmp_path / "other", cells[2:] + cells[:1])])))
+    assert said.startswith("Equal amplification: no graph and cluster index")
+
+
 def test_a_tier_is_called_what_it_is() -> None:
     assert tier_text({"tier": "emulated:rdma-200g", "provenance": "emulated"}) == "rdma-200g (emulated)"
     assert tier_text({"tier": "rdma://x", "provenance": "guest"}) == "rdma://x (in a guest)"
