@@ -49,7 +49,11 @@ _SHOWN = (
     "fraction_of_limit",
     "amplification",
     "fast_bytes_per_vector",
+    "memory_bytes",
+    "search_peak_mib",
     "build_seconds",
+    "peak_mib",
+    "disk_mib",
 )
 
 
