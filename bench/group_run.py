@@ -303,6 +303,7 @@ class GroupRun:
             device_bound_qps=bound,
             fraction_of_limit=None if bound is None else qps / bound,
             unanswered=int(answer["unanswered"]),
+            peak_bytes=int(answer["peak_bytes"]) or None,
         )
 
     def _arrivals(self, cell: Cell, number: int) -> Path:

@@ -30,6 +30,7 @@ from tiervec.environment import environment
 __all__ = ["IndexKey", "OpenedSystem", "Workshop", "build_seconds", "index_folder"]
 
 _BUILT: Final = "built.json"
+_FULL_BYTES: Final = 16 << 20  # less free space is a full disk
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -177,8 +178,11 @@ class OpenedSystem:
                 "conversion_keys": list(spec.conversion_keys),
             }
             answer = process.ask(request, self._workshop.limits.build_s)
-        except SystemFailedError:
+        except SystemFailedError as failure:
+            full = _is_disk_full(failure, self._folder)  # asked before what the build has left is removed
             shutil.rmtree(self._folder, ignore_errors=True)
+            if full:
+                raise SystemFailedError("full", f"the disk is full: {failure.reason}") from None
             raise
         before = {"seconds": 0.0, "peak_bytes": 0, "version": version} if source is None else source[1]
         built = {
@@ -296,6 +300,13 @@ def _checksum(
         workshop.seed,
     ]
     return hashlib.sha256(json.dumps(made_of, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def _is_disk_full(failure: SystemFailedError, folder: Path) -> bool:
+    """Whether a build failed for want of space; libraries in C++ say so in any exception, or not at all."""
+    if failure.status in ("missing", "full"):
+        return False
+    return "no space left" in failure.reason.lower() or shutil.disk_usage(folder).free < _FULL_BYTES
 
 
 def _built(folder: Path) -> dict[str, Any] | None:

@@ -195,6 +195,7 @@ class Repeat:
         device_bound_qps: Queries per second that the device could serve at most, modelled from its profile.
         fraction_of_limit: qps / device_bound_qps.
         unanswered: Queries of the open mode that were still waiting when the run was stopped.
+        peak_bytes: Largest resident memory of the process so far, which has opened the index and searched it.
     """
 
     round: int
@@ -212,6 +213,7 @@ class Repeat:
     device_bound_qps: float | None = None
     fraction_of_limit: float | None = None
     unanswered: int = 0
+    peak_bytes: int | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -222,7 +222,7 @@ class Index:
             wall_us=wall_us,
             latency_us=found.latency_us,
             device=self._device,
-            notes=(*notes, *self._notes, *self._notes_of(found.rereads)),
+            notes=(*notes, *self._notes, *self._notes_of(opened, found.rereads)),
         )
         return SearchResult(found.ids, found.distances, receipt)
 
@@ -256,8 +256,9 @@ class Index:
             self._running -= 1
             self._state.notify_all()
 
-    def _notes_of(self, rereads: int) -> Iterator[str]:
-        if note := str(self._device["note"]):
+    def _notes_of(self, opened: OpenedIndex[Any], rereads: int) -> Iterator[str]:
+        # Of now: what a tier could not do may be known only since the search has opened its queues.
+        if note := str(opened.tier.profile["note"]):
             yield note
         if rereads:
             yield (

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
 
-from tiervec.bench.figures.findings import findings, verdicts_text
+from tiervec.bench.figures.findings import Finding, findings, verdicts_text
 from tiervec.bench.figures.run_data import Row, RunData, columns, ordered, tier_text
 
 __all__ = ["Written", "csv_text", "provenance_text", "write_figure"]
@@ -25,6 +25,8 @@ class Written:
         reading: How it is read.
         sources: What in it is real and what is emulated, and where it was measured.
         verdicts: Which of the paper's findings held in it.
+        found: Those findings, with the paper's numbers and ours.
+        remarks: What the figure's module says about its numbers beside the picture.
         svg: The picture.
         rows: Its numbers.
     """
@@ -34,6 +36,8 @@ class Written:
     reading: str
     sources: str
     verdicts: str
+    found: Sequence[Finding]
+    remarks: Sequence[str]
     svg: str
     rows: Sequence[Row]
 
@@ -44,7 +48,8 @@ def write_figure(module: ModuleType, data: RunData, folder: Path) -> Written | N
     if not rows:
         return None
     sources = f"{provenance_text(rows)} Measured on {'; '.join(data.environments())}."
-    verdicts = verdicts_text([each for each in findings(data) if each.figure == module.NAME])
+    found = [each for each in findings(data) if each.figure == module.NAME]
+    verdicts = verdicts_text(found)
     figure = module.draw(rows)
     figure.suptitle(module.TITLE, fontsize=11, fontweight="bold", x=0.01, ha="left")
     figure.supxlabel(f"{_wrapped(sources)}\n{_wrapped(verdicts)}", fontsize=6.5, color="#555555", x=0.01, ha="left")
@@ -59,6 +64,8 @@ def write_figure(module: ModuleType, data: RunData, folder: Path) -> Written | N
         reading=module.READING,
         sources=sources,
         verdicts=verdicts,
+        found=found,
+        remarks=module.remarks(rows) if hasattr(module, "remarks") else (),
         svg=svg.getvalue()[svg.getvalue().index("<svg") :],
         rows=rows,
     )

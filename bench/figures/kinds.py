@@ -1,4 +1,4 @@
-"""Graph against cluster index on every device, and what either costs in bytes."""
+"""Graph against cluster index on every device, what either costs in bytes, and both where they cost the same."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from tiervec.bench.figures.dots import dot_panels
 from tiervec.bench.figures.run_data import Row, RunData, tier_text
 
 NAME = "kinds"
+_EQUAL = 1.1  # amplifications that differ by no more are called equal
 TITLE = "Graph index and cluster index on every device"
 READING = (
     "One panel per device, each with its own scale, at the recall that was asked for. The text gives amplification "
@@ -23,6 +24,22 @@ def rows(data: RunData) -> list[Row]:
     return data.of("kinds")
 
 
+def remarks(rows: Sequence[Row]) -> list[str]:
+    """Graph against cluster index at equal amplification: every pair on the same tier, or that there is none."""
+    graphs, clusters = (
+        [row for row in rows if row["system"] == system and row["amplification"]]
+        for system in ("tiervec-graph", "tiervec-cluster")
+    )
+    pairs = [(graph, cluster) for graph in graphs for cluster in clusters if _is_pair(graph, cluster)]
+    if not pairs:
+        return ["Equal amplification: no graph and cluster index of the same tier differ by at most 10 %."]
+    return [
+        f"Equal amplification, {tier_text(graph)}, {graph['dataset']}: {_kind(graph)} {graph['qps']:,.0f} queries/s, "
+        f"{_kind(cluster)} {cluster['qps']:,.0f} queries/s, graph / cluster {graph['qps'] / cluster['qps']:.2f}."
+        for graph, cluster in pairs
+    ]
+
+
 def draw(rows: Sequence[Row]) -> Figure:
     """One panel per tier and data set."""
     return dot_panels(
@@ -32,6 +49,17 @@ def draw(rows: Sequence[Row]) -> Figure:
         group=lambda row: str(row["label"]),
         note=_note,
     )
+
+
+def _is_pair(graph: Row, cluster: Row) -> bool:
+    alike = all(graph[key] == cluster[key] for key in ("tier", "dataset", "k", "threads", "batch", "run"))
+    low, high = sorted((graph["amplification"], cluster["amplification"]))
+    return alike and bool(high <= _EQUAL * low)
+
+
+def _kind(row: Row) -> str:
+    build = f" ({row['build']})" if row["build"] else ""
+    return f"{row['label']}{build} at amplification {row['amplification']:.2f}"
 
 
 def _note(row: Row) -> str:

@@ -106,6 +106,7 @@ class RunData:
         cell, build = result.cell, result.build
         qps = list(result.rounds("qps").values())
         control = [one.qps / two.qps for one, two in zip(result.control, result.repeats, strict=False) if two.qps]
+        peak = max((one.peak_bytes for one in (*result.repeats, *result.control) if one.peak_bytes), default=None)
         letter = f" [{self.machines[machine_of(result.environment)]}]" if self.is_mixed else ""
         return {
             "experiment": result.experiment,
@@ -138,6 +139,8 @@ class RunData:
             "fraction_of_limit": result.median("fraction_of_limit"),
             "amplification": build.amplification,
             "fast_bytes_per_vector": build.fast_bytes_per_vector,
+            "memory_bytes": build.memory_bytes,
+            "search_peak_mib": None if peak is None else peak / 2**20,
             "build_seconds": build.seconds,
             "peak_mib": None if build.peak_bytes is None else build.peak_bytes / 2**20,
             "disk_mib": None if build.disk_bytes is None else build.disk_bytes / 2**20,

@@ -49,7 +49,11 @@ _SHOWN = (
     "fraction_of_limit",
     "amplification",
     "fast_bytes_per_vector",
+    "memory_bytes",
+    "search_peak_mib",
     "build_seconds",
+    "peak_mib",
+    "disk_mib",
 )
 
 
@@ -133,10 +137,23 @@ def _figure(each: Written) -> list[str]:
         f"<h2>{_text(each.title)}</h2>",
         f"<figure>{_embedded(each.svg, each.name)}</figure>",
         f"<p>{_text(each.reading)}</p>",
+        *_lists(each),
         f"<p>{_text(each.verdicts)}</p>",
         f'<p class="sources">{_text(each.sources)} Files: {each.name}.svg, .png, .csv.</p>',
         f'<details class="data"><summary>the numbers</summary><div class="wide">{_table(each.rows)}</div></details>',
     ]
+
+
+def _lists(each: Written) -> list[str]:
+    """Remarks, and the paper's numbers beside ours where these runs have both."""
+    remarks = [_text(remark) for remark in each.remarks]
+    numbers = [
+        f"{_text(found.statement)} Paper: {_text(found.paper)}. Here: {_text(found.ours)}."
+        + (" <strong>EMULATED</strong>" if found.emulated else "")
+        for found in each.found
+        if found.verdict != "not measured"
+    ]
+    return [f"<ul>{''.join(f'<li>{line}</li>' for line in lines)}</ul>" for lines in (remarks, numbers) if lines]
 
 
 def _absent(data: RunData, without: Sequence[str]) -> list[str]:

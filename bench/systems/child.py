@@ -277,6 +277,7 @@ class _Run:
             "unanswered": len(self.ids) - answered,
             "latency_us": latency,
             "cpu_s": self._cpu_s,
+            "peak_bytes": _memory_of("VmHWM"),
             "sums": self._sums,
             "notes": self._notes,
         }

@@ -28,7 +28,10 @@ class System:
         else:
             known["alpha"] = 1.2
         self._params = job.parameters(job.build, known)
-        is_native = job.dtype in ("float32", "uint8", "int8") and job.metric != "cosine"
+        # It takes inner products of float32 alone.
+        is_native = job.metric != "cosine" and (
+            job.dtype == "float32" or (job.dtype in ("uint8", "int8") and job.metric == "l2")
+        )
         self._dtype = np.dtype(job.dtype if is_native else "float32")
         self._native = is_native
         self._index: Any = None

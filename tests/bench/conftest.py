@@ -132,6 +132,8 @@ class System:
             raise ValueError("no\\n  such thing")
         if how == "missing":
             import a_module_that_nobody_has
+        if how == "full in C++":
+            raise RuntimeError("basic_ios::clear: iostream error: No space left on device")
         if how == "full":
             raise OSError(28, "No space left on device")
 """

@@ -168,6 +168,19 @@ def test_a_full_disk_ends_the_run_with_one_sentence(run: Run) -> None:
         run(HEAD + bad)
 
 
+def test_a_disk_that_a_library_filled_ends_the_run(run: Run) -> None:
+    bad = '[[experiment.system]]\nsystem = "bad"\nbuild = { at_build = "full in C++" }\n'
+    with pytest.raises(ResourceExhaustedError, match=r"bad: the disk is full: RuntimeError: .*No space left"):
+        run(HEAD + bad)
+
+
+def test_a_build_that_fails_on_a_full_disk_ends_the_run(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    bad = '[[experiment.system]]\nsystem = "bad"\nbuild = { at_build = "fail" }\n'
+    monkeypatch.setattr("shutil.disk_usage", lambda _: SimpleNamespace(free=(16 << 20) - 1))
+    with pytest.raises(ResourceExhaustedError, match="bad: the disk is full: ValueError: no such thing"):
+        run(HEAD + bad)
+
+
 def test_results_that_do_not_fit_end_the_run(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("shutil.disk_usage", lambda _: SimpleNamespace(free=100))
     with pytest.raises(ResourceExhaustedError, match=r"writing .* needs .* but only 100 are free"):

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -111,3 +113,28 @@ def test_a_profile(tmp_path: Path) -> None:
     assert not measured.emulated
     assert measured.device["source"] == "measured"
     assert [size.read_bytes for size in measured.sizes] == [64, 4096]
+
+
+_SEARCH = """
+import sys
+import numpy
+import tiervec
+with tiervec.open(sys.argv[1], tier="ssd:", threads=1) as index:
+    print(index.search(numpy.load(sys.argv[2]), k=5, params={"beam_width": 4}).receipt.notes)
+"""
+
+
+def test_a_receipt_says_when_the_kernel_keeps_no_buffers(graphs: dict[str, Path], tmp_path: Path) -> None:
+    if not _core.io_uring_status()["available"]:
+        pytest.skip("no io_uring here")
+    np.save(tmp_path / "queries.npy", QUERIES)
+    # Root may lock what it likes, so the right to do that is given up first.
+    limited = ["prlimit", "--memlock=65536", "setpriv", "--bounding-set", "-ipc_lock", "--inh-caps", "-ipc_lock"]
+    done = subprocess.run(
+        [*limited, sys.executable, "-c", _SEARCH, graphs["sectors"], tmp_path / "queries.npy"],
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "may lock 64 KiB of memory, ulimit -l" in done.stdout

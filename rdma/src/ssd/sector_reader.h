@@ -35,6 +35,8 @@ class SectorReader {
   virtual void send() noexcept = 0;
   /// Those that have landed, never blocks.
   virtual std::size_t poll(std::span<Landed> landed) noexcept = 0;
+  /// The errno with which the kernel refused to keep the buffers' pages; 0 when it keeps them, or was not to.
+  [[nodiscard]] virtual int registration_error() const noexcept { return 0; }
 };
 
 struct ReaderSetup {

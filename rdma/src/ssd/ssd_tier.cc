@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <atomic>
 #include <cerrno>
 #include <system_error>
 #include <utility>
@@ -58,15 +59,14 @@ void read_directly(const RegionFile& file, const std::string& path) {
   }
 }
 
-/// Empty when as many buffers can be registered as queues have.
-std::string locked_memory_note() {
-  constexpr std::uint64_t kEnough = 256U << 20U;
+/// What it means that the kernel refused to keep the pages of a queue's buffers.
+std::string unregistered_note(int error) {
+  std::string note = "the kernel does not keep io_uring's buffers (" + std::generic_category().message(error);
   rlimit limit{};
-  if (::geteuid() == 0 || ::getrlimit(RLIMIT_MEMLOCK, &limit) != 0 || limit.rlim_cur >= kEnough) {
-    return "";
+  if (error == ENOMEM && ::getrlimit(RLIMIT_MEMLOCK, &limit) == 0 && limit.rlim_cur != RLIM_INFINITY) {
+    note += "; this process may lock " + std::to_string(limit.rlim_cur >> 10U) + " KiB of memory, ulimit -l";
   }
-  return "this process may lock " + std::to_string(limit.rlim_cur >> 10U) +
-         " KiB of memory (ulimit -l): io_uring may have to find the pages of every read, which takes more CPU time";
+  return note + ") and finds the pages of every read anew, which takes more CPU time";
 }
 
 class SsdTier final : public Tier {
@@ -78,14 +78,18 @@ class SsdTier final : public Tier {
     } else if (const IoUringStatus status = io_uring_status(); !status.available) {
       reads_ = SsdReads::kThreads;
       profile_.note = "read by a pool of threads (pread) instead of io_uring: " + status.reason;
-    } else {
-      profile_.note = locked_memory_note();
     }
   }
 
   [[nodiscard]] std::string url() const override { return url_; }
   [[nodiscard]] std::uint64_t size_bytes() const noexcept override { return file_.size_bytes(); }
-  [[nodiscard]] DeviceProfile profile() const override { return profile_; }
+  [[nodiscard]] DeviceProfile profile() const override {
+    DeviceProfile profile = profile_;
+    if (const int error = registration_error_.load(std::memory_order_relaxed); error != 0) {
+      profile.note = unregistered_note(error);
+    }
+    return profile;
+  }
   [[nodiscard]] bool verified_at_open() const noexcept override { return false; }
   [[nodiscard]] std::vector<TierCounter> counters() const override {
     return {{"reads", counters_.reads}, {"sectors", counters_.sectors}, {"flushes", counters_.flushes}};
@@ -100,7 +104,11 @@ class SsdTier final : public Tier {
         ssd::SsdQueueSetup{shared_from_this(), &counters_, file_.size_bytes(), depth}, limits,
         [this](std::span<std::byte> buffers, std::uint32_t most) {
           const ssd::ReaderSetup setup{file_.descriptor(), buffers, most};
-          return reads_ == SsdReads::kIoUring ? ssd::make_uring_reader(setup) : ssd::make_thread_reader(setup);
+          auto reader = reads_ == SsdReads::kIoUring ? ssd::make_uring_reader(setup) : ssd::make_thread_reader(setup);
+          if (const int error = reader->registration_error(); error != 0) {
+            registration_error_.store(error, std::memory_order_relaxed);
+          }
+          return reader;
         });
   }
 
@@ -108,6 +116,7 @@ class SsdTier final : public Tier {
   RegionFile file_;
   SsdReads reads_;
   DeviceProfile profile_ = nominal_profile();
+  std::atomic<int> registration_error_ = 0;  // of any queue so far; queues are opened by several threads
   mutable ssd::SsdCounters counters_;
 };
 

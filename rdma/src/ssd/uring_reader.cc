@@ -86,13 +86,13 @@ class UringReader final : public SectorReader {
     }
     // Where they are refused (limit of locked memory) the kernel finds the pages of every read anew: the tier says so.
     const iovec buffers{setup.buffers.data(), setup.buffers.size()};
-    registered_ = ::io_uring_register_buffers(ring_.get(), &buffers, 1) == 0;
+    registration_error_ = -::io_uring_register_buffers(ring_.get(), &buffers, 1);
   }
 
   void add(const SectorRead& read) noexcept override {
     io_uring_sqe* entry = ::io_uring_get_sqe(ring_.get());
     assert(entry != nullptr);
-    if (registered_) {
+    if (registration_error_ == 0) {
       ::io_uring_prep_read_fixed(entry, 0, read.to, read.bytes, read.offset, 0);
     } else {
       ::io_uring_prep_read(entry, 0, read.to, read.bytes, read.offset);
@@ -120,9 +120,11 @@ class UringReader final : public SectorReader {
     return got;
   }
 
+  [[nodiscard]] int registration_error() const noexcept override { return registration_error_; }
+
  private:
   Ring ring_;
-  bool registered_ = false;
+  int registration_error_ = 0;
 };
 
 }  // namespace

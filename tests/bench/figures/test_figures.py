@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import importlib
 import sys
 from pathlib import Path
@@ -57,6 +58,36 @@ def test_rows_are_medians_with_their_spread(tmp_path: Path) -> None:
     assert row["repeats"] == 5
     assert row["aa_ratio"] == pytest.approx(1.01, abs=1e-3)
     assert row["fraction_of_limit"] == 0.5
+
+
+def test_measured_memory_is_in_the_rows_and_in_the_table(tmp_path: Path) -> None:
+    from tiervec.bench.report.page import _table
+
+    made = result("recall", GRAPH, 1000)
+    repeats = [dataclasses.replace(each, peak_bytes=(40 + each.round) << 20) for each in made.repeats]
+    build = dataclasses.replace(made.build, memory_bytes=12_345_678, peak_bytes=80 << 20, disk_bytes=30 << 20)
+    cells = [dataclasses.replace(made, repeats=tuple(repeats), build=build)]
+    rows = load([write_run(tmp_path / "run", cells)]).rows()
+    expected = {"memory_bytes": 12_345_678, "search_peak_mib": 44, "peak_mib": 80, "disk_mib": 30}
+    assert {key: rows[0][key] for key in expected} == expected
+    assert all(key in csv_text(rows).splitlines()[0].split(",") for key in expected)
+    assert all(f"<th>{key}</th>" in _table(rows) for key in expected)
+
+
+def test_kinds_at_equal_amplification_are_paired(tmp_path: Path) -> None:
+    cells = [
+        result("kinds", GRAPH, 40_000, tier=RDMA, amplification=1.5),
+        result("kinds", CLUSTER, 20_000, tier=RDMA, amplification=1.64),
+        result("kinds", CLUSTER, 10_000, tier=RDMA, amplification=1.66, label="more than 10 %"),
+        result("kinds", CLUSTER, 10_000, tier=DRAM, amplification=1.5, label="another tier"),
+    ]
+    kinds = importlib.import_module("tiervec.bench.figures.kinds")
+    assert kinds.remarks(kinds.rows(load([write_run(tmp_path / "run", cells)]))) == [
+        "Equal amplification, rdma-200g (emulated), sift1m, 100,000: graph at amplification 1.50 40,000 queries/s, "
+        "cluster at amplification 1.64 20,000 queries/s, graph / cluster 2.00."
+    ]
+    (said,) = kinds.remarks(kinds.rows(load([write_run(tmp_path / "other", cells[2:] + cells[:1])])))
+    assert said.startswith("Equal amplification: no graph and cluster index")
 
 
 def test_a_tier_is_called_what_it_is() -> None:

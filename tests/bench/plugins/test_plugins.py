@@ -158,3 +158,14 @@ def test_configurations_name_what_there_is(file: str) -> None:
                 "ann_benchmarks.algorithms.tiervec",
                 "neurips23.ood.tiervec.tiervec_ann",
             )
+
+
+def test_the_docker_files_are_those_that_the_configurations_name() -> None:
+    # big-ann-benchmarks builds neurips23/TRACK/NAME/Dockerfile as neurips23-TRACK-NAME, from its own image neurips23.
+    text = (PLUGINS / "big_ann" / "config.yaml").read_text()
+    module = text.split("module:")[1].split()[0]
+    assert text.split("docker-tag:")[1].split()[0] == "-".join(module.split(".")[:3])
+    for folder, base in (("big_ann", "neurips23"), ("ann_benchmarks", "ann-benchmarks")):
+        lines = (PLUGINS / folder / "Dockerfile").read_text().splitlines()
+        assert lines[0] == f"FROM {base}"
+        assert "RUN pip3 install tiervec" in lines

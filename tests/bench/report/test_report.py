@@ -134,6 +134,17 @@ def test_every_figure_says_which_findings_held(report: Path) -> None:
     assert "Of the findings of arXiv 2405.03267" in picture
 
 
+def test_every_figure_has_the_papers_numbers_beside_ours(report: Path) -> None:
+    page = page_of(report)
+    section = page[page.index("<h2>What amplification buys") :]
+    section = section[: section.index('<p class="sources">')]
+    assert "Paper: 5.7x the throughput at an amplification of 5.8x (abstract). Here: graph on" in section
+    assert "4.0x the throughput from amplification 1.30 to 3.40. <strong>EMULATED</strong>" in section
+    assert "Many queries in flight" not in section  # of another figure
+    assert "these runs do not say" not in page[page.index("<h2>What amplification buys") :]
+    assert "<li>Equal amplification: no graph and cluster index of the same tier" in page
+
+
 def test_two_ways_to_choose_alike_contradict_the_paper(tmp_path: Path) -> None:
     alike = [
         result("kinds", system, qps, tier=tier)

@@ -87,6 +87,7 @@ def test_build_open_search_in_spite_of_noise(process: SystemProcess, job: dict[s
     assert (np.load(tmp_path / "ids.npy") == exact()).all()
     assert (found["answered"], found["unanswered"]) == (40, 0)
     assert found["sums"]["reads"] == 120
+    assert found["peak_bytes"] > opened["memory_bytes"]
     assert found["latency_us"] is None  # one call for all: nobody timed single queries
     assert b"noise of a library" in (tmp_path / "log").read_bytes()
 

@@ -3,7 +3,11 @@
 #include <tiervec/rdma/ssd_tier.h>
 
 #include <fcntl.h>
+#include <linux/capability.h>
+#include <sys/resource.h>
+#include <sys/syscall.h>
 #include <sys/vfs.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include <filesystem>
@@ -88,6 +92,67 @@ TEST_P(SsdTier, CountsReadsAndSectors) {
 
 INSTANTIATE_TEST_SUITE_P(Readers, SsdTier, ::testing::Values("ssd:", "ssd:threads"),
                          [](const auto& reader) { return reader.index == 0 ? "default" : "threads"; });
+
+/// The right to lock memory without a limit, which root usually has; false when it could not be given up.
+bool may_lock_without_limit(bool give_up) {
+  __user_cap_header_struct header{_LINUX_CAPABILITY_VERSION_3, 0};
+  __user_cap_data_struct sets[2] = {};
+  EXPECT_EQ(::syscall(SYS_capget, &header, sets), 0);
+  constexpr std::uint32_t kRight = 1U << CAP_IPC_LOCK;
+  if (give_up) {
+    sets[0].effective &= ~kRight;
+    EXPECT_EQ(::syscall(SYS_capset, &header, sets), 0);
+  }
+  return (sets[0].effective & kRight) != 0;
+}
+
+/// The note of a tier in a child that may lock 64 KiB; "unsupported" where there is no io_uring.
+std::string note_with_little_to_lock(const std::string& path) {
+  const rlimit limit{64U << 10U, 64U << 10U};
+  if (::setrlimit(RLIMIT_MEMLOCK, &limit) != 0 || may_lock_without_limit(true)) {
+    return "the limit could not be set";
+  }
+  if (!io_uring_status().available) {
+    return "unsupported";
+  }
+  // The limit is that of a user: processes beside this one may leave nothing for a ring for a while.
+  for (int left = 100;; --left) {
+    try {
+      return open_tier("ssd:", path)->profile().note;
+    } catch (const Error& error) {
+      if (error.code() == ErrorCode::kUnsupported) return "unsupported";
+      if (error.code() != ErrorCode::kResourceExhausted || left == 0) return error.what();
+      ::usleep(100'000);
+    }
+  }
+}
+
+TEST(SsdNote, SaysThatTheKernelDoesNotKeepTheBuffers) {
+  testing::TemporaryFolder folder;
+  const std::string path = folder.write("region", std::string(1 << 20, 'x'));
+  int ends[2];
+  ASSERT_EQ(::pipe2(ends, O_CLOEXEC), 0);
+  const pid_t child = ::fork();
+  if (child == 0) {
+    const std::string note = note_with_little_to_lock(path);
+    ::_exit(::write(ends[1], note.data(), note.size()) < 0 ? 1 : 0);
+  }
+  ::close(ends[1]);
+  char text[1024] = {};
+  const ssize_t got = ::read(ends[0], text, sizeof(text) - 1);
+  ::close(ends[0]);
+  int status = -1;
+  ASSERT_EQ(::waitpid(child, &status, 0), child);
+  ASSERT_EQ(status, 0);
+  if (std::string(text) == "unsupported") {
+    GTEST_SKIP() << "no io_uring or no O_DIRECT here";
+  }
+  ASSERT_GT(got, 0) << "no note";
+  EXPECT_NE(std::string(text).find("may lock 64 KiB of memory, ulimit -l"), std::string::npos) << text;
+  if (may_lock_without_limit(false)) {
+    EXPECT_EQ(open_tier("ssd:", path)->profile().note, "");
+  }
+}
 
 TEST(SsdUrl, TakesNothingOrThreads) {
   EXPECT_EQ(parse_ssd_reads(parse_tier_url("ssd:")), SsdReads::kIoUring);
