@@ -13,15 +13,35 @@ namespace {
 
 using namespace std::chrono_literals;
 
+// In every second round `own` lets the helper begin: empty parts would nearly all be taken back.
 TEST(HelperThread, RunsBothPartsOnceAndWhatTheyWroteIsSeen) {
+  constexpr int kElsewhere = 5'000;
   HelperThread helper;
+  const auto give_up = std::chrono::steady_clock::now() + 20s;
+  const std::thread::id here = std::this_thread::get_id();
   int own = 0;
   int other = 0;
-  for (int i = 1; i <= 20'000; ++i) {
-    helper.run_both([&]() noexcept { ++own; }, [&]() noexcept { ++other; });
+  int elsewhere = 0;
+  for (int i = 1; elsewhere < kElsewhere && std::chrono::steady_clock::now() < give_up; ++i) {
+    std::atomic<bool> begun{false};
+    helper.begin_call();
+    helper.run_both(
+        [&]() noexcept {
+          ++own;
+          const auto until = std::chrono::steady_clock::now() + 1ms;  // it may sleep
+          while (i % 2 == 0 && !begun && std::chrono::steady_clock::now() < until) {
+          }
+        },
+        [&]() noexcept {
+          begun = true;
+          ++other;
+          if (std::this_thread::get_id() != here) ++elsewhere;
+        });
+    helper.end_call();
     ASSERT_EQ(own, i);
     ASSERT_EQ(other, i);
   }
+  EXPECT_EQ(elsewhere, kElsewhere);
 }
 
 /// Calls that follow each other, each of so many parts, until the helper has done one. False: it never did.
