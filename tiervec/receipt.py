@@ -39,7 +39,7 @@ class Receipt:
         waiting_us: Elapsed time in microseconds, summed over the workers, in which none of a worker's queries could go
             on: it asked the tier for reads that have arrived, and took them in. Part of ``cpu_us`` as far as no other
             thread wanted the processor meanwhile. 0 on tiers that are loaded from, such as ``dram:``, but for what a
-            second thread, which helps with a query, polled since the search before.
+            second thread, which helps with a query, polled since the last search that it helped with.
         wall_us: Elapsed time in microseconds, from the first query's start to the last one's end.
         latency_us: Time from start to end of each query in microseconds, float32 of shape (queries,).
         device: The device's profile as ``Tier.profile`` of the extension gives it (``latency_us``, ``reads_per_s``,
