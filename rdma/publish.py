@@ -143,7 +143,7 @@ def publish(
         for replica, nodes in enumerate(url.replicas)
         for at, node in enumerate(nodes)
     ]
-    greet(parts)  # before the file is read, which may take a while
+    greet(url, parts)  # before the file is read, which may take a while
     upload = Upload(
         path=directory.section_path(section.name),
         section=section,

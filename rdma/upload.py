@@ -36,7 +36,7 @@ _SAMPLES: Final = 16
 _SAMPLE_BYTES: Final = 4096
 _POLL_S: Final = 0.1
 # Whoever publishes can wait, and has no other replica to go to: a node that is slow is not taken for one that is down.
-_PATIENCE_S: Final = 30
+_PATIENCE_MS: Final = 30_000
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,10 +49,10 @@ class Part:
     stripes: int
 
 
-def greet(parts: Sequence[Part]) -> None:
+def greet(url: RemoteUrl, parts: Sequence[Part]) -> None:
     """Makes sure that every node is there, speaks this protocol and takes the environment's token."""
     for part in parts:
-        with MemoryNodeClient(part.node, timeout_s=_PATIENCE_S) as client:
+        with MemoryNodeClient(part.node, timeout_s=_patience_ms(url) / 1000) as client:
             client.describe()
 
 
@@ -196,16 +196,15 @@ class Upload:
             failures.append(storage_error(error, f"reading {self.path}", self.path.parent))
 
     def _client(self, part: Part) -> MemoryNodeClient:
-        return MemoryNodeClient(part.node, self.credentials, timeout_s=_PATIENCE_S)
+        return MemoryNodeClient(part.node, self.credentials, timeout_s=_patience_ms(self.url) / 1000)
 
     def _read_back(self, part: Part, size: int) -> tuple[int, str]:
         """Reads random places of the node's part as a reader would, but patiently, and compares them with the file."""
-        timeout_ms = max(_PATIENCE_S * 1000, int(self.url.options.get("timeout_ms", 0)))
         single = RemoteUrl(
             transport=self.url.transport,
             replicas=((part.node,),),
             region=self.url.region,
-            options={"timeout_ms": str(timeout_ms)},
+            options={"timeout_ms": str(_patience_ms(self.url))},
         )
         version = stripe_version(self.section.checksum, part.stripe, part.stripes)
         attached = attach(single, Content(size_bytes=size, checksum=version), self.credentials)
@@ -249,6 +248,10 @@ class Upload:
             elapsed_s = time.perf_counter() - began
             left_s = elapsed_s * (total_bytes - done) / done if done else None
             progress(f"publishing {self.path.name}", done, total_bytes, left_s)
+
+
+def _patience_ms(url: RemoteUrl) -> int:
+    return max(_PATIENCE_MS, int(url.options.get("timeout_ms", 0)))
 
 
 def _missing(region: pb.Region, own: NDArray[np.uint64]) -> list[int]:

@@ -15,6 +15,7 @@ from tiervec.errors import (
     PermissionDeniedError,
     UnavailableError,
 )
+from tiervec.rdma import attach as module
 from tiervec.rdma.attach import Content, attach
 from tiervec.rdma.memory_node.client import MemoryNodeClient
 from tiervec.rdma.memory_node.credentials import Credentials
@@ -103,6 +104,24 @@ def test_a_replica_without_the_version_is_an_error_and_not_left_out(
         put(sending, first.address)
         with pytest.raises(NotFoundError, match=f"{second.address}: this memory node has no region 'sift'"):
             attach(url_of(first.address, second.address), CONTENT, anonymous)
+
+
+@pytest.mark.parametrize(("given", "taken"), [("", 5.0), ("?timeout_ms=200", 5.0), ("?timeout_ms=7500", 7.5)])
+def test_it_waits_as_long_as_the_url_says(
+    given: str, taken: float, lend: Any, sending: Any, anonymous: Credentials, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    waits: list[float] = []
+
+    class NotingClient(MemoryNodeClient):
+        def __init__(self, *arguments: Any, timeout_s: float) -> None:
+            waits.append(timeout_s)
+            super().__init__(*arguments, timeout_s=timeout_s)
+
+    with lend() as server:
+        put(sending, server.address)
+        monkeypatch.setattr(module, "MemoryNodeClient", NotingClient)
+        assert attach(RemoteUrl.parse(f"tcp://{server.address}/sift{given}"), CONTENT, anonymous)
+    assert waits == [taken]
 
 
 def test_a_wrong_token(lend: Any, sending: Any) -> None:

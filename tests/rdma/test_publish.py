@@ -23,6 +23,7 @@ from tiervec.errors import (
     UnsupportedError,
 )
 from tiervec.index_directory import IndexDescription, IndexDirectory, IndexDirectoryWriter
+from tiervec.rdma import attach, upload
 from tiervec.rdma.attach import Content, open_remote
 from tiervec.rdma.memory_node.client import MemoryNodeClient
 from tiervec.rdma.memory_node.credentials import Credentials
@@ -233,9 +234,18 @@ def test_a_data_plane_that_gives_something_else_is_found(saved: Path, node: Any)
 
 
 @pytest.mark.parametrize(("given", "taken"), [("", 30_000), ("?timeout_ms=2", 30_000), ("?timeout_ms=40000", 40_000)])
-def test_the_read_back_waits_longer_than_a_reader(
+def test_publishing_waits_longer_than_a_reader(
     given: str, taken: int, saved: Path, node: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    waits: set[float] = set()  # of calls to the node: greeting, sending, reading back, switching
+
+    class NotingClient(MemoryNodeClient):
+        def __init__(self, *arguments: Any, timeout_s: float) -> None:
+            waits.add(timeout_s)
+            super().__init__(*arguments, timeout_s=timeout_s)
+
+    monkeypatch.setattr(upload, "MemoryNodeClient", NotingClient)
+    monkeypatch.setattr(attach, "MemoryNodeClient", NotingClient)
     opened: list[str] = []
     open_tier = _core.open_remote_tier
 
@@ -246,6 +256,7 @@ def test_the_read_back_waits_longer_than_a_reader(
     monkeypatch.setattr(_core, "open_remote_tier", note)
     receipt = tiervec.publish(saved, f"tcp://{node.address}{given}")
     assert opened == [f"tcp://{node.address}/photographs?timeout_ms={taken}"]
+    assert waits == {taken / 1000}
     assert receipt.url == f"tcp://{node.address}/photographs{given}"  # readers keep the time-out they were given
 
 
