@@ -138,6 +138,9 @@ TEST(ClusterSearcher, ReadsOfAQueryAreOneRoundUpToABound) {
   const SmallClusters index(options);
   const auto tier = std::make_shared<FaultyTier>(index.region);
   ClusterSearcher searcher(tier, index.part());
+  options.layout = Layout::kReplicated;
+  const SmallClusters copies(options);
+  ClusterSearcher copies_searcher(dram(copies), copies.part());
   const auto queries = some_queries(index, kQueries);
   constexpr std::uint32_t kMost = 8 * rdma::ReadBatch::kMaxReads;
   bool many_in_one = false;
@@ -151,6 +154,7 @@ TEST(ClusterSearcher, ReadsOfAQueryAreOneRoundUpToABound) {
       many_in_one |= cost.reads > rdma::ReadBatch::kMaxReads && cost.rounds == 1;
       several |= cost.rounds > 1;
     }
+    EXPECT_EQ(search(copies_searcher, queries, request).ids, found.ids);
     request.parameters.coalesce_bytes = 1U << 20U;
     EXPECT_EQ(search(searcher, queries, request).ids, found.ids);
   }

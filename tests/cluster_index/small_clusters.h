@@ -13,6 +13,7 @@
 #include <numeric>
 #include <random>
 #include <span>
+#include <stdexcept>
 #include <string>
 #include <utility>
 #include <vector>
@@ -80,6 +81,7 @@ inline std::vector<std::byte> some_vectors(std::uint32_t count, std::uint32_t di
 inline std::vector<std::byte> pack_integers(std::span<const std::uint64_t> values, std::uint32_t width) {
   std::vector<std::byte> bytes(PackedIntegers::bytes(values.size(), width));
   for (std::size_t i = 0; i < values.size(); ++i) {
+    if (values[i] >> width != 0) throw std::out_of_range(std::to_string(values[i]) + " has more bits");
     for (std::uint32_t bit = 0; bit < width; ++bit) {
       const std::size_t at = i * width + bit;
       if ((values[i] >> bit & 1) != 0) bytes[at / 8] |= static_cast<std::byte>(1U << (at % 8));
@@ -130,7 +132,7 @@ class SmallClusters {
   [[nodiscard]] std::uint32_t home(std::uint32_t row) const { return members_of_[row].front(); }
 
   static constexpr std::uint32_t kLabelBits = 37;
-  static constexpr std::uint32_t kAddressBits = 13;
+  static constexpr std::uint32_t kAddressBits = 14;
 
   const SmallClustersOptions options;
   const std::vector<std::byte> data;
