@@ -25,9 +25,11 @@ _BUILD = """
 import json, sys
 import numpy as np
 import tiervec
-data, out, params, limit, threads = sys.argv[1], sys.argv[2], json.loads(sys.argv[3]), int(sys.argv[4]), int(sys.argv[5])
-queries = np.load(data, mmap_mode="r")[:5]
-tiervec.build(data, out, kind="cluster", params=params, memory_limit=limit, threads=threads, calibration_queries=queries)
+data, out, params, limit, threads = sys.argv[1:]
+tiervec.build(
+    data, out, kind="cluster", params=json.loads(params), memory_limit=int(limit), threads=int(threads),
+    calibration_queries=np.load(data, mmap_mode="r")[:5],
+)
 """
 
 
