@@ -19,13 +19,22 @@ from tiervec.errors import InvalidArgumentError
 from tiervec.index_directory import IndexDescription, IndexDirectoryWriter
 from tiervec.index_kind import IndexBuild
 
-__all__ = ["ClusterBuild", "check_buildable", "estimate_memory_bytes", "expected_index_bytes", "write_cluster_index"]
+__all__ = [
+    "INTERPRETER_BYTES",
+    "ClusterBuild",
+    "check_buildable",
+    "estimate_memory_bytes",
+    "expected_index_bytes",
+    "write_cluster_index",
+]
 
 _logger = logging.getLogger(__name__)
 
 ClusterBuild = IndexBuild[ClusterBuildParams]
 
-_INTERPRETER_BYTES = 176 << 20  # Python, numpy, faiss, its BLAS and buffers
+#: Python, numpy, faiss, its BLAS and buffers.
+INTERPRETER_BYTES = 176 << 20
+
 _BLOCKS_BYTES = 64 << 20  # converted rows, their candidates, and a coarse cell
 _TRAINING_ROWS = 65_536
 _NAVIGATION_BYTES = 68  # of one centroid
@@ -157,7 +166,7 @@ def estimate_memory_bytes(
         calibrating = 12 * vectors + 8 * entries + int(in_flight * _LISTED_BYTES * entries * min(1, probed))
     training = 3 * min(vectors, _TRAINING_ROWS) * dim * 4 + 4 * 8 * dim * dim
     return (
-        _INTERPRETER_BYTES
+        INTERPRETER_BYTES
         + raw
         + lists
         + centroids

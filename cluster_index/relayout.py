@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from tiervec.calibration import CalibrationQueries
 from tiervec.cluster_index.bit_packing import packed_bytes, unpack
+from tiervec.cluster_index.build import INTERPRETER_BYTES, estimate_memory_bytes
 from tiervec.cluster_index.clustering import Clustering
 from tiervec.cluster_index.layout_writer import LayoutTask, write_layout
 from tiervec.cluster_index.opened import described, tier_section
@@ -20,12 +21,15 @@ from tiervec.errors import DataLossError
 from tiervec.index_directory import IndexDirectory, IndexDirectoryWriter
 from tiervec.index_kind import changed_params
 from tiervec.interruptible import BuildProgress
+from tiervec.memory_limit import choose_within, map_rows
 
-__all__ = ["relayout_cluster_index"]
+__all__ = ["estimate_conversion_bytes", "relayout_cluster_index"]
 
 _CHANGEABLE = ("layout", "code", "code_bits", "spill", "align")
 _CHECK_BYTES = 2
 _POSITION_BYTES = 4
+_BLOCK_BYTES = 8 << 20
+_READING_BYTES = 32  # of one vector, while ids are unpacked or vectors are found
 
 
 def relayout_cluster_index(
@@ -33,13 +37,17 @@ def relayout_cluster_index(
     out: Path,
     changes: Mapping[str, Any],
     *,
+    memory_limit: int | None = None,
     threads: int = 0,
     progress: BuildProgress | None = None,
 ) -> None:
     """Writes `directory`'s clusters at `out` with other parameters, whole or not at all.
 
+    Vectors that do not fit into `memory_limit` lie in a mapped file beside `out` meanwhile.
+
     Raises:
         InvalidArgumentError: A parameter that cannot change without a new build.
+        ResourceExhaustedError: memory_limit is too small, or the disk is.
         DataLossError: The index is not what was written.
     """
     manifest = directory.manifest
@@ -48,10 +56,15 @@ def relayout_cluster_index(
     width = manifest.details.get("probes_width")
     if type(width) is not int or not 1 <= width <= clusters:
         raise DataLossError(f"{directory.path}: the manifest has probes_width {width!r}")
+    estimates = [
+        estimate_conversion_bytes(directory, params, threads=threads, streamed=streamed) for streamed in (False, True)
+    ]
+    act = f"converting {manifest.vectors:,} vectors of dimension {manifest.dim} to layout={params.layout}"
+    streamed = choose_within(memory_limit, estimates, act, progress) == 1
     with IndexDirectoryWriter(out) as writer:
-        rows, labels = _read_ids(directory)
+        vectors, labels = _read_data(directory, layout, out.parent if streamed else None)
         task = LayoutTask(
-            vectors=_read_vectors(directory, layout, rows),
+            vectors=vectors,
             metric=manifest.metric,
             labels=labels,
             params=params,
@@ -67,65 +80,102 @@ def relayout_cluster_index(
         )
 
 
+def estimate_conversion_bytes(
+    directory: IndexDirectory, params: ClusterBuildParams, *, threads: int, streamed: bool
+) -> int:
+    """Peak memory of a conversion to `params` in bytes; `streamed`: the vectors lie in a mapped file.
+
+    It is that of a build, where clustering takes no more than reading what an index has; and the user's ids.
+    """
+    manifest = directory.manifest
+    count, itemsize = manifest.vectors, np.dtype(manifest.dtype).itemsize
+    raw = 0 if streamed else count * manifest.dim * itemsize
+    labels = 8 * count if manifest.details.get("has_labels") else 0
+    writing = estimate_memory_bytes(count, manifest.dim, itemsize, params, threads, streamed=streamed)
+    return labels + max(writing, INTERPRETER_BYTES + raw + _READING_BYTES * count + 2 * _BLOCK_BYTES)
+
+
+def _read_data(
+    directory: IndexDirectory, layout: str, folder: Path | None
+) -> tuple[NDArray[Any], NDArray[np.int64] | None]:
+    """(the vectors in the order of the data, in a file in `folder` if it is given; the user's id of each or None)."""
+    manifest = directory.manifest
+    dtype, shape = np.dtype(manifest.dtype), (manifest.vectors, manifest.dim)
+    rows, labels = _read_ids(directory)
+    content = directory.map_section(tier_section(layout))
+    directory.verify_bytes(tier_section(layout), content)
+    locate = _locate_entries if layout == "replicated" else _locate_records
+    locations = locate(directory, content, rows, shape[1] * dtype.itemsize)
+    blocks = (block.view(dtype) for block in _rows_at(content, locations, shape[1] * dtype.itemsize))
+    if folder is not None:
+        return map_rows(blocks, dtype, shape, folder, f"converting {directory.path}"), labels
+    vectors, done = np.empty(shape, dtype), 0
+    for block in blocks:
+        vectors[done : done + len(block)] = block
+        done += len(block)
+    return vectors, labels
+
+
 def _read_ids(directory: IndexDirectory) -> tuple[NDArray[np.uint32], NDArray[np.int64] | None]:
     """(row at each position, the user's id of each row or None)."""
     manifest = directory.manifest
     count, bits = manifest.vectors, manifest.details["id_bits"]
-    order = directory.read_array("order", np.uint32, (count,)) if manifest.details.get("has_labels") else None
     ids = unpack(directory.read_array("ids", np.uint8, (packed_bytes(count, bits),)), count, bits)
-    rows = ids if order is None else order.astype(np.int64)
+    labelled = bool(manifest.details.get("has_labels"))
+    rows = directory.read_array("order", np.uint32, (count,)) if labelled else ids
     seen = np.zeros(count, bool)
-    seen[rows[rows < count]] = True
+    if rows.max() < count:
+        seen[rows] = True
     if not seen.all():
         raise DataLossError(f"{directory.path}: the vectors are not each stored once")
-    if order is None:
+    if not labelled:
         return rows.astype(np.uint32), None
     labels = np.empty(count, np.int64)
     labels[rows] = ids
-    return rows.astype(np.uint32), labels
+    return rows, labels
 
 
-def _read_vectors(directory: IndexDirectory, layout: str, rows: NDArray[np.uint32]) -> NDArray[Any]:
-    """The vectors in the order of the data."""
-    manifest = directory.manifest
-    dtype = np.dtype(manifest.dtype)
-    vector_bytes = manifest.dim * dtype.itemsize
-    name = tier_section(layout)
-    content = directory.map_section(name)
-    directory.verify_bytes(name, content)
-    vectors = np.empty((manifest.vectors, manifest.dim), dtype)
-    if layout == "replicated":
-        _gather_postings(directory, content, vectors, rows)
-        return vectors
+def _locate_records(
+    directory: IndexDirectory, content: NDArray[np.uint8], rows: NDArray[np.uint32], vector_bytes: int
+) -> NDArray[np.int64]:
+    """Where each row's vector lies in the section."""
     record = vector_bytes + _CHECK_BYTES
-    if len(content) < manifest.vectors * record:
-        raise DataLossError(f"{directory.path}: section {name} is too short for {manifest.vectors:,} vectors")
-    records = content[: manifest.vectors * record].reshape(manifest.vectors, record)
-    vectors.view(np.uint8).reshape(manifest.vectors, -1)[rows] = records[:, :vector_bytes]
-    return vectors
+    if len(content) < len(rows) * record:
+        raise DataLossError(f"{directory.path}: section vectors is too short for {len(rows):,} vectors")
+    locations = np.empty(len(rows), np.int64)
+    locations[rows] = np.arange(0, len(rows) * record, record)
+    return locations
 
 
-def _gather_postings(
-    directory: IndexDirectory, content: NDArray[np.uint8], vectors: NDArray[Any], rows: NDArray[np.uint32]
-) -> None:
-    """Vectors of a replicated layout; every vector is in at least one posting."""
-    vector_bytes = vectors.shape[1] * vectors.dtype.itemsize
+def _locate_entries(
+    directory: IndexDirectory, content: NDArray[np.uint8], rows: NDArray[np.uint32], vector_bytes: int
+) -> NDArray[np.int64]:
+    """Where one copy of each row's vector lies in the postings; every vector is in at least one."""
     record = vector_bytes + _CHECK_BYTES + _POSITION_BYTES
     offsets = directory.read_section("posting_offsets").view(np.uint64)
     counts = directory.read_section("posting_counts").view(np.uint32)
-    raw = vectors.view(np.uint8).reshape(len(vectors), -1)
-    found = np.zeros(len(vectors), bool)
+    locations = np.full(len(rows), -1, np.int64)
     for offset, count in zip(offsets.tolist(), counts.tolist(), strict=False):
         if offset + count * record > len(content):
             raise DataLossError(f"{directory.path}: a posting lies beyond the section postings")
         entries = content[offset : offset + count * record].reshape(count, record)
         positions = entries[:, -_POSITION_BYTES:].copy().view(np.uint32)[:, 0]
-        if count and positions.max() >= len(vectors):
+        if count and positions.max() >= len(rows):
             raise DataLossError(f"{directory.path}: a posting names a vector that does not exist")
-        raw[rows[positions]] = entries[:, :vector_bytes]
-        found[rows[positions]] = True
-    if not found.all():
+        locations[rows[positions]] = offset + record * np.arange(count)
+    if locations.min() < 0:
         raise DataLossError(f"{directory.path}: a vector is in no posting")
+    return locations
+
+
+def _rows_at(
+    content: NDArray[np.uint8], locations: NDArray[np.int64], vector_bytes: int
+) -> Iterator[NDArray[np.uint8]]:
+    """Copies of the vectors at these places, in blocks of about 8 MiB."""
+    vectors = np.lib.stride_tricks.sliding_window_view(content, vector_bytes)
+    block = max(1, _BLOCK_BYTES // vector_bytes)
+    for start in range(0, len(locations), block):
+        yield vectors[locations[start : start + block]]
 
 
 def _read_queries(directory: IndexDirectory) -> CalibrationQueries:

@@ -21,14 +21,23 @@ from tiervec.index_directory import IndexDescription, IndexDirectoryWriter
 from tiervec.index_kind import IndexBuild, search_natively
 from tiervec.interruptible import run_interruptibly, run_monitored
 
-__all__ = ["GraphBuild", "LinkedGraph", "estimate_memory_bytes", "expected_index_bytes", "write_graph_index"]
+__all__ = [
+    "INTERPRETER_BYTES",
+    "GraphBuild",
+    "LinkedGraph",
+    "estimate_memory_bytes",
+    "expected_index_bytes",
+    "write_graph_index",
+]
 
 _logger = logging.getLogger(__name__)
+
+#: Python, numpy and buffers.
+INTERPRETER_BYTES = 96 << 20
 
 _TRAINING_ROWS = 65_536
 _NAVIGATION_SHARE = 64  # one vector in so many is in the navigation sample
 _LEAST_NAVIGATION = 64
-_INTERPRETER_BYTES = 96 << 20  # Python, numpy and buffers
 _NAVIGATION_BYTES = 68  # of one sampled vector
 _SECTOR_BYTES = 4096
 
@@ -64,7 +73,7 @@ def estimate_memory_bytes(vectors: int, dim: int, itemsize: int, params: GraphBu
     training = 3 * min(vectors, _TRAINING_ROWS) * dim * 4 + 4 * 8 * dim * dim
     # While the code is trained there is no graph yet; while it is calibrated, the graph is gone and the records are in.
     records = expected_index_bytes(vectors, dim, itemsize, params)
-    return _INTERPRETER_BYTES + raw + max(training, graph + rows, records + rows)
+    return INTERPRETER_BYTES + raw + max(training, graph + rows, records + rows)
 
 
 def expected_index_bytes(vectors: int, dim: int, itemsize: int, params: GraphBuildParams) -> int:

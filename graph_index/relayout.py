@@ -10,27 +10,41 @@ from typing import Any
 import numpy as np
 
 from tiervec import _core
+from tiervec.graph_index.build import INTERPRETER_BYTES
 from tiervec.graph_index.opened import record_sizes
 from tiervec.graph_index.params import GraphBuildParams
 from tiervec.index_directory import IndexDirectory, IndexDirectoryWriter
 from tiervec.index_kind import changed_params
 from tiervec.interruptible import BuildProgress, run_monitored
+from tiervec.memory_limit import choose_within
 
-__all__ = ["relayout_graph_index"]
+__all__ = ["estimate_conversion_bytes", "relayout_graph_index"]
+
+_LOCATING_BYTES = 6  # of one vector: the old locator, the new one, and a copy that goes into its section
 
 
 def relayout_graph_index(
-    directory: IndexDirectory, out: Path, changes: Mapping[str, Any], *, progress: BuildProgress | None = None
+    directory: IndexDirectory,
+    out: Path,
+    changes: Mapping[str, Any],
+    *,
+    memory_limit: int | None = None,
+    progress: BuildProgress | None = None,
 ) -> None:
     """Writes `directory`'s graph at `out` in the layout of `changes`, whole or not at all.
 
+    Records are read from a mapped file and written one by one; the other sections are copied one after the other.
+
     Raises:
         InvalidArgumentError: A parameter that cannot change without a new build.
+        ResourceExhaustedError: memory_limit is too small, or the disk is.
         DataLossError: The index is not what was written.
     """
     manifest = directory.manifest
     params = changed_params(directory, GraphBuildParams, changes, ("layout",))
     sizes = record_sizes(directory)
+    act = f"converting {manifest.vectors:,} vectors of dimension {manifest.dim} to layout={params.layout}"
+    choose_within(memory_limit, [estimate_conversion_bytes(directory)], act, progress)
     records = directory.map_section("records")
     directory.verify_bytes("records", records)
     locator = np.empty(0, np.uint8) if sizes["sector_degree"] else directory.read_section("locator")
@@ -60,3 +74,9 @@ def relayout_graph_index(
         writer.commit(
             manifest.description(params=asdict(params), details={**manifest.details, "layout": dict(written["layout"])})
         )
+
+
+def estimate_conversion_bytes(directory: IndexDirectory) -> int:
+    """Peak memory of a conversion in bytes, pages of the mapped records apart."""
+    copied = max((section.bytes for section in directory.manifest.sections if section.name != "records"), default=0)
+    return INTERPRETER_BYTES + copied + _LOCATING_BYTES * directory.manifest.vectors

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
-import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,8 +14,8 @@ from numpy.typing import NDArray
 
 from tiervec.cluster_index.params import ClusterBuildParams
 from tiervec.cluster_index.relayout import relayout_cluster_index
-from tiervec.durable_files import replaced_directory, require_free_space, storage_errors
-from tiervec.errors import InvalidArgumentError, ResourceExhaustedError
+from tiervec.durable_files import replaced_directory
+from tiervec.errors import InvalidArgumentError
 from tiervec.graph_index.diskann_files import open_diskann
 from tiervec.graph_index.diskann_import import import_params, write_imported
 from tiervec.graph_index.params import GraphBuildParams
@@ -26,8 +25,8 @@ from tiervec.index_info import IndexInfo
 from tiervec.index_kind import IndexBuild, IndexKind
 from tiervec.index_kinds import index_kind
 from tiervec.interruptible import BuildProgress
+from tiervec.memory_limit import choose_within, map_rows
 from tiervec.parameter_checks import check_bytes, check_keys, check_threads, checked_params
-from tiervec.sizes import format_size
 from tiervec.vector_files import VectorFile, open_vectors
 from tiervec.vectors import as_matrix, as_queries, check_finite, check_ids, check_range
 
@@ -129,6 +128,7 @@ def relayout(
     out: str | os.PathLike[str] | None = None,
     *,
     params: Mapping[str, Any] | None = None,
+    memory_limit: int | None = None,
     threads: int = 0,
     progress: BuildProgress | None = None,
 ) -> IndexInfo:
@@ -140,6 +140,9 @@ def relayout(
             removed when the new one is complete. Who has the old one open goes on with it.
         params: Build keys that change: ``layout``; of a cluster index also ``code``, ``code_bits``, ``align``. Without
             any change, and without `out`, nothing is written.
+        memory_limit: Refuse the conversion when it is estimated to need more bytes than this. Vectors of a cluster
+            index that do not fit are put into a file beside the new index while it is written; graphs never hold
+            theirs. As in `build`, pages of mapped files come on top.
         threads: 0 means all allowed CPUs.
         progress: As in `build`.
 
@@ -150,19 +153,22 @@ def relayout(
         NotFoundError: There is no index at `path`.
         InvalidArgumentError: A key that cannot change without a new build.
         AlreadyExistsError: `out` exists.
-        ResourceExhaustedError: The disk is full.
+        ResourceExhaustedError: memory_limit is too small, or the disk is.
     """
     directory = IndexDirectory.open(path)
     given = {} if params is None else params
     kind = directory.manifest.kind
     check_keys(given, index_kind(kind).build_params, "build", kind)
     threads = check_threads(threads)
+    check_bytes("memory_limit", memory_limit)
 
     def write(target: Path) -> None:
         if kind == "graph":
-            relayout_graph_index(directory, target, given, progress=progress)
+            relayout_graph_index(directory, target, given, memory_limit=memory_limit, progress=progress)
         else:
-            relayout_cluster_index(directory, target, given, threads=threads, progress=progress)
+            relayout_cluster_index(
+                directory, target, given, memory_limit=memory_limit, threads=threads, progress=progress
+            )
 
     if out is not None:
         target = check_out(out)
@@ -254,20 +260,14 @@ class _MemoryCheck:
             ResourceExhaustedError: It does not fit either way.
         """
         self.kind.check_buildable(shape[0], shape[1], self.params)
-        for streamed in (False, True) if may_stream and self.kind.streams else (False,):
-            estimate = self.kind.estimate_memory_bytes(
-                shape[0], shape[1], itemsize, self.params, self.threads, streamed=streamed
-            )
-            if self.limit is None or estimate <= self.limit:
-                if self.progress is not None:
-                    self.progress(f"estimated peak memory {format_size(estimate)}", 1, 1, None)
-                return not streamed
-        assert self.limit is not None
+        ways = (False, True) if may_stream and self.kind.streams else (False,)
+        estimates = [
+            self.kind.estimate_memory_bytes(shape[0], shape[1], itemsize, self.params, self.threads, streamed=streamed)
+            for streamed in ways
+        ]
         settings = self.kind.largest_settings(dataclasses.asdict(self.params))
-        raise ResourceExhaustedError(
-            f"memory_limit is {format_size(self.limit)}; building {shape[0]:,} vectors of dimension {shape[1]} with "
-            f"{settings} needs about {format_size(estimate)}"
-        )
+        act = f"building {shape[0]:,} vectors of dimension {shape[1]} with {settings}"
+        return not ways[choose_within(self.limit, estimates, act, self.progress)]
 
 
 def _load(data: Any, memory: _MemoryCheck, folder: Path) -> NDArray[Any]:
@@ -290,14 +290,13 @@ def _mapped(file: VectorFile, folder: Path, progress: BuildProgress | None) -> N
     if mapped is not None and mapped.flags.c_contiguous:
         return mapped
     report = _reading(progress)
-    require_free_space(folder, file.nbytes, f"copying {file.path}")
-    with storage_errors(f"copying {file.path}", folder), tempfile.TemporaryFile(dir=folder) as copy:
+
+    def blocks() -> Iterator[NDArray[Any]]:
         for first, block in file.chunks():
-            copy.write(block.data)
+            yield block
             report(first + len(block), file.shape[0])
-        copy.flush()
-        # The file has no name any more and is gone with the last map of it.
-        return np.asarray(np.memmap(copy, file.dtype, mode="r", shape=file.shape))
+
+    return map_rows(blocks(), file.dtype, file.shape, folder, f"copying {file.path}")
 
 
 def _reading(progress: BuildProgress | None) -> Callable[[int, int], None]:

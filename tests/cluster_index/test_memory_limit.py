@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 import subprocess
 import sys
 import time
@@ -15,6 +16,7 @@ import pytest
 
 from tiervec.cluster_index.build import estimate_memory_bytes
 from tiervec.cluster_index.params import ClusterBuildParams
+from tiervec.cluster_index.relayout import estimate_conversion_bytes
 from tiervec.index_directory import IndexDirectory
 
 ROWS, DIM = 1_000_000, 64  # 244 MiB
@@ -25,11 +27,19 @@ _BUILD = """
 import json, sys
 import numpy as np
 import tiervec
-data, out, params, limit, threads = sys.argv[1:]
-tiervec.build(
-    data, out, kind="cluster", params=json.loads(params), memory_limit=int(limit), threads=int(threads),
-    calibration_queries=np.load(data, mmap_mode="r")[:5],
-)
+data, out, params = sys.argv[1], sys.argv[2], json.loads(sys.argv[3])
+limit, threads = map(int, sys.argv[4:])
+queries = np.load(data, mmap_mode="r")[:5]
+given = {"memory_limit": limit, "threads": threads, "calibration_queries": queries}
+tiervec.build(data, out, kind="cluster", params=params, **given)
+"""
+
+
+_RELAYOUT = """
+import sys
+import tiervec
+given = {"memory_limit": int(sys.argv[4]), "threads": int(sys.argv[5])}
+tiervec.relayout(sys.argv[1], sys.argv[2], params={"layout": sys.argv[3]}, **given)
 """
 
 
@@ -61,11 +71,29 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-def test_a_streamed_build_stays_within_its_limit(data: Path) -> None:
+@pytest.fixture(scope="module")
+def built(data: Path) -> tuple[Path, int, int]:
+    """An index that was built under a limit, its peak memory, and the limit."""
     limit = estimate_memory_bytes(ROWS, DIM, 4, ClusterBuildParams(**PARAMS), THREADS, streamed=True)
     out = data.parent / "index"
-    peak = peak_memory(_BUILD, data, out, json.dumps(PARAMS), limit, THREADS)
+    return out, peak_memory(_BUILD, data, out, json.dumps(PARAMS), limit, THREADS), limit
+
+
+def test_a_streamed_build_stays_within_its_limit(built: tuple[Path, int, int]) -> None:
+    out, peak, limit = built
     assert 0 < peak <= limit
     # With the vectors or their section on the tier in memory, too, it would be more.
     assert limit < ROWS * DIM * 4 + (64 << 20)
     assert IndexDirectory.open(out).manifest.calibration is not None
+
+
+@pytest.mark.parametrize("layout", ["coded", "replicated"])
+def test_a_streamed_conversion_stays_within_its_limit(layout: str, built: tuple[Path, int, int]) -> None:
+    source = built[0]
+    params = ClusterBuildParams(**{**PARAMS, "layout": layout})
+    limit = estimate_conversion_bytes(IndexDirectory.open(source), params, threads=THREADS, streamed=True)
+    out = source.parent / layout
+    peak = peak_memory(_RELAYOUT, source, out, layout, limit, THREADS)
+    assert 0 < peak <= limit
+    assert limit < ROWS * DIM * 4 + (64 << 20)
+    shutil.rmtree(out)

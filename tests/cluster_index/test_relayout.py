@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -11,8 +12,9 @@ import numpy as np
 import pytest
 
 import tiervec
-from tiervec.cluster_index.relayout import relayout_cluster_index
-from tiervec.errors import DataLossError, InvalidArgumentError
+from tiervec.cluster_index.params import LAYOUTS, ClusterBuildParams
+from tiervec.cluster_index.relayout import estimate_conversion_bytes, relayout_cluster_index
+from tiervec.errors import DataLossError, InvalidArgumentError, ResourceExhaustedError
 from tiervec.index_directory import IndexDirectory, IndexDirectoryWriter
 from tiervec.index_manifest import serialize_manifest
 
@@ -97,6 +99,37 @@ def test_codes_and_alignment_may_change(rows: int, path: Path, tmp_path: Path) -
         with tiervec.open(tmp_path / name, threads=1) as index:
             found = index.search(BASE[:rows], k=1, params={"nprobe": 20, "rerank": 128})
         assert found.ids.ravel().tolist() == list(range(rows))
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float16", "uint8"])
+@pytest.mark.parametrize("ids", [None, "own"])
+def test_a_conversion_under_a_limit_writes_the_same_bytes(
+    ids: str | None, dtype: str, layout: str, tmp_path: Path
+) -> None:
+    base = np.random.default_rng(2).integers(0, 200, (2000, 30)).astype(dtype)
+    labels = None if ids is None else np.random.default_rng(3).permutation(len(base)) * 5 + 1
+    params = {"layout": layout, "clusters": 20, "replicas": 3, "code_bits": 4}
+    queries = base[:3].astype(np.float32) if dtype == "float16" else base[:3]
+    path = tmp_path / "index"
+    tiervec.build(base, path, kind="cluster", params=params, ids=labels, calibration_queries=queries, threads=1)
+    for other in LAYOUTS:
+        wanted = ClusterBuildParams(**{**params, "layout": other})
+        held, streamed = (
+            estimate_conversion_bytes(IndexDirectory.open(path), wanted, threads=1, streamed=way)
+            for way in (False, True)
+        )
+        assert held == streamed + base.nbytes
+        for name, limit in (("held", None), ("streamed", streamed)):
+            tiervec.relayout(path, tmp_path / name, params={"layout": other}, memory_limit=limit, threads=1)
+        names = sorted(file.name for file in (tmp_path / "held").iterdir())
+        assert sorted(file.name for file in (tmp_path / "streamed").iterdir()) == names
+        for name in names:
+            assert (tmp_path / "streamed" / name).read_bytes() == (tmp_path / "held" / name).read_bytes()
+        with pytest.raises(ResourceExhaustedError, match=r"^memory_limit is .*; converting 2,000 vectors .* needs"):
+            tiervec.relayout(path, tmp_path / "x", params={"layout": other}, memory_limit=streamed - 1, threads=1)
+        for name in ("held", "streamed"):
+            shutil.rmtree(tmp_path / name)
+    assert [entry.name for entry in tmp_path.iterdir()] == ["index"]
 
 
 def set_first(value: int) -> Callable[[Array], None]:

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 import tiervec
-from tiervec.errors import DataLossError, InvalidArgumentError
+from tiervec.errors import DataLossError, InvalidArgumentError, ResourceExhaustedError
+from tiervec.graph_index.relayout import estimate_conversion_bytes
 from tiervec.index_directory import IndexDirectory
 from tiervec.index_manifest import serialize_manifest
 
@@ -50,6 +51,15 @@ def test_to_the_layout_that_it_has(tmp_path: Path) -> None:
     packed = built(tmp_path / "packed")
     tiervec.relayout(packed, tmp_path / "again", params={"layout": "packed"})
     assert contents(tmp_path / "again") == contents(packed)
+
+
+def test_a_limit_of_memory(tmp_path: Path) -> None:
+    packed = built(tmp_path / "packed")
+    needed = estimate_conversion_bytes(IndexDirectory.open(packed))
+    with pytest.raises(ResourceExhaustedError, match=r"memory_limit is .* converting 400 vectors of dimension 6"):
+        tiervec.relayout(packed, tmp_path / "out", params={"layout": "sectors"}, memory_limit=needed - 1)
+    assert not (tmp_path / "out").exists()
+    tiervec.relayout(packed, tmp_path / "out", params={"layout": "sectors"}, memory_limit=needed)
 
 
 @pytest.mark.parametrize(("key", "value"), [("graph_degree", 16), ("alpha", 1.5), ("code_bits", 2)])

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
-from tiervec.cli.options import add_json, add_settings, add_threads, settings
+from tiervec.cli.options import add_json, add_settings, add_threads, byte_size, settings
 
 __all__ = ["add_parser"]
 
@@ -24,6 +24,9 @@ def add_parser(commands: Any) -> None:
     parser.add_argument("--out", metavar="DIR", help="the index directory to create (default: replace DIR)")
     add_settings(parser, "layout=grouped, layout=coded, code_bits=4, align=4096; of a graph layout=sectors")
     add_threads(parser)
+    parser.add_argument(
+        "--memory-limit", metavar="SIZE", type=byte_size, help="refuse a conversion that needs more: 8GiB"
+    )
     add_json(parser)
     parser.set_defaults(run=_run)
 
@@ -43,6 +46,7 @@ def _run(arguments: argparse.Namespace) -> int:
             arguments.directory,
             arguments.out,
             params=params,
+            memory_limit=arguments.memory_limit,
             threads=arguments.threads,
             progress=progress,
         )

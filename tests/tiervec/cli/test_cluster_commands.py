@@ -82,6 +82,14 @@ def test_relayout_in_place(command: Any, own_copy: Path) -> None:
     assert (own_copy / "manifest.json").stat() == before
 
 
+def test_relayout_within_a_limit_of_memory(command: Any, own_copy: Path, tmp_path: Path) -> None:
+    arguments = ["relayout", own_copy, "--out", tmp_path / "new", "--set", "layout=grouped", "--threads", 1]
+    one_error(command(*arguments, "--memory-limit", "1MiB"), "memory_limit is 1 MiB; converting 1,200 vectors")
+    assert [entry.name for entry in tmp_path.iterdir()] == ["index"]
+    done = command(*arguments, "--memory-limit", "1GiB")
+    assert (done.status, "layout=grouped" in done.out) == (0, True)
+
+
 BAD_BUILDS: dict[str, tuple[list[str], str]] = {
     "more clusters than vectors": (["clusters=71"], "clusters is 71, but there are 70 vectors"),
     "no clusters": (["clusters=0"], "clusters is 0; it must be a whole number from 1"),
