@@ -122,7 +122,7 @@ def _read_ids(directory: IndexDirectory) -> tuple[NDArray[np.uint32], NDArray[np
     count, bits = manifest.vectors, manifest.details["id_bits"]
     ids = unpack(directory.read_array("ids", np.uint8, (packed_bytes(count, bits),)), count, bits)
     labelled = bool(manifest.details.get("has_labels"))
-    rows = directory.read_array("order", np.uint32, (count,)) if labelled else ids
+    rows: NDArray[Any] = directory.read_array("order", np.uint32, (count,)) if labelled else ids
     seen = np.zeros(count, bool)
     if rows.max() < count:
         seen[rows] = True
