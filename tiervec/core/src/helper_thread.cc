@@ -34,7 +34,7 @@ HelperThread::HelperThread() : process_(getpid()), thread_(std::make_unique<std:
 HelperThread::~HelperThread() {
   if (process_ != getpid()) {
     // Neither to be joined nor detached: what it was known by may be a thread of this process by now.
-    (void)thread_.release();
+    [[maybe_unused]] const std::thread* const left = thread_.release();
     return;
   }
   state_.store(kStop, std::memory_order_release);
