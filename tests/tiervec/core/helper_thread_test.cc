@@ -15,7 +15,7 @@ using namespace std::chrono_literals;
 
 // In every second round `own` lets the helper begin: empty parts would nearly all be taken back.
 TEST(HelperThread, RunsBothPartsOnceAndWhatTheyWroteIsSeen) {
-  constexpr int kElsewhere = 5'000;
+  constexpr int kElsewhere = 500;
   HelperThread helper;
   const auto give_up = std::chrono::steady_clock::now() + 20s;
   const std::thread::id here = std::this_thread::get_id();
