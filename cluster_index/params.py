@@ -88,8 +88,7 @@ class ClusterSearchParams:
         pipeline: False runs one query at a time and one read at a time; for ablation.
         split: Two threads share the work of a query that is alone; of ``coded`` only. A lower latency where a second
             CPU is free, for three times the CPU time. A query that is split may skip other clusters and choose
-            otherwise among equal estimates, with the same recall; so its answer may differ between a call beside others
-            and one alone.
+            otherwise among equal estimates; so its answer may differ between a call beside others and one alone.
 
     Example:
         >>> ClusterSearchParams(nprobe=128).rerank
