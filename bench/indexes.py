@@ -5,7 +5,9 @@ CACHE/indexes/<system>-<hash>/built.json  written last: seconds, peak memory, ve
                                           is what an interrupted build left, and is made again
 
 An index that differs from one that is there only in what can be converted, such as the layout, is converted from it:
-the same graph or clusters. Its build figures are those of both. Builds use all CPUs, however many threads search.
+the same graph or clusters. A system that imports the index of another one has that index made first, in a process of
+the other's own, and imports it again when it was made anew. The build figures of both kinds are those of both steps.
+Builds use all CPUs, however many threads search.
 """
 
 from __future__ import annotations
@@ -27,7 +29,7 @@ from tiervec.bench.systems.registry import SystemSpec
 from tiervec.durable_files import replacing_file, storage_errors
 from tiervec.environment import environment
 
-__all__ = ["IndexKey", "OpenedSystem", "Workshop", "build_seconds", "index_folder"]
+__all__ = ["IndexKey", "OpenedSystem", "Workshop", "build_seconds", "imported_folder", "index_folder"]
 
 _BUILT: Final = "built.json"
 _FULL_BYTES: Final = 16 << 20  # less free space is a full disk
@@ -93,19 +95,8 @@ class Workshop:
         return found
 
 
-class OpenedSystem:
-    """A system in its process with an index open; restarts after a crash.
-
-    Args:
-        key: What to open.
-        dataset: On what.
-        workshop: Where.
-        threads: Threads, at least 1.
-        affinity: CPUs.
-
-    Raises:
-        SystemFailedError: It could not be built or opened.
-    """
+class _KeptIndex:
+    """An index in the cache, and the process of its system."""
 
     def __init__(
         self, key: IndexKey, dataset: Dataset, workshop: Workshop, threads: int, affinity: tuple[int, ...]
@@ -114,33 +105,6 @@ class OpenedSystem:
         self._threads, self._affinity = threads, affinity
         self._folder = index_folder(workshop, key.spec, key.build, dataset, affinity)
         self._process: SystemProcess | None = None
-        self.figures = BuildFigures()
-        self.notes: tuple[str, ...] = ()
-        try:
-            self._start()
-        except SystemFailedError as failure:
-            self.close()
-            if failure.status == "missing" and key.spec.get_it:
-                raise SystemFailedError("missing", f"{failure.reason}: {key.spec.get_it}") from None
-            raise
-        except BaseException:
-            self.close()
-            raise
-
-    def search(self, request: Mapping[str, Any], asked_s: float) -> dict[str, Any]:
-        """One run; starts the process again when the last run ended it.
-
-        Args:
-            request: Of `child.py`.
-            asked_s: How long the run was asked to last; the limit comes on top of that.
-
-        Raises:
-            SystemFailedError: As of `SystemProcess.ask`.
-        """
-        if self._process is None or not self._process.is_alive:
-            self._start()
-        assert self._process is not None
-        return self._process.ask({"do": "search", **request}, self._workshop.limits.search_s + asked_s)
 
     def close(self) -> None:
         """Ends the process."""
@@ -148,22 +112,42 @@ class OpenedSystem:
             self._process.kill()
             self._process = None
 
-    def _start(self) -> None:
-        process = self._new_process(self._threads)
-        version = process.ask({"do": "version", **self._job(self._threads)}, self._workshop.limits.build_s)["version"]
+    def make(self) -> dict[str, Any]:
+        """Builds the index unless it is there; returns what its build said. The process is left as it began."""
+        version = self._ask_version()
+        imported = self._make_imported()
         built = _built(self._folder)
-        if built is None or not self._is_of(built, version):
-            built = self._build(version)
-            process = self._new_process(self._threads)  # memory of the build must not count as that of the search
-        self._open(process, built)
+        if built is None or not self._is_of(built, version) or built.get("imported") != imported:
+            built = self._build(version, imported)
+            self._new_process(self._threads)  # memory of the build must not count as that of the search
+        return built
+
+    def _ask_version(self) -> str:
+        process = self._new_process(self._threads)
+        request = {"do": "version", **self._job(self._threads)}
+        return str(process.ask(request, self._workshop.limits.build_s)["version"])
+
+    def _make_imported(self) -> dict[str, Any] | None:
+        """What the build of the index that is imported said; None for systems that import none."""
+        if self.key.spec.imports is None:
+            return None
+        key = IndexKey(spec=self.key.spec.imports, build={}, tier=None, opening={})
+        index = _KeptIndex(key, self._dataset, self._workshop, self._threads, self._affinity)
+        try:
+            return {"system": key.spec.name, **index.make()}
+        except SystemFailedError as failure:
+            raise SystemFailedError(failure.status, f"{key.spec.name}: {failure.reason}") from None
+        finally:
+            index.close()
 
     def _is_of(self, built: Mapping[str, Any], version: str) -> bool:
         return bool(built["version"] == version) or self._workshop.reuse
 
-    def _build(self, version: str) -> dict[str, Any]:
+    def _build(self, version: str, imported: dict[str, Any] | None) -> dict[str, Any]:
         spec, threads = self.key.spec, len(self._affinity)
-        source = self._source(version)
-        doing = "building" if source is None else "converting"
+        folder = imported_folder(self._workshop, spec, self._dataset, self._affinity)
+        source = self._source(version) if folder is None or imported is None else (folder, imported)
+        doing = "importing" if imported is not None else "building" if source is None else "converting"
         self._workshop.say(f"{doing} {spec.name} {_words(self.key.build)} on {self._dataset.key.name}")
         process = self._new_process(threads)
         with storage_errors(f"making {self._folder}", self._workshop.cache):
@@ -184,48 +168,21 @@ class OpenedSystem:
             if full:
                 raise SystemFailedError("full", f"the disk is full: {failure.reason}") from None
             raise
-        before = {"seconds": 0.0, "peak_bytes": 0, "version": version} if source is None else source[1]
+        fresh = {"seconds": 0.0, "peak_bytes": 0, "version": version, "machine": _machine()}
+        before = fresh if source is None else source[1]
         built = {
-            "version": before["version"],
+            "version": version if imported is not None else before["version"],
             "seconds": before["seconds"] + answer["seconds"],
             "peak_bytes": max(before["peak_bytes"], answer["peak_bytes"]),
-            "machine": [list(pair) for pair in machine_of(environment())],
-            "converted": source is not None,
+            "machine": before["machine"],
+            "converted": source is not None and imported is None,
+            "imported": imported,
             "shared": self._shared_checksum(),
         }
         with replacing_file(self._folder / _BUILT) as file:
             file.write(json.dumps(built).encode())
         self._workshop.built(self._folder, answer["seconds"])
         return built
-
-    def _open(self, process: SystemProcess, built: Mapping[str, Any]) -> None:
-        request = {
-            "do": "open",
-            **self._job(self._threads),
-            "queries": str(self._dataset.queries_path),
-            "most_queries": len(self._dataset.queries),
-        }
-        answer = process.ask(request, self._workshop.limits.build_s)
-        key, raw = self._dataset.key, self._dataset.key.raw_bytes
-        is_ours = built["machine"] == [list(pair) for pair in machine_of(environment())]
-        tier_bytes = int(answer.get("tier_bytes", 0))
-        fast_bytes = int(answer.get("fast_bytes", answer["memory_bytes"]))
-        self.figures = BuildFigures(
-            seconds=built["seconds"] if is_ours else None,
-            peak_bytes=built["peak_bytes"] if is_ours else None,
-            disk_bytes=_bytes_in(self._folder) - (self._folder / _BUILT).stat().st_size,
-            memory_bytes=int(answer["memory_bytes"]),
-            fast_bytes=fast_bytes,
-            tier_bytes=tier_bytes,
-            amplification=tier_bytes / raw if tier_bytes else None,
-            fast_bytes_per_vector=fast_bytes / key.n,
-            version=str(answer["version"]),
-        )
-        self.notes = tuple(answer.get("notes", ()))
-        if built["version"] != answer["version"]:
-            self.notes += (f"the index was built by version {built['version']}",)
-        if built.get("converted"):
-            self.notes += ("the index was converted from another layout; build figures are those of both steps",)
 
     def _new_process(self, threads: int) -> SystemProcess:
         self.close()
@@ -241,10 +198,10 @@ class OpenedSystem:
         """An index of this machine to convert, and what its build said."""
         if not self.key.spec.conversion_keys or "index" in self.key.build:
             return None
-        machine, shared = [list(pair) for pair in machine_of(environment())], self._shared_checksum()
+        shared = self._shared_checksum()
         for path in sorted((self._workshop.cache / "indexes").glob(f"*/{_BUILT}")):
             built = _built(path.parent)
-            if built is None or built.get("shared") != shared or built["machine"] != machine:
+            if built is None or built.get("shared") != shared or built["machine"] != _machine():
                 continue
             if path.parent != self._folder and not built["converted"] and self._is_of(built, version):
                 return path.parent, built
@@ -273,12 +230,104 @@ class OpenedSystem:
         return _checksum(self._workshop, self.key.spec, build, self._dataset, self._affinity)
 
 
+class OpenedSystem(_KeptIndex):
+    """A system in its process with an index open; restarts after a crash.
+
+    Args:
+        key: What to open.
+        dataset: On what.
+        workshop: Where.
+        threads: Threads, at least 1.
+        affinity: CPUs.
+
+    Raises:
+        SystemFailedError: It could not be built or opened.
+    """
+
+    def __init__(
+        self, key: IndexKey, dataset: Dataset, workshop: Workshop, threads: int, affinity: tuple[int, ...]
+    ) -> None:
+        super().__init__(key, dataset, workshop, threads, affinity)
+        self.figures = BuildFigures()
+        self.notes: tuple[str, ...] = ()
+        try:
+            self._start()
+        except SystemFailedError as failure:
+            self.close()
+            if failure.status == "missing" and key.spec.get_it:
+                raise SystemFailedError("missing", f"{failure.reason}: {key.spec.get_it}") from None
+            raise
+        except BaseException:
+            self.close()
+            raise
+
+    def search(self, request: Mapping[str, Any], asked_s: float) -> dict[str, Any]:
+        """One run; starts the process again when the last run ended it.
+
+        Args:
+            request: Of `child.py`.
+            asked_s: How long the run was asked to last; the limit comes on top of that.
+
+        Raises:
+            SystemFailedError: As of `SystemProcess.ask`.
+        """
+        if self._process is None or not self._process.is_alive:
+            self._start()
+        assert self._process is not None
+        return self._process.ask({"do": "search", **request}, self._workshop.limits.search_s + asked_s)
+
+    def _start(self) -> None:
+        self._open(self.make())
+
+    def _open(self, built: Mapping[str, Any]) -> None:
+        request = {
+            "do": "open",
+            **self._job(self._threads),
+            "queries": str(self._dataset.queries_path),
+            "most_queries": len(self._dataset.queries),
+        }
+        assert self._process is not None
+        answer = self._process.ask(request, self._workshop.limits.build_s)
+        key, raw = self._dataset.key, self._dataset.key.raw_bytes
+        is_ours = built["machine"] == _machine()
+        tier_bytes = int(answer.get("tier_bytes", 0))
+        fast_bytes = int(answer.get("fast_bytes", answer["memory_bytes"]))
+        self.figures = BuildFigures(
+            seconds=built["seconds"] if is_ours else None,
+            peak_bytes=built["peak_bytes"] if is_ours else None,
+            disk_bytes=_bytes_in(self._folder) - (self._folder / _BUILT).stat().st_size,
+            memory_bytes=int(answer["memory_bytes"]),
+            fast_bytes=fast_bytes,
+            tier_bytes=tier_bytes,
+            amplification=tier_bytes / raw if tier_bytes else None,
+            fast_bytes_per_vector=fast_bytes / key.n,
+            version=str(answer["version"]),
+        )
+        self.notes = tuple(answer.get("notes", ()))
+        if built["version"] != answer["version"]:
+            self.notes += (f"the index was built by version {built['version']}",)
+        if built.get("converted"):
+            self.notes += ("the index was converted from another layout; build figures are those of both steps",)
+        if (imported := built.get("imported")) is not None:
+            self.notes += (
+                f"the index was built by {imported['system']} {imported['version']} and imported; "
+                "build figures are those of both steps",
+            )
+
+
 def index_folder(
     workshop: Workshop, spec: SystemSpec, build: Mapping[str, Any], dataset: Dataset, affinity: tuple[int, ...]
 ) -> Path:
     """Where an index is kept, or will be."""
     checksum = _checksum(workshop, spec, build, dataset, affinity)
     return workshop.cache / "indexes" / f"{Path(spec.name).stem}-{checksum}"
+
+
+def imported_folder(
+    workshop: Workshop, spec: SystemSpec, dataset: Dataset, affinity: tuple[int, ...]
+) -> Path | None:
+    """Where the index is kept that a system imports; None for one that imports none."""
+    return None if spec.imports is None else index_folder(workshop, spec.imports, {}, dataset, affinity)
 
 
 def build_seconds(folder: Path) -> float | None:
@@ -323,6 +372,11 @@ def _bytes_in(folder: Path) -> int:
     for link in (path for path in folder.iterdir() if path.is_symlink() and path.is_dir()):
         files += [path for path in link.resolve().rglob("*") if path.is_file()]
     return sum(path.stat().st_size for path in files)
+
+
+def _machine() -> list[list[Any]]:
+    """This machine, as built.json names it."""
+    return [list(pair) for pair in machine_of(environment())]
 
 
 def _words(params: Mapping[str, Any]) -> str:

@@ -14,7 +14,7 @@ from pathlib import Path
 from tiervec.bench.datasets import Dataset, open_dataset
 from tiervec.bench.datasets.preparing import Progress
 from tiervec.bench.group_run import GroupRun, PlannedCell, planned_cells, provenance_of
-from tiervec.bench.indexes import Workshop, build_seconds, index_folder
+from tiervec.bench.indexes import Workshop, build_seconds, imported_folder, index_folder
 from tiervec.bench.plan import Experiment, Group, Plan
 from tiervec.bench.results import (
     ProfileResult,
@@ -185,8 +185,10 @@ class _Work:
                         self._left.add_build(folder, build_seconds(folder))
 
     def _folders(self, dataset: Dataset, cells: Sequence[PlannedCell]) -> set[Path]:
-        """Of the indexes of cells."""
-        return {index_folder(self._workshop, each.spec, each.cell.build, dataset, each.cell.affinity) for each in cells}
+        """Of the indexes of cells, and of those that they import."""
+        own = {index_folder(self._workshop, each.spec, each.cell.build, dataset, each.cell.affinity) for each in cells}
+        imported = (imported_folder(self._workshop, each.spec, dataset, each.cell.affinity) for each in cells)
+        return own | {folder for folder in imported if folder is not None}
 
     def search(self) -> None:
         """Measures what `look_ahead` found."""

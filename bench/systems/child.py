@@ -90,7 +90,8 @@ class Job:
         build: Build parameters.
         opening: Parameters that are fixed when an index is opened.
         tier: URL, or None.
-        source: Folder of an index to convert, which differs in `conversion_keys` alone; None: build from the vectors.
+        source: Folder of an index to convert, which differs in `conversion_keys` alone, or of one of another system to
+            import; None: build from the vectors.
         conversion_keys: Build parameters that an index can change afterwards.
         variant: What tells several systems of one module apart.
     """

@@ -28,6 +28,7 @@ class SystemSpec:
         opening_keys: Search parameters that are fixed when an index is opened.
         conversion_keys: Build parameters that an index can change afterwards: one that differs in these alone is
             converted, not built.
+        imports: The system whose index, built with its defaults, this one takes over; None: it builds its own.
         has_tiers: Whether it reads from a tier that a URL names.
         on_disk: Whether its big part stays on an SSD.
         module: What it imports, when it has no environment of its own.
@@ -43,6 +44,7 @@ class SystemSpec:
     requirements: tuple[str, ...] = ()
     opening_keys: tuple[str, ...] = ()
     conversion_keys: tuple[str, ...] = ()
+    imports: SystemSpec | None = None
     has_tiers: bool = False
     on_disk: bool = False
     module: str = ""
@@ -82,11 +84,23 @@ def _diskannpy(kind: str, title: str) -> SystemSpec:
     )
 
 
+_DISKANN_ON_DISK: Final = _diskannpy("disk", "DiskANN on an SSD, codes in memory")
+
 SYSTEMS: Final[Mapping[str, SystemSpec]] = {
     spec.name: spec
     for spec in (
         _tiervec("graph"),
         _tiervec("cluster"),
+        SystemSpec(
+            name="tiervec-diskann",
+            title="the graph that DiskANN built, imported, on any tier",
+            file=_FOLDER / "tiervec.py",
+            variant={"kind": "diskann"},
+            module="tiervec",
+            opening_keys=("fast_memory",),
+            imports=_DISKANN_ON_DISK,
+            has_tiers=True,
+        ),
         SystemSpec(
             name="hnswlib",
             title="HNSW, float32, in memory",
@@ -100,7 +114,7 @@ SYSTEMS: Final[Mapping[str, SystemSpec]] = {
         _faiss("ivfrabitq", "inverted file, RaBitQ, re-ranked by float32 vectors in memory"),
         _faiss("hnsw", "HNSW, float32, in memory"),
         _diskannpy("memory", "DiskANN's Vamana in memory"),
-        _diskannpy("disk", "DiskANN on an SSD, codes in memory"),
+        _DISKANN_ON_DISK,
         SystemSpec(
             name="scalable-vs",
             title="SVS's Vamana, float32, in memory",

@@ -1,7 +1,8 @@
-"""TierVec itself: its graph and its cluster index on any tier.
+"""TierVec itself: its graph and its cluster index, and the graph that DiskANN built, on any tier.
 
-Build parameters are those of `tiervec.build`; ``index = "DIR"`` takes an index that is there instead. Search parameters
-are those of the kind of index, or ``target_recall``. ``fast_memory`` (a size) is fixed when the index is opened.
+Build parameters are those of `tiervec.build`; ``index = "DIR"`` takes an index that is there instead. Of DiskANN's graph
+they are those of `tiervec.import_diskann`. Search parameters are those of the kind of index, or ``target_recall``.
+``fast_memory`` (a size) is fixed when the index is opened.
 
 Tiers are URLs. ``tcp://loopback`` and ``rdma://loopback`` start a memory node in a process of its own on this machine,
 publish the index there and read it from there. ``tcp://HOST:PORT`` publishes it to that node for the time of the run;
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
 
     from tiervec.bench.systems.child import Job, Vectors
 
+_OF_AN_IMPORT = ("layout", "code", "code_bits")
+
 
 class System:
     """See ``Measured`` in child.py."""
@@ -38,15 +41,21 @@ class System:
         self._index: Any = None
         self._params: dict[str, Any] = {}
         self._target_recall: float | None = None
+        if job.variant["kind"] == "diskann":
+            job.parameters(job.build, dict.fromkeys(_OF_AN_IMPORT))
 
     def version(self) -> str:
         """Version and commit: another commit may build another index."""
         return f"{tiervec.__version__} {environment()['commit'] or ''}".strip()
 
     def build(self, vectors: Vectors) -> None:
-        """Builds from the file, as users do, or converts an index of the same graph or clusters."""
+        """Builds from the file, as users do, or converts an index of the same graph or clusters, or imports one."""
         job, params = self._job, dict(self._job.build)
         target = job.folder / "index"
+        if job.variant["kind"] == "diskann":
+            assert job.source is not None
+            tiervec.import_diskann(job.source / "ann", target, params=params, threads=job.threads, seed=job.seed)
+            return
         if (given := params.pop("index", None)) is not None:
             if params:
                 raise ValueError(f"index = {given!r} is built already; leave out {', '.join(params)}")

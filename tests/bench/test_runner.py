@@ -286,6 +286,72 @@ def test_what_another_version_or_machine_built_is_not_converted(
     assert builds(own_cache) == 2
 
 
+IMPORTED = '[[experiment.system]]\nsystem = "good-imported"\n'
+
+
+def built_of(cache: Path, name: str) -> dict[str, Any]:
+    paths = [path for path in (cache / "indexes").glob("*/built.json") if path.parent.name.rpartition("-")[0] == name]
+    (found,) = (json.loads(path.read_bytes()) for path in paths)
+    return dict(found)
+
+
+def test_the_index_of_another_system_is_built_first_and_imported(run: Run, own_cache: Path) -> None:
+    result = run(HEAD + IMPORTED + "build = { form = [1, 2] }\n").results[0]
+    assert (result.status, result.median("recall")) == ("ok", 1.0)
+    assert builds(own_cache) == 1
+    assert len(list((own_cache / "indexes").glob("good-imported-*/conversions"))) == 2
+    assert "the index was built by good 7 and imported; build figures are those of both steps" in result.notes
+    source = built_of(own_cache, "good")
+    assert result.build.seconds is not None
+    assert result.build.seconds > source["seconds"]
+    assert result.build.peak_bytes is not None
+    assert result.build.peak_bytes >= source["peak_bytes"]
+    run(HEAD + GOOD, name="beside")  # the system itself takes the same index
+    assert builds(own_cache) == 1
+
+
+def test_an_index_is_imported_again_when_its_source_was_built_again(run: Run, own_cache: Path) -> None:
+    run(HEAD + IMPORTED)
+    first = built_of(own_cache, "good-imported")
+    run(HEAD + IMPORTED, name="again")
+    assert built_of(own_cache, "good-imported") == first
+    (source,) = (own_cache / "indexes").glob("good-[0-9a-f]*/built.json")
+    source.write_text(json.dumps({**json.loads(source.read_bytes()), "version": "6"}))
+    run(HEAD + IMPORTED, name="reusing", reuse_indexes=True)
+    assert built_of(own_cache, "good-imported")["imported"]["version"] == "6"
+    result = run(HEAD + IMPORTED, name="new").results[0]
+    assert "the index was built by good 7 and imported; build figures are those of both steps" in result.notes
+    assert built_of(own_cache, "good-imported")["imported"] == {"system": "good", **built_of(own_cache, "good")}
+
+
+def test_build_times_of_a_source_of_another_machine_are_not_ours(run: Run, own_cache: Path) -> None:
+    run(HEAD + GOOD)
+    (source,) = (own_cache / "indexes").glob("*/built.json")
+    source.write_text(json.dumps({**json.loads(source.read_bytes()), "machine": [["cpu", "Other"]]}))
+    assert run(HEAD + IMPORTED, name="again").results[0].build.seconds is None
+
+
+def test_without_the_system_that_is_imported_a_cell_is_missing(run: Run) -> None:
+    found = by_label(run(HEAD + GOOD + IMPORTED.replace("good", "walled")))
+    assert found["walled-imported"].status == "missing"
+    assert str(found["walled-imported"].reason).startswith("walled: it needs an environment of its own")
+    assert found["good"].status == "ok"
+
+
+def test_the_time_left_counts_the_index_that_is_imported(run: Run, fake_file: Path) -> None:
+    slow = "    def build(self, vectors):\n        time.sleep(0.3)"
+    fake_file.write_text(fake_file.read_text().replace("    def build(self, vectors):", slow))
+    left: list[float] = []
+
+    def progress(stage: str, _done: int, _total: int, eta_s: float | None) -> None:
+        if stage == "e on mine" and eta_s is not None:
+            left.append(eta_s)
+
+    rest = HEAD[HEAD.index("[[experiment]]") :].replace('"e"', '"second"')
+    run(HEAD + GOOD.replace("good", "other") + rest + IMPORTED, progress=progress)
+    assert min(left) >= 0.6  # both steps of the second experiment are still to be done
+
+
 def test_builds_use_all_cpus_however_many_threads_search(run: Run, own_cache: Path) -> None:
     run(HEAD + GOOD)
     (log,) = (own_cache / "indexes").glob("*/builds")

@@ -186,6 +186,8 @@ def _state_of(spec: SystemSpec, cache: Path) -> str:
 
     from tiervec.bench.systems.environments import python_of
 
+    if spec.imports is not None:
+        return _state_of(spec.imports, cache)
     if spec.environment is not None:
         return "`setup`" if python_of(spec, cache / "venvs") is None else "here"
     return "here" if importlib.util.find_spec(spec.module) is not None else "not installed"
@@ -233,6 +235,7 @@ def _setup(arguments: argparse.Namespace) -> int:
     from tiervec.bench.systems.registry import find_system
 
     spec = find_system(arguments.system)
+    spec = spec.imports or spec
     python = make_environment(
         spec,
         _cache(arguments) / "venvs",

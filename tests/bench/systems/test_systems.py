@@ -142,6 +142,28 @@ def test_an_index_is_converted_from_another_layout(
     assert {key: params[key] for key in change} == change
 
 
+def test_the_graph_of_diskann_is_imported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    vectors, queries = vectors_of(tmp_path, "float32", 300)
+    asked: dict[str, Any] = {}
+
+    def import_diskann(path: Path, out: Path, **given: Any) -> None:
+        asked.update(given, path=path)
+        tiervec.build(vectors.path, out, params={"graph_degree": 8, "build_list": 16})
+
+    monkeypatch.setattr(tiervec, "import_diskann", import_diskann)
+    spec = SYSTEMS["tiervec-diskann"]
+    assert spec.imports is SYSTEMS["diskannpy-disk"]
+    job = job_of(spec, tmp_path, build={"layout": "sectors"}, source=str(tmp_path / "source"))
+    system = system_of(spec)(job)
+    system.build(vectors)
+    assert asked == {"path": tmp_path / "source" / "ann", "params": {"layout": "sectors"}, "threads": 1, "seed": 1}
+    assert system.open()["tier_bytes"] > 0
+    system.configure(5, {"search_list": 50, "stop_margin": 0.1})
+    assert system.search(queries, 5, 1)[0].shape == (20, 5)
+    with pytest.raises(ValueError, match="unknown parameter 'graph_degree'; known: layout, code, code_bits"):
+        system_of(spec)(job_of(spec, tmp_path, build={"graph_degree": 32}))
+
+
 def test_a_loopback_tier_is_a_memory_node_of_its_own(tmp_path: Path) -> None:
     vectors, queries = vectors_of(tmp_path, "float32", 300)
     spec = SYSTEMS["tiervec-graph"]
