@@ -323,9 +323,7 @@ def index_folder(
     return workshop.cache / "indexes" / f"{Path(spec.name).stem}-{checksum}"
 
 
-def imported_folder(
-    workshop: Workshop, spec: SystemSpec, dataset: Dataset, affinity: tuple[int, ...]
-) -> Path | None:
+def imported_folder(workshop: Workshop, spec: SystemSpec, dataset: Dataset, affinity: tuple[int, ...]) -> Path | None:
     """Where the index is kept that a system imports; None for one that imports none."""
     return None if spec.imports is None else index_folder(workshop, spec.imports, {}, dataset, affinity)
 

@@ -23,6 +23,7 @@ def figures() -> tuple[ModuleType, ...]:
         limits,
         memory,
         recall,
+        same_graph,
     )
 
-    return (dilemma, devices, ablations, kinds, recall, latency, memory, growth, limits)
+    return (dilemma, devices, same_graph, ablations, kinds, recall, latency, memory, growth, limits)

@@ -17,7 +17,7 @@ READING = (
     "hollow: emulated devices. Settings below a recall of 0.8 are in all.csv only."
 )
 _LOWEST = 0.8
-_OWN_FIGURE = ("dilemma", "ablation", "kinds", "memory", "growth")
+_OWN_FIGURE = ("dilemma", "ablation", "kinds", "memory", "growth", "same-graph")
 
 
 def rows(data: RunData) -> list[Row]:

@@ -73,8 +73,13 @@ class RunData:
 
     def rows(self, accepts: Callable[[Result], bool] = lambda _: True) -> list[Row]:
         """The measured cells that a figure wants; those that missed their recall are left out."""
+        return [row for row, _ in self.measured(accepts)]
+
+    def measured(self, accepts: Callable[[Result], bool]) -> list[tuple[Row, Result]]:
+        """The same with the results that they are of."""
         found = (each for each in self.results if each.status == "ok" and each.repeats and accepts(each))
-        return sorted((self.row(each) for each in found if not missed_recall(each)), key=_place)
+        pairs = [(self.row(each), each) for each in found if not missed_recall(each)]
+        return sorted(pairs, key=lambda pair: _place(pair[0]))
 
     def of(self, *experiments: str) -> list[Row]:
         """The cells of experiments whose names begin so."""

@@ -1,7 +1,7 @@
 """TierVec itself: its graph and its cluster index, and the graph that DiskANN built, on any tier.
 
-Build parameters are those of `tiervec.build`; ``index = "DIR"`` takes an index that is there instead. Of DiskANN's graph
-they are those of `tiervec.import_diskann`. Search parameters are those of the kind of index, or ``target_recall``.
+Build parameters are those of `tiervec.build`; ``index = "DIR"`` takes an index that is there instead. DiskANN's graph
+has those of `tiervec.import_diskann`. Search parameters are those of the kind of index, or ``target_recall``.
 ``fast_memory`` (a size) is fixed when the index is opened.
 
 Tiers are URLs. ``tcp://loopback`` and ``rdma://loopback`` start a memory node in a process of its own on this machine,

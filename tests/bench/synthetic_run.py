@@ -24,6 +24,7 @@ MACHINE = {"cpu": "A CPU", "cores": 2, "allowed_cpus": 2, "simd": "avx2", "memor
 MACHINE = {**MACHINE, "kernel": "6.1", "python": "3.11", "tiervec": "0.1.0", "commit": "0123456789abcdef"}
 
 GRAPH, CLUSTER = "tiervec-graph", "tiervec-cluster"
+IMPORTED, DISKANN = "tiervec-diskann", "diskannpy-disk"
 SSD, RDMA, DRAM = "emulated:ssd-p5520", "emulated:rdma-200g", "dram:"
 
 
@@ -58,6 +59,7 @@ def result(
     fast: float | None = 67.0,
     fraction: float | None = None,
     reads: float = 36.5,
+    group: str = "",
     **cell: Any,
 ) -> Result:
     """A cell with five repeats around `qps`; more keywords are fields of `Cell`."""
@@ -97,6 +99,7 @@ def result(
         provenance="memory" if tier in (None, DRAM) else "emulated" if tier.startswith("emulated:") else "real",
         status=status,
         reason=reason,
+        group=group,
         build=BuildFigures(
             seconds=n / 4000,
             peak_bytes=n * 430,
@@ -156,6 +159,9 @@ def study() -> list[Result]:
         common = {"amplification": 1.0 * replicas, "build": {"replicas": replicas, "layout": "replicated"}}
         found.append(result("dilemma-ssd", CLUSTER, ssd, tier=SSD, fraction=0.8, **common))
         found.append(result("dilemma-memory", CLUSTER, 9000, tier=RDMA, fraction=0.3, **common))
+    found.append(result("same-graph", DISKANN, 1400, tier=None, label="DiskANN's own search", group="g"))
+    for tier, layout, qps in (("ssd:", "sectors", 3600), (DRAM, "packed", 70_000), (RDMA, "packed", 64_000)):
+        found.append(result("same-graph", IMPORTED, qps, tier=tier, build={"layout": layout}, group="g"))
     for label, qps in (("pipeline on", 40_000), ("pipeline off", 9000)):
         found.append(result("ablation-pipeline", GRAPH, qps, tier=RDMA, label=label, search={"pipeline": label[-2:]}))
     for tier in (DRAM, RDMA, SSD):

@@ -9,7 +9,7 @@ from tiervec.bench.systems.registry import SYSTEMS
 from tiervec.cluster_index.params import ClusterBuildParams
 from tiervec.graph_index.params import GraphBuildParams, GraphSearchParams
 
-FIGURES = ("devices", "dilemma", "ablation", "kinds", "recall", "latency", "memory", "growth")
+FIGURES = ("devices", "dilemma", "same-graph", "ablation", "kinds", "recall", "latency", "memory", "growth")
 
 
 @pytest.mark.parametrize("name", ["study", "quick"])
@@ -42,7 +42,11 @@ def test_the_quick_study_needs_no_data_of_ones_own() -> None:
 
 @pytest.mark.parametrize("name", ["study", "quick", "smoke", "growth-large"])
 def test_parameters_of_our_indexes_are_possible(name: str) -> None:
-    kinds = {"tiervec-graph": (GraphBuildParams, GraphSearchParams), "tiervec-cluster": (ClusterBuildParams, None)}
+    kinds = {
+        "tiervec-graph": (GraphBuildParams, GraphSearchParams),
+        "tiervec-diskann": (GraphBuildParams, GraphSearchParams),
+        "tiervec-cluster": (ClusterBuildParams, None),
+    }
     for experiment in load_plan(name).experiments:
         for setting in (each for group in experiment.groups() for each in group.settings):
             if setting.system in kinds:

@@ -11,7 +11,7 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from synthetic_run import CLUSTER, DRAM, GRAPH, RDMA, profiles, result, study, write_run
+from synthetic_run import CLUSTER, DISKANN, DRAM, GRAPH, IMPORTED, RDMA, profiles, result, study, write_run
 
 pytest.importorskip("matplotlib", reason="figures need matplotlib")
 
@@ -21,7 +21,7 @@ from tiervec.bench.figures.run_data import load, tier_text
 from tiervec.bench.figures.style import thousands
 
 
-@pytest.mark.parametrize("name", ["dilemma", "devices"])
+@pytest.mark.parametrize("name", ["dilemma", "devices", "same_graph"])
 def test_a_figure_is_a_script(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     run = write_run(tmp_path / "run", study(), profiles())
     command = importlib.import_module("tiervec.bench.figures.command")
@@ -88,6 +88,41 @@ def test_kinds_at_equal_amplification_are_paired(tmp_path: Path) -> None:
     ]
     (said,) = kinds.remarks(kinds.rows(load([write_run(tmp_path / "other", cells[2:] + cells[:1])])))
     assert said.startswith("Equal amplification: no graph and cluster index")
+
+
+def test_one_graph_is_compared_with_the_disk_and_with_diskann(tmp_path: Path) -> None:
+    sectors, packed = (
+        {"build": {"layout": layout}, "label": f"imported, {layout}"} for layout in ("sectors", "packed")
+    )
+    cells = [
+        result("same-graph", DISKANN, 1000, tier=None, label="DiskANN's own search", group="g"),
+        result("same-graph", IMPORTED, 2500, tier="ssd:", group="g", **sectors),
+        result("same-graph", IMPORTED, 500, tier="ssd:", group="g", **packed),
+        result("same-graph", IMPORTED, 50_000, tier=DRAM, group="g", **packed),
+        result("same-graph", IMPORTED, 40_000, tier=RDMA, group="other", **packed),
+        result("same-graph", IMPORTED, 1, tier="emulated:cxl-x8", n=5, **packed),
+    ]
+    same_graph = importlib.import_module("tiervec.bench.figures.same_graph")
+    rows = same_graph.rows(load([write_run(tmp_path / "run", cells)]))
+    assert sorted(same_graph.remarks(rows)) == [
+        "sift1m, 100,000: imported, packed, dram: / imported, sectors, ssd: 20.00 (20.00 to 20.00).",
+        "sift1m, 100,000: imported, packed, rdma-200g (emulated) / imported, sectors, ssd: 16.00, of medians, which "
+        "were not measured in turn.",
+        "sift1m, 100,000: imported, packed, ssd: / DiskANN's own search 0.50 (0.50 to 0.50).",
+        "sift1m, 100,000: imported, sectors, ssd: / DiskANN's own search 2.50 (2.50 to 2.50).",
+        "sift1m, 5: imported, packed, cxl-x8 (emulated) / imported, sectors, ssd: was not measured.",
+    ]
+    header = csv_text(rows).splitlines()[0].split(",")
+    assert [name for name in header if name.startswith("over_")] == [
+        "over_ssd",
+        "over_ssd_low",
+        "over_ssd_high",
+        "over_diskann",
+        "over_diskann_low",
+        "over_diskann_high",
+    ]
+    assert same_graph.remarks([]) == ["The imported graph was not measured."]
+    assert importlib.import_module("tiervec.bench.figures.recall").rows(load([tmp_path / "run"])) == []
 
 
 def test_a_tier_is_called_what_it_is() -> None:

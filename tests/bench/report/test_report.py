@@ -20,7 +20,7 @@ from synthetic_run import CLUSTER, DRAM, GRAPH, MACHINE, RDMA, SSD, profiles, re
 
 pytest.importorskip("matplotlib", reason="the report needs matplotlib")
 
-NAMES = ("dilemma", "devices", "ablations", "kinds", "recall", "latency", "memory", "growth", "limits")
+NAMES = ("dilemma", "devices", "same_graph", "ablations", "kinds", "recall", "latency", "memory", "growth", "limits")
 
 
 @pytest.fixture(scope="module")
