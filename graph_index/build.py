@@ -78,7 +78,7 @@ def estimate_memory_bytes(vectors: int, dim: int, itemsize: int, params: GraphBu
 
 def expected_index_bytes(vectors: int, dim: int, itemsize: int, params: GraphBuildParams) -> int:
     """Bytes on disk of an index with full neighbour lists; the real one is a little smaller."""
-    id_bits = max(1, (vectors - 1).bit_length())
+    id_bits = 32 if params.layout == "plain" else max(1, (vectors - 1).bit_length())
     if params.layout == "sectors":
         least = dim * itemsize + 5 + 8 + params.graph_degree * 4
         record = -(-_SECTOR_BYTES // (_SECTOR_BYTES // least)) if least <= _SECTOR_BYTES else least + _SECTOR_BYTES

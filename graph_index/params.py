@@ -12,7 +12,7 @@ __all__ = ["LARGEST_DEGREE", "LARGEST_DIM", "LAYOUTS", "MOST_VECTORS", "GraphBui
 
 MOST_VECTORS = 2**31 - 1
 LARGEST_DIM = 16_384
-LAYOUTS = ("packed", "sectors")
+LAYOUTS = ("packed", "plain", "sectors")
 _MOST_READS_PER_ROUND = 32
 LARGEST_DEGREE = 184  # with room for reverse edges a list must fit a byte
 _LONGEST_LIST = 100_000
@@ -26,8 +26,9 @@ class GraphBuildParams:
         graph_degree: Most neighbours of a vector, 2 to 184. More: fewer reads, bigger records.
         build_list: Candidate list of the build's searches, at least graph_degree. More: better graph, slower build.
         alpha: How much nearer a neighbour must be to make a longer edge superfluous, on squared distances, 1 to 4.
-        layout: ``packed``: records follow each other, ids take ceil(log2 n) bits. ``sectors``: as many whole records as
-            fit share 4 KiB, ids take 32 bits, finding a record takes no fast memory (DiskANN, NeurIPS'19); for SSDs.
+        layout: ``packed``: records follow each other, ids take ceil(log2 n) bits. ``plain``: the same with ids of 32
+            bits; for ablation. ``sectors``: as many whole records as fit share 4 KiB, ids take 32 bits, finding a
+            record takes no fast memory (DiskANN, NeurIPS'19); for SSDs.
         code: ``rabitq``, ``sq`` or ``pq``.
         code_bits: Bits of code per dimension; ``rabitq`` pays its factors from them.
 
@@ -48,7 +49,7 @@ class GraphBuildParams:
         check_whole("build_list", self.build_list, self.graph_degree, _LONGEST_LIST)
         check_number("alpha", self.alpha, 1, 4)
         if self.layout not in LAYOUTS:
-            raise InvalidArgumentError(f"layout is {self.layout!r}; a graph index has {' and '.join(LAYOUTS)}")
+            raise InvalidArgumentError(f"layout is {self.layout!r}; a graph index has {', '.join(LAYOUTS)}")
         code_row_bytes(self.code, self.code_bits, 128)
 
 

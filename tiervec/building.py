@@ -200,7 +200,7 @@ def import_diskann(
     Args:
         path: The folder that holds ``*_disk.index`` and the files beside it, or their common prefix.
         out: The directory to create; it must not exist.
-        params: Build keys ``layout`` (``packed`` or ``sectors``), ``code``, ``code_bits``.
+        params: Build keys ``layout`` (``packed``, ``plain`` or ``sectors``), ``code``, ``code_bits``.
         dtype: ``float32``, ``int8`` or ``uint8``; needed only without diskannpy's ``_metadata.bin``.
         metric: ``l2`` or ``cosine``, likewise.
         ids: As in `build`.

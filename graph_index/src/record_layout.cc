@@ -32,20 +32,25 @@ RecordLayout RecordLayout::fit(std::uint32_t dim, Dtype dtype, std::uint32_t cou
   return layout;
 }
 
+RecordLayout RecordLayout::fit_plain(std::uint32_t dim, Dtype dtype, std::uint64_t largest_label) {
+  RecordLayout layout = fit(dim, dtype, 0, largest_label, 0);
+  layout.id_bits = kWideIdBits;
+  layout.unit = kWideIdBits / 8;  // so the size in units is the number of neighbours
+  return layout;
+}
+
 RecordLayout RecordLayout::fit_sectors(std::uint32_t dim, Dtype dtype, std::uint64_t largest_label,
                                        std::uint32_t max_degree) {
-  RecordLayout layout = fit(dim, dtype, 0, largest_label, 0);
-  layout.id_bits = kSectorIdBits;
-  layout.unit = kSectorIdBits / 8;  // so the size in units is the number of neighbours
+  RecordLayout layout = fit_plain(dim, dtype, largest_label);
   layout.sector_degree = std::max<std::uint32_t>(max_degree, 1);
   return layout;
 }
 
 void RecordLayout::check(std::uint32_t count) const {
-  const RecordLayout right = in_sectors()
-                                 ? fit_sectors(dim, dtype, 0, sector_degree)
-                                 : fit(dim, dtype, count, 0, kMaxDegree);  // kMaxDegree needs the largest unit there is
-  const bool unit_exists = std::has_single_bit(unit) && (in_sectors() ? unit == right.unit : unit <= right.unit);
+  const bool is_wide = in_sectors() || id_bits == kWideIdBits;
+  const RecordLayout right = is_wide ? fit_plain(dim, dtype, 0)
+                                     : fit(dim, dtype, count, 0, kMaxDegree);  // which needs the largest unit there is
+  const bool unit_exists = std::has_single_bit(unit) && (is_wide ? unit == right.unit : unit <= right.unit);
   if (count == 0 || dim == 0 || id_bits != right.id_bits || label_bytes > sizeof(std::uint64_t) || !unit_exists ||
       sector_degree > kMaxDegree) {
     throw Error(ErrorCode::kDataLoss, "the record layout (dim " + std::to_string(dim) + ", id_bits " +

@@ -23,9 +23,15 @@ RecordLayout layout_for(const Extent& extent, RecordForm form) {
     throw Error(ErrorCode::kInvalidArgument,
                 "a vertex has " + std::to_string(extent.max_degree) + " neighbours; a record holds at most 255");
   }
-  return form == RecordForm::kSectors
-             ? RecordLayout::fit_sectors(extent.dim, extent.dtype, extent.largest_label, extent.max_degree)
-             : RecordLayout::fit(extent.dim, extent.dtype, extent.count, extent.largest_label, extent.max_degree);
+  switch (form) {
+    case RecordForm::kPlain:
+      return RecordLayout::fit_plain(extent.dim, extent.dtype, extent.largest_label);
+    case RecordForm::kSectors:
+      return RecordLayout::fit_sectors(extent.dim, extent.dtype, extent.largest_label, extent.max_degree);
+    case RecordForm::kPacked:
+      break;
+  }
+  return RecordLayout::fit(extent.dim, extent.dtype, extent.count, extent.largest_label, extent.max_degree);
 }
 
 /// Appends records in the order of their vertices.
@@ -34,7 +40,7 @@ class RecordStream {
   RecordStream(const Extent& extent, RecordForm form, const std::string& path, WorkMonitor* monitor)
       : count_(extent.count), file_(path), monitor_(monitor) {
     written_.layout = layout_for(extent, form);
-    if (form == RecordForm::kPacked) {
+    if (!written_.layout.in_sectors()) {
       written_.locator.resize((count_ + LocatorGroup::kRecords - 1) / LocatorGroup::kRecords);
     }
   }
@@ -91,9 +97,10 @@ class RecordStream {
 
 RecordForm parse_record_form(std::string_view name) {
   if (name == "packed") return RecordForm::kPacked;
+  if (name == "plain") return RecordForm::kPlain;
   if (name == "sectors") return RecordForm::kSectors;
   throw Error(ErrorCode::kInvalidArgument,
-              "layout is '" + std::string(name) + "'; a graph index has packed and sectors");
+              "layout is '" + std::string(name) + "'; a graph index has packed, plain, sectors");
 }
 
 WrittenRecords write_records(const Graph& graph, const VectorSpace& space, std::span<const std::int64_t> labels,

@@ -63,21 +63,24 @@ ErrorCode error_of(GraphSearcher& searcher, const std::vector<float>& queries, c
   }
 }
 
-TEST(GraphSearcher, SectorsGiveWhatPackedGives) {
+TEST(GraphSearcher, OtherLayoutsGiveWhatPackedGives) {
   const SmallIndex& packed = shared_index();
-  SmallIndexOptions options;
-  options.form = RecordForm::kSectors;
-  const SmallIndex sectors(options);
-  EXPECT_TRUE(sectors.written.locator.empty());
   GraphSearcher one(rdma::DramTier::from_bytes(packed.records), packed.part());
-  GraphSearcher other(rdma::DramTier::from_bytes(sectors.records), sectors.part());
-  EXPECT_EQ(one.fast_bytes() - other.fast_bytes(), packed.written.locator.size() * sizeof(LocatorGroup));
   const auto queries = queries_of(packed);
   const Found expected = search(one, queries, with(10, 40, 4));
-  const Found found = search(other, queries, with(10, 40, 4));
-  EXPECT_EQ(found.ids, expected.ids);
-  EXPECT_EQ(found.distances, expected.distances);
-  for (std::size_t q = 0; q < kQueries; ++q) EXPECT_EQ(found.costs[q].reads, expected.costs[q].reads);
+  for (const RecordForm form : {RecordForm::kPlain, RecordForm::kSectors}) {
+    SmallIndexOptions options;
+    options.form = form;
+    const SmallIndex index(options);
+    EXPECT_EQ(index.written.locator.empty(), form == RecordForm::kSectors);
+    GraphSearcher other(rdma::DramTier::from_bytes(index.records), index.part());
+    const std::size_t saved = packed.written.locator.size() - index.written.locator.size();
+    EXPECT_EQ(one.fast_bytes() - other.fast_bytes(), saved * sizeof(LocatorGroup));
+    const Found found = search(other, queries, with(10, 40, 4));
+    EXPECT_EQ(found.ids, expected.ids);
+    EXPECT_EQ(found.distances, expected.distances);
+    for (std::size_t q = 0; q < kQueries; ++q) EXPECT_EQ(found.costs[q].reads, expected.costs[q].reads);
+  }
 }
 
 TEST(GraphSearcher, FindsTheNeighboursAndTheirExactDistances) {

@@ -9,6 +9,7 @@
 
 #include <gtest/gtest.h>
 
+#include <tiervec/core/status.h>
 #include <tiervec/graph_index/candidate_list.h>
 
 namespace tiervec::graph_index {
@@ -83,29 +84,46 @@ TEST(RecordLayout, SectorsHoldWholeRecords) {
   EXPECT_EQ(large.sector_section_bytes(3), 6U * 4096);
 }
 
-TEST(RecordLayout, WhatIsEncodedInSectorsComesBack) {
+TEST(RecordLayout, PlainIsPackedWithWideIds) {
+  const RecordLayout plain = RecordLayout::fit_plain(128, Dtype::kUint8, 0);
+  EXPECT_FALSE(plain.in_sectors());
+  EXPECT_EQ(plain.stored_bytes(0), 128U + 4 + 1);
+  EXPECT_EQ(plain.stored_bytes(32), 128U + 4 + 1 + 32 * 4);
+  EXPECT_EQ(plain.edge_units(255), 255U);
+  EXPECT_NO_THROW(plain.check(2));
+  EXPECT_NO_THROW(plain.check(0x7fff'ffff));
+  for (const std::uint32_t unit : {0U, 1U, 2U, 8U}) {
+    RecordLayout other = plain;
+    other.unit = unit;
+    EXPECT_THROW(other.check(1000), Error) << unit;
+  }
+}
+
+TEST(RecordLayout, WideIdsComeBack) {
   std::mt19937 random(2);
   for (const std::uint64_t label : {0ULL, 255ULL, (1ULL << 63U) - 1}) {
-    const RecordLayout layout = RecordLayout::fit_sectors(7, Dtype::kFloat16, label, 40);
-    layout.check(1000);
-    for (const std::uint32_t degree : {0U, 1U, 39U, 40U}) {
-      Example example = random_example(layout, degree, random);
-      std::vector<std::byte> record(layout.stored_bytes(degree) + RecordLayout::kOverread, std::byte{0xee});
-      layout.encode(example.vertex, example.vector.data(), example.label, example.neighbors, record.data());
-      const std::uint32_t bytes = layout.stored_bytes(degree);
-      EXPECT_TRUE(layout.intact(example.vertex, record.data(), bytes));
-      EXPECT_EQ(record[bytes], std::byte{0xee});
-      EXPECT_EQ(layout.degree(record.data()), degree);
-      EXPECT_EQ(layout.label(example.vertex, record.data()), example.label);
-      std::vector<std::uint32_t> unpacked(RecordLayout::kMaxDegree + 16);
-      for (const HopKernels* kernels : {&kHopKernelsPortable, &hop_kernels()}) {
-        kernels->unpack(record.data() + layout.edges_at(), degree, layout.id_bits, unpacked.data());
-        EXPECT_TRUE(std::equal(example.neighbors.begin(), example.neighbors.end(), unpacked.begin()));
-      }
-      for (std::uint32_t at = 0; at < bytes; ++at) {  // padding behind a short list counts too
-        record[at] ^= std::byte{1};
-        EXPECT_FALSE(layout.intact(example.vertex, record.data(), bytes)) << at;
-        record[at] ^= std::byte{1};
+    for (const RecordLayout& layout : {RecordLayout::fit_plain(7, Dtype::kFloat16, label),
+                                       RecordLayout::fit_sectors(7, Dtype::kFloat16, label, 40)}) {
+      layout.check(1000);
+      for (const std::uint32_t degree : {0U, 1U, 39U, 40U}) {
+        Example example = random_example(layout, degree, random);
+        std::vector<std::byte> record(layout.stored_bytes(degree) + RecordLayout::kOverread, std::byte{0xee});
+        layout.encode(example.vertex, example.vector.data(), example.label, example.neighbors, record.data());
+        const std::uint32_t bytes = layout.stored_bytes(degree);
+        EXPECT_TRUE(layout.intact(example.vertex, record.data(), bytes));
+        EXPECT_EQ(record[bytes], std::byte{0xee});
+        EXPECT_EQ(layout.degree(record.data()), degree);
+        EXPECT_EQ(layout.label(example.vertex, record.data()), example.label);
+        std::vector<std::uint32_t> unpacked(RecordLayout::kMaxDegree + 16);
+        for (const HopKernels* kernels : {&kHopKernelsPortable, &hop_kernels()}) {
+          kernels->unpack(record.data() + layout.edges_at(), degree, layout.id_bits, unpacked.data());
+          EXPECT_TRUE(std::equal(example.neighbors.begin(), example.neighbors.end(), unpacked.begin()));
+        }
+        for (std::uint32_t at = 0; at < bytes; ++at) {  // padding behind a short list counts too
+          record[at] ^= std::byte{1};
+          EXPECT_FALSE(layout.intact(example.vertex, record.data(), bytes)) << at;
+          record[at] ^= std::byte{1};
+        }
       }
     }
   }

@@ -51,15 +51,18 @@ TEST(RewriteRecords, GivesWhatWritingGives) {
     if (labelled) {
       for (std::int64_t i = 0; i < 300; ++i) options.labels.push_back(100'000 - i);
     }
-    const SmallIndex packed(options);
-    options.form = RecordForm::kSectors;
-    const SmallIndex sectors(options);
-    const Rewritten there = rewrite(packed.written, packed.records, 300, RecordForm::kSectors);
-    EXPECT_EQ(there.bytes, sectors.records);
-    EXPECT_EQ(there.written.edges, sectors.written.edges);
-    const Rewritten back = rewrite(there.written, there.bytes, 300, RecordForm::kPacked);
-    EXPECT_EQ(back.bytes, packed.records);
-    EXPECT_EQ(back.written.locator.size(), packed.written.locator.size());
+    for (const RecordForm from : {RecordForm::kPacked, RecordForm::kPlain, RecordForm::kSectors}) {
+      options.form = from;
+      const SmallIndex old(options);
+      for (const RecordForm to : {RecordForm::kPacked, RecordForm::kPlain, RecordForm::kSectors}) {
+        options.form = to;
+        const SmallIndex wanted(options);
+        const Rewritten there = rewrite(old.written, old.records, 300, to);
+        EXPECT_EQ(there.bytes, wanted.records);
+        EXPECT_EQ(there.written.edges, wanted.written.edges);
+        EXPECT_EQ(there.written.locator.size(), wanted.written.locator.size());
+      }
+    }
   }
 }
 

@@ -19,6 +19,7 @@ import tiervec
 from tiervec import _core
 from tiervec.errors import DataLossError, InvalidArgumentError, NotFoundError, TiervecError, UnsupportedError
 from tiervec.graph_index.diskann_files import open_diskann
+from tiervec.graph_index.params import LAYOUTS
 
 N, DIM, ROOM = 300, 20, 12
 Array = np.ndarray[Any, Any]
@@ -87,7 +88,7 @@ def linked(folder: Path, dtype: str = "uint8", dim: int = DIM, count: int = N) -
     return Written(folder, vectors, np.where(adjacency < 0, 0xEEEEEEEE, adjacency).astype(np.uint32), degrees)
 
 
-@pytest.mark.parametrize("layout", ["packed", "sectors"])
+@pytest.mark.parametrize("layout", LAYOUTS)
 @pytest.mark.parametrize(("dtype", "dim"), [("uint8", DIM), ("int8", 33), ("float32", DIM), ("float32", 1100)])
 def test_graph_and_vectors_are_kept(tmp_path: Path, dtype: str, dim: int, layout: str) -> None:
     source = linked(tmp_path, dtype, dim)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import fields, replace
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import pytest
 
 import tiervec
 from tiervec.errors import DataLossError, InvalidArgumentError, ResourceExhaustedError
+from tiervec.graph_index.params import LAYOUTS
 from tiervec.graph_index.relayout import estimate_conversion_bytes
 from tiervec.index_directory import IndexDirectory
 from tiervec.index_manifest import serialize_manifest
@@ -45,6 +47,22 @@ def test_there_and_back(tmp_path: Path, metric: str) -> None:
     assert answers[0].ids.tolist() == answers[1].ids.tolist()
     assert answers[0].distances.tolist() == answers[1].distances.tolist()
     assert set(answers[0].ids.ravel().tolist()) <= set(LABELS.tolist())
+
+
+def test_between_any_two_layouts(tmp_path: Path) -> None:
+    made = {layout: built(tmp_path / layout, layout) for layout in LAYOUTS}
+    for one, other in itertools.permutations(LAYOUTS, 2):
+        tiervec.relayout(made[one], tmp_path / f"{one}-{other}", params={"layout": other})
+        assert contents(tmp_path / f"{one}-{other}") == contents(made[other])
+    answers = []
+    for path in made.values():
+        with tiervec.open(path) as index:
+            answers.append((index.search(BASE[:30], 5, params={"search_list": 20}), index.info))
+    assert [found.ids.tolist() for found, _ in answers] == [answers[0][0].ids.tolist()] * 3
+    (packed, packed_info), (plain, plain_info), (_, sectors_info) = answers
+    assert plain.receipt.reads == packed.receipt.reads
+    assert packed_info.tier_bytes < plain_info.tier_bytes < sectors_info.tier_bytes
+    assert plain_info.fast_bytes == packed_info.fast_bytes > sectors_info.fast_bytes
 
 
 def test_to_the_layout_that_it_has(tmp_path: Path) -> None:

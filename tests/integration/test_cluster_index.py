@@ -316,7 +316,7 @@ def test_what_relayout_refuses(cluster_index: ClusterBuilder, built: Callable[..
     ):
         with pytest.raises(InvalidArgumentError, match=word):
             tiervec.relayout(path, tmp_path / "out", params=params)
-    for params, word in (({"layout": "coded"}, "packed and sectors"), ({"graph_degree": 3}, "graph_degree cannot")):
+    for params, word in (({"layout": "coded"}, "packed, plain, sectors"), ({"graph_degree": 3}, "graph_degree cannot")):
         with pytest.raises(InvalidArgumentError, match=word):
             tiervec.relayout(built(), tmp_path / "out", params=params)
     assert list(tmp_path.iterdir()) == []

@@ -13,6 +13,7 @@ import pytest
 import tiervec
 from tiervec import _core
 from tiervec.errors import DataLossError, UnsupportedError
+from tiervec.graph_index.params import LAYOUTS
 from tiervec.index_directory import IndexDirectory
 from tiervec.rdma.profile import profile
 
@@ -35,10 +36,10 @@ def _a_disk(tmp_path_factory: pytest.TempPathFactory) -> None:
 @pytest.fixture(scope="module")
 def graphs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     folder = tmp_path_factory.mktemp("graphs")
-    for layout in ("packed", "sectors"):
+    for layout in LAYOUTS:
         params = {**GRAPH, "layout": layout}
         tiervec.build(BASE, folder / layout, params=params, calibration_queries=BASE[:10], threads=1)
-    return {layout: folder / layout for layout in ("packed", "sectors")}
+    return {layout: folder / layout for layout in LAYOUTS}
 
 
 def answers(out: Path, tier: str, **params: int) -> tiervec.SearchResult:
@@ -48,7 +49,7 @@ def answers(out: Path, tier: str, **params: int) -> tiervec.SearchResult:
         return index.search(QUERIES, k=5, params=params)
 
 
-@pytest.mark.parametrize("layout", ["packed", "sectors"])
+@pytest.mark.parametrize("layout", LAYOUTS)
 @pytest.mark.parametrize("tier", ["ssd:", "ssd:threads"])
 def test_a_graph(graphs: dict[str, Path], tier: str, layout: str) -> None:
     expected = answers(graphs["packed"], "dram:", beam_width=4)

@@ -28,7 +28,7 @@ def add_parser(commands: Any) -> None:
     )
     diskann.add_argument("directory", metavar="DIR", help="the folder of its files, or their common prefix")
     diskann.add_argument("--out", metavar="DIR", required=True, help="the index directory to create; must not exist")
-    diskann.add_argument("--layout", choices=("packed", "sectors"), default="packed", help="(default: packed)")
+    diskann.add_argument("--layout", choices=("packed", "plain", "sectors"), default="packed", help="(default: packed)")
     diskann.add_argument("--dtype", help="float32, int8 or uint8; needed only where there is no *_metadata.bin")
     diskann.add_argument("--metric", help="l2 or cosine; likewise")
     add_settings(diskann, "code_bits=4")

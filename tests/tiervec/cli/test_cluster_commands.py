@@ -131,7 +131,9 @@ def test_bad_relayouts(what: str, command: Any, own_copy: Path) -> None:
 
 def test_relayout_wants_a_layout_of_the_kind_of_index(command: Any, folder: Path, tmp_path: Path) -> None:
     tiervec.build(VECTORS[:100], tmp_path / "graph", calibration_queries=VECTORS[:2], threads=1)
-    one_error(command("relayout", tmp_path / "graph", "--set", "layout=coded"), "a graph index has packed and sectors")
+    one_error(
+        command("relayout", tmp_path / "graph", "--set", "layout=coded"), "a graph index has packed, plain, sectors"
+    )
     one_error(command("relayout", tmp_path / "nowhere", "--set", "layout=coded"), "nowhere does not exist")
     (tmp_path / "there").mkdir()
     one_error(command("relayout", folder / "index", "--out", tmp_path / "there", "--set", "layout=grouped"), "there")

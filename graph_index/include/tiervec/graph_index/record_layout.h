@@ -5,7 +5,8 @@
 //   | vector             | check | label      | degree | neighbour ids, id_bits each, lowest bit first | pad to unit |
 //   | dim * element size | 4     | 0..8 bytes | 1      | ceil(degree * id_bits / 8)                    |             |
 //
-// Layout packed: records follow each other without padding, id_bits is ceil(log2 n).
+// Layout packed: records follow each other without padding, id_bits is ceil(log2 n). Layout plain: the same with
+// id_bits 32.
 //
 // Layout sectors, for devices that read blocks (DiskANN, NeurIPS'19): id_bits is 32, every record has room for
 // sector_degree neighbours, and as many whole records as fit share a sector of 4 KiB; none lies in two. A record that
@@ -33,18 +34,21 @@ struct RecordLayout {
   static constexpr std::uint32_t kMaxDegree = 255;
   static constexpr std::uint32_t kOverread = 64;
   static constexpr std::uint32_t kSectorBytes = 4096;
-  static constexpr std::uint32_t kSectorIdBits = 32;
+  static constexpr std::uint32_t kWideIdBits = 32;
 
   std::uint32_t dim = 0;
   Dtype dtype = Dtype::kFloat32;
   std::uint32_t id_bits = 1;
   std::uint32_t label_bytes = 0;
   std::uint32_t unit = 1;           // edge areas are multiples of it, so that their size in units fits a byte
-  std::uint32_t sector_degree = 0;  // of sectors: neighbours that a record has room for; 0: packed
+  std::uint32_t sector_degree = 0;  // of sectors: neighbours that a record has room for; 0: packed, plain
 
   /// Smallest sizes that hold ids below `count`, labels up to `largest_label` (0: none) and lists of max_degree.
   static RecordLayout fit(std::uint32_t dim, Dtype dtype, std::uint32_t count, std::uint64_t largest_label,
                           std::uint32_t max_degree);
+
+  /// The same of layout plain, which holds ids and lists of any size.
+  static RecordLayout fit_plain(std::uint32_t dim, Dtype dtype, std::uint64_t largest_label);
 
   /// The same of layout sectors.
   static RecordLayout fit_sectors(std::uint32_t dim, Dtype dtype, std::uint64_t largest_label,

@@ -1,8 +1,8 @@
 #pragma once
 
-// Where each record starts: of layout packed in 1.5 bytes of fast memory per vertex, of sectors in none.
+// Where each record starts: of layouts packed and plain in 1.5 bytes of fast memory per vertex, of sectors in none.
 //
-//   packed, group of 16 vertices:  | start of the first record, 8 bytes | edge area of each record in units, 16 x 1
+//   group of 16 vertices:  | start of the first record, 8 bytes | edge area of each record in units, 16 x 1
 //   byte |
 //
 // A record's offset is the group's start plus the sizes of the records before it in the group. In sectors the vertex

@@ -14,9 +14,9 @@
 namespace tiervec::graph_index {
 
 /// How records lie in their section; see record_layout.h.
-enum class RecordForm { kPacked, kSectors };
+enum class RecordForm { kPacked, kPlain, kSectors };
 
-/// Throws Error(kInvalidArgument) for a name that is neither `packed` nor `sectors`.
+/// Throws Error(kInvalidArgument) for a name that is not `packed`, `plain` or `sectors`.
 RecordForm parse_record_form(std::string_view name);
 
 struct WrittenRecords {
