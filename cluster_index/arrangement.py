@@ -1,7 +1,8 @@
 """Where each vector lies and what each cluster knows of its members: a layout, as arrays.
 
 coded        vectors by home cluster; a cluster's members are its own range
-grouped      vectors by group; a cluster's members are its own range and addresses of the others
+grouped      vectors by group; a cluster's members are its own range and addresses of the others. Groups and the
+             members of each are ordered by what is probed together, or lie as they come
 decoupled    vectors in the order of the data; a cluster has addresses of all members
 replicated   each cluster has copies of all members
 """
@@ -51,6 +52,7 @@ def arrange(
     memberships: Memberships,
     *,
     probes: NDArray[np.uint32],
+    ordered: bool = True,
     threads: int,
     progress: BuildProgress | None = None,
 ) -> Arrangement:
@@ -60,13 +62,15 @@ def arrange(
         layout: One of the four.
         memberships: Which clusters list which vectors.
         probes: The clusters (queries, nprobe) that sample queries search; for ``grouped``.
+        ordered: Of ``grouped``: order groups and members by `probes`; otherwise they lie in the order of the clusters
+            and of the data.
         threads: 0 means all allowed CPUs.
         progress: Progress callback or None.
     """
     if layout == "coded":
         return _coded(memberships)
     if layout == "grouped":
-        return _grouped(memberships, probes, threads, progress)
+        return _grouped(memberships, probes, ordered, threads, progress)
     offsets, rows = memberships.members()
     return Arrangement(
         order=np.arange(len(memberships.lists), dtype=np.uint32),
@@ -87,18 +91,20 @@ def _coded(memberships: Memberships) -> Arrangement:
 def _grouped(
     memberships: Memberships,
     probes: NDArray[np.uint32],
+    ordered: bool,
     threads: int,
     progress: BuildProgress | None,
 ) -> Arrangement:
     clusters = memberships.clusters
     offsets, rows = memberships.members()
     groups = choose_groups(memberships, frequencies(probes, clusters))
-    chain, order = np.empty(clusters, np.uint32), np.empty(len(groups), np.uint32)
-    run_monitored(
-        "ordering groups",
-        lambda monitor: _core.cluster_group_order(offsets, rows, groups, probes, chain, order, threads, monitor),
-        progress,
-    )
+    chain, order = np.arange(clusters, dtype=np.uint32), np.argsort(groups, kind="stable").astype(np.uint32)
+    if ordered:
+        run_monitored(
+            "ordering groups",
+            lambda monitor: _core.cluster_group_order(offsets, rows, groups, probes, chain, order, threads, monitor),
+            progress,
+        )
     places, positions = _inverse(chain), _inverse(order)
     owner = np.repeat(np.arange(clusters, dtype=np.uint32), np.diff(offsets))
     foreign = groups[rows] != owner

@@ -79,7 +79,12 @@ def write_layout(writer: IndexDirectoryWriter, task: LayoutTask) -> WrittenLayou
     navigation = Navigation.build(clustering, metric=task.metric, threads=task.threads)
     navigation.write(writer)
     arrangement = arrange(
-        layout, clustering.memberships, probes=clustering.probes, threads=task.threads, progress=task.progress
+        layout,
+        clustering.memberships,
+        probes=clustering.probes,
+        ordered=task.params.ordered,
+        threads=task.threads,
+        progress=task.progress,
     )
     labels = arrangement.order if task.labels is None else task.labels[arrangement.order]
     id_bits = bits_for(int(labels.max()) if task.labels is not None else count - 1)

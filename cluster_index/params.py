@@ -39,6 +39,8 @@ class ClusterBuildParams:
             10. With 1 hardly two list a vector; with 1.5 and `closure=10` it is `replicas` that decides.
         spill: The code of each vector is also in a second cluster (SOAR, NeurIPS'23), so that fewer clusters need to be
             searched, for twice the fast memory; of ``coded`` only. Vectors are stored once all the same.
+        ordered: Groups and their members lie so that what is probed together is read together; of ``grouped`` only.
+            False keeps the order of the clusters and of the data; for ablation.
         align: Postings of ``replicated`` start at multiples of so many bytes: 1, 64, 256, 512 or 4096 (SSDs).
 
     Example:
@@ -54,6 +56,7 @@ class ClusterBuildParams:
     closure: float = 0.07
     rng_factor: float = 1.0
     spill: bool = False
+    ordered: bool = True
     align: int = 1
 
     def __post_init__(self) -> None:
@@ -64,8 +67,9 @@ class ClusterBuildParams:
             raise InvalidArgumentError(f"layout is {self.layout!r}; a cluster index has {', '.join(LAYOUTS)}")
         check_number("closure", self.closure, 0, 10)
         check_number("rng_factor", self.rng_factor, 1, 10)
-        if not isinstance(self.spill, bool):
-            raise InvalidArgumentError(f"spill is {self.spill!r}; it must be on or off")
+        for name in ("spill", "ordered"):
+            if not isinstance(value := getattr(self, name), bool):
+                raise InvalidArgumentError(f"{name} is {value!r}; it must be on or off")
         if isinstance(self.align, bool) or self.align not in _ALIGNMENTS:
             raise InvalidArgumentError(f"align is {self.align!r}; it must be one of {', '.join(map(str, _ALIGNMENTS))}")
         code_row_bytes(self.code, self.code_bits, 128)

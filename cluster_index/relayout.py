@@ -25,7 +25,7 @@ from tiervec.memory_limit import choose_within, map_rows
 
 __all__ = ["estimate_conversion_bytes", "relayout_cluster_index"]
 
-_CHANGEABLE = ("layout", "code", "code_bits", "spill", "align")
+_CHANGEABLE = ("layout", "code", "code_bits", "spill", "ordered", "align")
 _CHECK_BYTES = 2
 _POSITION_BYTES = 4
 _BLOCK_BYTES = 8 << 20

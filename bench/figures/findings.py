@@ -202,7 +202,8 @@ def _sharing_is_cheap(rows: Sequence[Row]) -> Finding:
     """Vectors stored once and grouped: fewer reads than addresses alone, fewer bytes stored than copies."""
     found, held = [], []
     for place, here in _by_place(rows, _SECOND_TIER):
-        layouts = {layout: [row for row in here if row.get("build_layout") == layout] for layout in _LISTS}
+        whole = [row for row in here if row.get("build_ordered", True)]
+        layouts = {layout: [row for row in whole if row.get("build_layout") == layout] for layout in _LISTS}
         if not all(layouts.values()):
             continue
         copies, addresses, groups = (layouts[layout][0] for layout in _LISTS)

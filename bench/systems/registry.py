@@ -66,7 +66,9 @@ def _tiervec(kind: str) -> SystemSpec:
         variant={"kind": kind},
         module="tiervec",
         opening_keys=("fast_memory",),
-        conversion_keys=("layout",) if kind == "graph" else ("layout", "code", "code_bits", "spill", "align"),
+        conversion_keys=("layout",)
+        if kind == "graph"
+        else ("layout", "code", "code_bits", "spill", "ordered", "align"),
         has_tiers=True,
     )
 

@@ -44,6 +44,20 @@ def test_every_layout_gives_the_same_members(
             assert reference_members(arrangement, cluster) == np.flatnonzero(listed).tolist(), layout
 
 
+def test_without_an_order_groups_lie_by_cluster_and_members_by_row(
+    random_memberships: Callable[..., Memberships], reference_members: Callable[[Arrangement, int], list[int]]
+) -> None:
+    memberships, probes = small(random_memberships)
+    ordered, plain = (arrange("grouped", memberships, probes=probes, ordered=on, threads=1) for on in (True, False))
+    assert plain.places is not None
+    assert plain.places.tolist() == list(range(12))
+    for cluster in range(12):
+        own = plain.order[plain.cluster_offsets[cluster] : plain.cluster_offsets[cluster + 1]].astype(int)
+        assert (np.diff(own) > 0).all()
+        assert reference_members(plain, cluster) == reference_members(ordered, cluster)
+    assert ordered.order.tolist() != plain.order.tolist()
+
+
 def small(random_memberships: Callable[..., Memberships]) -> tuple[Memberships, Array]:
     random = np.random.default_rng(1)
     probes = np.argsort(random.random((30, 12)), axis=1)[:, :4].astype(np.uint32)

@@ -83,14 +83,13 @@ def test_grouping_and_then_ordering_save_reads(cluster: Callable[..., Any]) -> N
     squared = ((asked[:, None] - found.centroids[None]) ** 2).sum(axis=2)
     probes = np.argsort(squared, axis=1)[:, :6]
     memberships = found.memberships
-    groups = choose_groups(memberships, frequencies(found.probes[:, :6].copy(), 80))
-    unordered = Arrangement(order=np.argsort(groups, kind="stable"), cluster_offsets=np.zeros(81, np.uint32))
+    searched = found.probes[:, :6].copy()
     decoupled, grouped, ordered = (
         runs_per_query(arrangement, memberships, probes, gap)
         for arrangement, gap in (
             (arrange("decoupled", memberships, probes=found.probes, threads=1), 0),
-            (unordered, 0),
-            (arrange("grouped", memberships, probes=found.probes[:, :6].copy(), threads=1), 2),
+            (arrange("grouped", memberships, probes=searched, ordered=False, threads=1), 0),
+            (arrange("grouped", memberships, probes=searched, threads=1), 2),
         )
     )
     assert grouped <= 0.5 * decoupled

@@ -265,6 +265,29 @@ def test_groups_follow_what_the_queries_of_the_build_search(tmp_path: Path) -> N
     assert reads(right, "right") < 0.6 * reads(left, "right")
 
 
+def test_an_order_of_groups_saves_reads_and_changes_no_answer(tmp_path: Path) -> None:
+    random = np.random.default_rng(9)
+    base, asked, queries = (random.normal(size=(count, 6)).astype(np.float32) for count in (6000, 400, 100))
+    params = {"layout": "grouped", "clusters": 300, **MANY_LISTS}  # far more than a query of the sample searches
+    paths = {name: tmp_path / name for name in ("ordered", "plain")}
+    for name, path in paths.items():
+        given = {**params, "ordered": name == "ordered"}
+        tiervec.build(base, path, kind="cluster", params=given, calibration_queries=asked, threads=1)
+    ordered, plain = (search(path, queries, nprobe=20) for path in paths.values())
+    np.testing.assert_array_equal(plain.ids, ordered.ids)
+    np.testing.assert_array_equal(plain.distances, ordered.distances)
+    assert ordered.receipt.reads < 0.9 * plain.receipt.reads
+    for source, other in (("ordered", "plain"), ("plain", "ordered")):
+        out = tmp_path / f"from {source}"
+        info = tiervec.relayout(paths[source], out, params={"ordered": other == "ordered"}, threads=1)
+        assert info.params["ordered"] is (other == "ordered")
+        for file in paths[other].iterdir():
+            if file.name != "manifest.json":
+                assert (out / file.name).read_bytes() == file.read_bytes(), file.name
+    with pytest.raises(InvalidArgumentError, match="ordered is 2; it must be on or off"):
+        tiervec.relayout(paths["plain"], tmp_path / "out", params={"ordered": 2})
+
+
 # ---- conversions -----------------------------------------------------------------------------------------------------
 
 UNCHANGED = ("centroids.bin", "memberships.bin", "membership_sizes.bin", "sample_probes.bin", "group_offsets.bin")

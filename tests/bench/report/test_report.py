@@ -114,7 +114,9 @@ def parts(qps_of_pipeline: float, reads_of_groups: float) -> list[Any]:
         result("ablation-cluster-layout", CLUSTER, 1e4, tier=RDMA, amplification=a, reads=reads, build={"layout": name})
         for name, a, reads in (("replicated", 1.5, 100.0), ("decoupled", 1.0, 900.0), ("grouped", 1.0, reads_of_groups))
     ]
-    return pipeline + layouts
+    build = {"layout": "grouped", "ordered": False}
+    unordered = result("ablation-cluster-layout", CLUSTER, 1e4, tier=RDMA, reads=9e3, label="a part", build=build)
+    return [*pipeline, unordered, *layouts]
 
 
 @pytest.mark.parametrize(

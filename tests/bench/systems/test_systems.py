@@ -121,6 +121,7 @@ def test_an_index_that_is_there_is_taken(tmp_path: Path) -> None:
         ("tiervec-graph", {"graph_degree": 8, "build_list": 16}, {"layout": "sectors"}, {"search_list": 30}),
         ("tiervec-cluster", {"clusters": 20}, {"layout": "replicated", "align": 4096}, {"nprobe": 20}),
         ("tiervec-cluster", {"clusters": 20}, {"spill": True}, {"nprobe": 20, "rerank": 300}),
+        ("tiervec-cluster", {"clusters": 20, "layout": "grouped"}, {"ordered": False}, {"nprobe": 20}),
     ],
 )
 def test_an_index_is_converted_from_another_layout(
