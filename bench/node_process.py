@@ -10,6 +10,8 @@ import time
 from pathlib import Path
 from types import TracebackType
 
+from tiervec.errors import UnavailableError
+
 __all__ = ["NodeProcess"]
 
 _START_S = 60.0
@@ -24,6 +26,9 @@ class NodeProcess:
         data_dir: Where it keeps its regions, or None.
         listen: ``HOST:PORT``; port 0 picks a free one.
         transports: ``tcp``, ``rdma`` or both.
+
+    Raises:
+        UnavailableError: It did not start.
     """
 
     def __init__(
@@ -67,4 +72,5 @@ class NodeProcess:
             if found := re.search(r"^listening on (\S+)$", self._log.read_text(), re.MULTILINE):
                 return found[1]
             time.sleep(0.005)
-        raise RuntimeError(f"the memory node did not start: {self._log.read_text()}")
+        said = " ".join(self._log.read_text().split())
+        raise UnavailableError(f"the memory node did not start: {said}")

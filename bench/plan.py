@@ -36,7 +36,7 @@
     [[experiment]]
     name = "devices"
     kind = "profile"                         # reads of 64 B to 64 KiB on each tier; no index
-    tiers = ["dram:", "emulated:cxl-x8"]
+    tiers = ["dram:", "tcp://loopback"]      # the latter is a memory node that is started for it
 
 Values of `tune` go from the least to the most thorough; recall is taken to grow with them. The cells of one experiment
 that share data set, k and threads are measured in turn, round by round: a *group*.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import datetime
 import hashlib
@@ -10,6 +11,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from tiervec.bench.datasets import Dataset, open_dataset
 from tiervec.bench.datasets.preparing import Progress
@@ -138,8 +140,6 @@ class _Work:
 
     def profile(self, experiment: Experiment) -> None:
         """The tiers of a ``profile`` experiment."""
-        from tiervec.rdma.profile import profile
-
         for tier in experiment.tiers:
             name = f"{experiment.name}-{_file_name_of(tier)}"
             if self._has("profiles", name):
@@ -147,7 +147,7 @@ class _Work:
             described = environment()
             measured, reason = None, None
             try:
-                measured = profile(tier, progress=self._profiling(tier)).as_dict()
+                measured = self._profile(tier)
             except TiervecError as error:
                 reason = str(error)
             result = ProfileResult(
@@ -164,8 +164,15 @@ class _Work:
             write_profile(self._options.folder, name, result)
             self.measured += 1
 
-    def _profiling(self, tier: str) -> Callable[[int, int], None]:
-        return lambda done, total: self._progress(f"measuring {tier}", done, total, None)
+    def _profile(self, tier: str) -> dict[str, Any]:
+        from tiervec.bench.loopback import bytes_on_loopback, is_loopback  # gRPC is only imported where it is needed
+        from tiervec.rdma.profile import profile
+
+        def progress(done: int, total: int) -> None:
+            self._progress(f"measuring {tier}", done, total, None)
+
+        with bytes_on_loopback(tier) if is_loopback(tier) else contextlib.nullcontext(tier) as url:
+            return profile(url, progress=progress).as_dict()
 
     def look_ahead(self) -> None:
         """Opens all data sets and plans all cells that have no result yet."""

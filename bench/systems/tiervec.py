@@ -12,14 +12,12 @@ publish the index there and read it from there. ``tcp://HOST:PORT`` publishes it
 from __future__ import annotations
 
 import contextlib
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import tiervec
 from tiervec.environment import environment
-from tiervec.index_directory import IndexDirectory
 from tiervec.parameters import build_parameters_class
 from tiervec.rdma.remote_url import is_remote
 from tiervec.sizes import parse_size
@@ -121,16 +119,12 @@ class System:
         scheme, _, rest = url.partition("://")
         if not is_remote(url) or "/" in rest:
             return url
-        from tiervec.bench.node_process import NodeProcess
+        from tiervec.bench.loopback import index_on_loopback, is_loopback
         from tiervec.rdma.publish import publish
 
-        address, folder = rest, self._job.folder / "index"
-        if rest == "loopback":
-            logs = Path(self._open.enter_context(tempfile.TemporaryDirectory()))
-            sections = IndexDirectory.open(folder).manifest.sections
-            size = sum(section.bytes for section in sections if section.placement == "tier")
-            node = NodeProcess(logs, capacity_bytes=2 * size + (64 << 20), transports=scheme)
-            address = self._open.enter_context(node).address
-        region = f"{scheme}://{address}/bench-{self._job.folder.name}"
+        folder = self._job.folder / "index"
+        if is_loopback(url):
+            return self._open.enter_context(index_on_loopback(folder, url))
+        region = f"{scheme}://{rest}/bench-{self._job.folder.name}"
         publish(folder, region)
         return region

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 from collections.abc import Callable
@@ -17,7 +18,7 @@ from tiervec.bench.plan import parse_plan
 from tiervec.bench.results import Result, load_profiles, load_results
 from tiervec.bench.runner import RunOptions, RunSummary, run_plan
 from tiervec.bench.systems.registry import SystemSpec
-from tiervec.errors import InvalidArgumentError, NotFoundError, ResourceExhaustedError
+from tiervec.errors import InvalidArgumentError, NotFoundError, ResourceExhaustedError, UnavailableError
 
 Run = Callable[..., RunSummary]
 RNG = np.random.default_rng(6)
@@ -471,6 +472,27 @@ def test_profiles_of_tiers(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     assert len(load_profiles([summary.folder])) == 2
     assert load_results([summary.folder]) == []
     assert run(text).measured == 0
+
+
+def test_a_profile_of_a_memory_node_on_this_machine(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    from tiervec.rdma.profile import profile
+
+    monkeypatch.setattr("tiervec.bench.loopback._SCRATCH_BYTES", 2 << 20)
+    monkeypatch.setattr("tiervec.rdma.profile.profile", functools.partial(profile, runs=1, run_seconds=0.001))
+    text = '[[experiment]]\nname = "d"\nkind = "profile"\ntiers = ["tcp://loopback"]\n'
+    (measured,) = run(text).profiles
+    assert (measured.tier, measured.status, measured.provenance) == ("tcp://loopback", "ok", "real")
+    assert measured.profile is not None
+    assert measured.profile["url"].startswith("tcp://127.0.0.1:")
+    assert measured.profile["region_bytes"] == 2 << 20
+    assert [size["read_bytes"] for size in measured.profile["sizes"]][-1] == 65536
+
+    def refuse(*_: Any, **__: Any) -> None:
+        raise UnavailableError("the memory node did not start: no")
+
+    monkeypatch.setattr("tiervec.bench.loopback.NodeProcess", refuse)
+    (failed,) = run(text, name="again").profiles
+    assert (failed.status, failed.reason) == ("failed", "the memory node did not start: no")
 
 
 def test_mistakes_of_a_plan_are_found_before_anything_is_built(run: Run, own_cache: Path) -> None:
