@@ -21,6 +21,7 @@ def test_list_says_what_is_at_hand(command: Any) -> None:
     systems = {entry["name"]: entry["state"] for entry in document["systems"]}
     assert systems["tiervec-graph"] == "here"
     assert systems["diskannpy-disk"] == "`setup`"
+    assert systems["tiervec-diskann"] == "`setup`"  # of what it imports
     assert "smoke" in [entry["name"] for entry in document["plans"]]
     text = command("bench", "list").out
     assert "1,000,000,000 x 128 uint8" in text
