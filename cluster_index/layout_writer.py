@@ -76,7 +76,7 @@ def write_layout(writer: IndexDirectoryWriter, task: LayoutTask) -> WrittenLayou
     """Writes all sections: of the layout, of the navigation, of the clustering and of the calibration queries."""
     count, dim = task.vectors.shape
     clustering, layout = task.clustering, task.params.layout
-    navigation = Navigation.build(clustering, metric=task.metric, threads=task.threads)
+    navigation = Navigation.build(clustering, layout=layout, metric=task.metric, threads=task.threads)
     navigation.write(writer)
     arrangement = arrange(
         layout,

@@ -14,7 +14,7 @@ from tiervec.index_directory import IndexDirectory, IndexDirectoryWriter
 __all__ = ["Navigation"]
 
 _CODE = "rabitq"
-_CODE_BITS = 3
+_CODE_BITS = {"coded": 2, "grouped": 3, "decoupled": 3, "replicated": 3}  # more where a wrong cluster costs reads
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -34,10 +34,10 @@ class Navigation:
     group_offsets: NDArray[np.uint32]
 
     @classmethod
-    def build(cls, clustering: Clustering, *, metric: str, threads: int) -> Navigation:
-        """Codes the centroids of a clustering."""
+    def build(cls, clustering: Clustering, *, layout: str, metric: str, threads: int) -> Navigation:
+        """Codes the centroids of a clustering for a layout."""
         centroids, groups = clustering.centroids, clustering.groups
-        code = train_code(_CODE, centroids, metric=metric, code_bits=_CODE_BITS, threads=threads)
+        code = train_code(_CODE, centroids, metric=metric, code_bits=_CODE_BITS[layout], threads=threads)
         return cls(
             code=code,
             centroid_rows=_encode(code, centroids),

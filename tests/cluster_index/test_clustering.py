@@ -27,7 +27,7 @@ def vectors_of() -> Array:
 
 def saved(clustering: Clustering, out: Path) -> IndexDirectory:
     with IndexDirectoryWriter(out) as writer:
-        Navigation.build(clustering, metric="l2", threads=1).write(writer)
+        Navigation.build(clustering, layout="coded", metric="l2", threads=1).write(writer)
         clustering.write(writer)
         writer.commit(
             IndexDescription(

@@ -32,7 +32,7 @@ def saved(navigation: Navigation, out: Path, metric: str = "l2") -> IndexDirecto
 @pytest.mark.parametrize("metric", ["l2", "ip", "cosine"])
 def test_codes_stand_for_the_centroids(metric: str, cluster: Callable[..., Any]) -> None:
     clustering = cluster(vectors_of(), metric, clusters=60)
-    navigation = Navigation.build(clustering, metric=metric, threads=1)
+    navigation = Navigation.build(clustering, layout="coded", metric=metric, threads=1)
     assert navigation.centroid_rows.shape == (60, navigation.code.native().row_bytes)
     centroids = clustering.centroids
     if metric == "cosine":  # a code of directions
@@ -45,7 +45,7 @@ def test_codes_stand_for_the_centroids(metric: str, cluster: Callable[..., Any])
 
 
 def test_what_is_written_is_read(cluster: Callable[..., Any], tmp_path: Path) -> None:
-    navigation = Navigation.build(cluster(vectors_of(), clusters=40), metric="l2", threads=1)
+    navigation = Navigation.build(cluster(vectors_of(), clusters=40), layout="coded", metric="l2", threads=1)
     found = Navigation.read(saved(navigation, tmp_path / "index"), 40)
     assert found.code.to_bytes() == navigation.code.to_bytes()
     for name in ("centroid_rows", "group_rows", "group_offsets"):
@@ -53,7 +53,7 @@ def test_what_is_written_is_read(cluster: Callable[..., Any], tmp_path: Path) ->
 
 
 def test_another_number_of_clusters_is_refused(cluster: Callable[..., Any], tmp_path: Path) -> None:
-    navigation = Navigation.build(cluster(vectors_of(), clusters=40), metric="l2", threads=1)
+    navigation = Navigation.build(cluster(vectors_of(), clusters=40), layout="coded", metric="l2", threads=1)
     directory = saved(navigation, tmp_path / "index")
     for clusters in (39, 41):
         with pytest.raises(DataLossError, match="centroid_rows"):
