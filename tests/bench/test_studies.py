@@ -9,7 +9,7 @@ from tiervec.bench.systems.registry import SYSTEMS
 from tiervec.cluster_index.params import ClusterBuildParams
 from tiervec.graph_index.params import GraphBuildParams, GraphSearchParams
 
-FIGURES = ("devices", "dilemma", "same-graph", "ablation", "kinds", "recall", "latency", "memory", "growth")
+FIGURES = ("devices", "dilemma", "same-graph", "ablation", "kinds", "recall", "latency", "memory", "growth", "advice")
 
 
 @pytest.mark.parametrize("name", ["study", "quick"])
