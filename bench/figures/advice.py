@@ -40,7 +40,8 @@ def remarks(rows: Sequence[Row]) -> list[str]:
     found = [
         f"The largest error of QPS is {worst['qps_ratio'] - 1:+.0%}: {_name(worst)}, predicted "
         f"{worst['qps_predicted']:,.0f}, measured {worst['qps_measured']:,.0f}, in its best round "
-        f"{worst['qps_best_round']:,.0f}."
+        f"{worst['qps_best_round']:,.0f}. The error of its CPU time per query, which load of others adds less to, is "
+        f"{worst['cpu_us_ratio'] - 1:+.0%}."
     ]
     return found + [
         f"{row['dataset']}: the sample has {row['sampled']:,} of {row['vectors']:,} vectors; little was extrapolated."
@@ -72,7 +73,7 @@ def draw(rows: Sequence[Row]) -> Figure:
             )
         axes.set_yticks(range(len(rows)), [_name(row) for row in rows], fontsize=8)
         axes.set_ylim(len(rows) - 0.5, -0.7)
-        axes.set_xlim(1 - half, 1 + half)
+        axes.set_xlim(max(1 - half, 0), 1 + half)
         axes.grid(visible=False, axis="y")
         axes.set_title(title)
         axes.set_xlabel("predicted / measured")
@@ -101,6 +102,7 @@ def _row(data: RunData, result: AdviceResult) -> Row:
         row[f"{key}_predicted"], row[f"{key}_measured"] = figures[name]["predicted"], figures[name]["measured"]
         row[f"{key}_ratio"] = 1 + figures[name]["error"]
     row["qps_best_round"] = figures["QPS, best round"]["measured"]
+    row["cpu_us_ratio"] = 1 + figures["CPU us per query"]["error"]
     return row
 
 

@@ -207,7 +207,7 @@ def advice(
     reason: str | None = None,
 ) -> AdviceResult:
     """A prediction that is as far off in every figure; with a reason: one that failed."""
-    names = ("QPS", "latency alone us", "reads per query", "amplification")
+    names = ("QPS", "CPU us per query", "latency alone us", "reads per query", "amplification")
     figure = {"predicted": predicted, "measured": measured, "error": predicted / measured - 1}
     best = {"predicted": predicted, "measured": 1.1 * measured, "error": predicted / measured / 1.1 - 1}
     check = {"recall": 0.95, "figures": {**dict.fromkeys(names, figure), "QPS, best round": best}}
