@@ -29,7 +29,7 @@ from tiervec.bench.systems.registry import SystemSpec
 from tiervec.durable_files import replacing_file, storage_errors
 from tiervec.environment import environment
 
-__all__ = ["IndexKey", "OpenedSystem", "Workshop", "build_seconds", "imported_folder", "index_folder"]
+__all__ = ["IndexKey", "OpenedSystem", "Workshop", "build_seconds", "imported_folder", "index_folder", "make_index"]
 
 _BUILT: Final = "built.json"
 _FULL_BYTES: Final = 16 << 20  # less free space is a full disk
@@ -131,14 +131,11 @@ class _KeptIndex:
         """What the build of the index that is imported said; None for systems that import none."""
         if self.key.spec.imports is None:
             return None
-        key = IndexKey(spec=self.key.spec.imports, build={}, tier=None, opening={})
-        index = _KeptIndex(key, self._dataset, self._workshop, self._threads, self._affinity)
+        spec = self.key.spec.imports
         try:
-            return {"system": key.spec.name, **index.make()}
+            return {"system": spec.name, **make_index(spec, {}, self._dataset, self._workshop, self._affinity)}
         except SystemFailedError as failure:
-            raise SystemFailedError(failure.status, f"{key.spec.name}: {failure.reason}") from None
-        finally:
-            index.close()
+            raise SystemFailedError(failure.status, f"{spec.name}: {failure.reason}") from None
 
     def _is_of(self, built: Mapping[str, Any], version: str) -> bool:
         return bool(built["version"] == version) or self._workshop.reuse
@@ -313,6 +310,22 @@ class OpenedSystem(_KeptIndex):
                 f"the index was built by {imported['system']} {imported['version']} and imported; "
                 "build figures are those of both steps",
             )
+
+
+def make_index(
+    spec: SystemSpec, build: Mapping[str, Any], dataset: Dataset, workshop: Workshop, affinity: tuple[int, ...]
+) -> dict[str, Any]:
+    """Builds an index in `index_folder` unless it is there; returns what its build said.
+
+    Raises:
+        SystemFailedError: It could not be built.
+    """
+    key = IndexKey(spec=spec, build=build, tier=None, opening={})
+    index = _KeptIndex(key, dataset, workshop, len(affinity), affinity)
+    try:
+        return index.make()
+    finally:
+        index.close()
 
 
 def index_folder(

@@ -38,6 +38,15 @@
     kind = "profile"                         # reads of 64 B to 64 KiB on each tier; no index
     tiers = ["dram:", "tcp://loopback"]      # the latter is a memory node that is started for it
 
+    [[experiment]]
+    name = "advice"
+    kind = "advice"                          # what the advisor predicts for each of our indexes, and what that one does
+    datasets = ["sift1m:300k"]
+    tiers = ["emulated:rdma-200g"]           # of this machine, or models
+    k = 10
+    target_recall = 0.95                     # default 0.95
+    systems = ["tiervec-graph"]              # with their default parameters; default: this and tiervec-cluster
+
 Values of `tune` go from the least to the most thorough; recall is taken to grow with them. The cells of one experiment
 that share data set, k and threads are measured in turn, round by round: a *group*.
 """
@@ -121,7 +130,7 @@ class Experiment:
 
     name: str
     title: str = ""
-    kind: Literal["search", "profile"] = "search"
+    kind: Literal["search", "profile", "advice"] = "search"
     datasets: tuple[str, ...] = ()
     k: tuple[int, ...] = (10,)
     threads: tuple[int, ...] = (0,)
@@ -140,7 +149,7 @@ class Experiment:
     tiers: tuple[str, ...] = ()
 
     def groups(self) -> list[Group]:
-        """The groups of a ``search`` experiment, in the order of the plan."""
+        """The groups of a ``search`` or ``advice`` experiment, in the order of the plan."""
         return [
             Group(experiment=self, dataset=dataset, k=k, threads=threads, batch=batch, settings=self._settings())
             for dataset, k, threads, batch in itertools.product(self.datasets, self.k, self.threads, self.batch)
@@ -243,6 +252,8 @@ def parse_plan(text: str, name: str, source: str = "the plan") -> Plan:
     return plan
 
 
+_ADVISED: Final = ("tiervec-graph", "tiervec-cluster")  # the kinds of index that the advisor knows
+
 _DEFAULTS: Final[dict[str, tuple[Any, Any]]] = {
     "repeats": (int, 5),
     "warmups": (int, 1),
@@ -254,13 +265,15 @@ _DEFAULTS: Final[dict[str, tuple[Any, Any]]] = {
 def _experiment(table: _Table, defaults: Mapping[str, Any]) -> Experiment:
     name = table.take("name", str)
     table.where = f"{table.where} {name!r}"
-    kind = table.choice("kind", ("search", "profile"), "search")
+    kind = table.choice("kind", ("search", "profile", "advice"), "search")
     if kind == "profile":
         experiment = Experiment(
             name=name, title=table.take("title", str, ""), kind="profile", tiers=table.several("tiers", str)
         )
         table.finish()
         return experiment
+    if kind == "advice":
+        return _advice(name, table, defaults)
     systems = tuple(_system(each) for each in table.tables("system"))
     mode = table.choice("mode", ("closed", "open"), "closed")
     experiment = Experiment(
@@ -284,9 +297,34 @@ def _experiment(table: _Table, defaults: Mapping[str, Any]) -> Experiment:
     return experiment
 
 
+def _advice(name: str, table: _Table, defaults: Mapping[str, Any]) -> Experiment:
+    tiers = table.several("tiers", str)
+    systems = table.several("systems", str, _ADVISED)
+    for system in systems:
+        if system not in _ADVISED:
+            raise InvalidArgumentError(
+                f"{table.where}: systems has {system!r}; the advisor knows {' and '.join(_ADVISED)}"
+            )
+    experiment = Experiment(
+        name=name,
+        title=table.take("title", str, ""),
+        kind="advice",
+        datasets=table.several("datasets", str),
+        k=table.several("k", int, (10,), least=1),
+        target_recall=table.take("target_recall", float, 0.95),
+        queries=defaults["queries"],
+        systems=tuple(SystemEntry(system=system, label=system, tiers=tiers) for system in systems),
+    )
+    table.finish()
+    if not tiers:
+        raise InvalidArgumentError(f"{table.where} needs tiers")
+    _check(experiment, table.where)
+    return experiment
+
+
 def _check(experiment: Experiment, where: str) -> None:
     if not experiment.datasets or not experiment.systems:
-        raise InvalidArgumentError(f"{where} needs datasets and at least one [[experiment.system]]")
+        raise InvalidArgumentError(f"{where} needs datasets and at least one system")
     for key, least in (("repeats", 1), ("warmups", 0), ("queries", 1)):
         value = getattr(experiment, key)
         if value is not None and value < least:

@@ -5,6 +5,7 @@ A run is a folder, and nothing in it is ever rewritten:
     RESULTS/<run>/run.json               the plan as text, the environment, when it began
     RESULTS/<run>/cells/<cell id>.json   one measured cell, written once, by rename, when its last repeat is done
     RESULTS/<run>/profiles/<id>.json     what one tier can do by read size (experiments of kind "profile")
+    RESULTS/<run>/advice/<cell id>.json  what the advisor predicted for one cell, and what it did (kind "advice")
 
 A cell is one setting of one system on one data set. Its repeats were measured in turn with those of the other cells of
 its experiment, round by round, so the figures of one round may be divided (`Result.rounds`). `control` holds as many
@@ -31,6 +32,7 @@ from tiervec.errors import AlreadyExistsError, DataLossError, InvalidArgumentErr
 
 __all__ = [
     "FORMAT",
+    "AdviceResult",
     "BuildFigures",
     "Cell",
     "DatasetKey",
@@ -43,13 +45,16 @@ __all__ = [
     "Status",
     "cell_id",
     "environment_label",
+    "load_advice",
     "load_profiles",
     "load_results",
     "machine_letters",
     "machine_of",
+    "read_advice",
     "read_profile",
     "read_result",
     "read_run_info",
+    "write_advice",
     "write_profile",
     "write_result",
     "write_run_info",
@@ -288,6 +293,34 @@ class ProfileResult:
 
 
 @dataclass(frozen=True, kw_only=True)
+class AdviceResult:
+    """What the advisor predicted for an index, and what that index did.
+
+    Attributes:
+        cell: The index, built with its defaults, and what was asked of it.
+        status: As in `Result`.
+        check: ``Check.as_dict()`` of `tiervec.bench.advisor`: the figures, each predicted and measured; or None.
+        recommended: The design that the advisor would build.
+        samples: Vectors of the samples that it predicted from, ascending.
+        notes: Its sentences.
+    """
+
+    format: int = FORMAT
+    run: str
+    experiment: str
+    cell: Cell
+    provenance: Provenance
+    status: Status
+    reason: str | None = None
+    check: Mapping[str, Any] | None = None
+    recommended: str | None = None
+    samples: tuple[int, ...] = ()
+    notes: tuple[str, ...] = ()
+    environment: Mapping[str, Any] = field(default_factory=dict)
+    commit: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
 class RunInfo:
     """run.json.
 
@@ -343,6 +376,16 @@ def read_profile(path: Path) -> ProfileResult:
     return _from_document(ProfileResult, _document(path), path)
 
 
+def write_advice(folder: Path, name: str, result: AdviceResult) -> Path:
+    """Writes ``advice/<name>.json``; as `write_result`."""
+    return _write_once(folder / "advice" / f"{name}.json", result)
+
+
+def read_advice(path: Path) -> AdviceResult:
+    """Reads a file of `write_advice`; raises as `read_result`."""
+    return _from_document(AdviceResult, _document(path), path)
+
+
 def write_run_info(folder: Path, info: RunInfo) -> Path:
     """Writes ``run.json``; as `write_result`."""
     return _write_once(folder / "run.json", info)
@@ -378,6 +421,11 @@ def load_results(folders: Iterable[Path], *, allow_mixed: bool = False) -> list[
 def load_profiles(folders: Iterable[Path]) -> list[ProfileResult]:
     """The tiers that one or several runs have profiled."""
     return [read_profile(path) for folder in folders for path in sorted((folder / "profiles").glob("*.json"))]
+
+
+def load_advice(folders: Iterable[Path]) -> list[AdviceResult]:
+    """The predictions that one or several runs have checked."""
+    return [read_advice(path) for folder in folders for path in sorted((folder / "advice").glob("*.json"))]
 
 
 def machine_of(environment: Mapping[str, Any]) -> tuple[tuple[str, Any], ...]:

@@ -7,34 +7,49 @@ import dataclasses
 import datetime
 import hashlib
 import os
+import tempfile
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, Final
 
 from tiervec.bench.datasets import Dataset, open_dataset
 from tiervec.bench.datasets.preparing import Progress
 from tiervec.bench.group_run import GroupRun, PlannedCell, planned_cells, provenance_of
-from tiervec.bench.indexes import Workshop, build_seconds, imported_folder, index_folder
+from tiervec.bench.indexes import Workshop, build_seconds, imported_folder, index_folder, make_index
 from tiervec.bench.plan import Experiment, Group, Plan
 from tiervec.bench.results import (
+    AdviceResult,
     ProfileResult,
     Result,
     RunInfo,
     machine_of,
+    read_advice,
     read_profile,
     read_result,
     read_run_info,
+    write_advice,
     write_profile,
     write_result,
     write_run_info,
 )
+from tiervec.bench.systems.process import SystemFailedError
 from tiervec.bench.systems.registry import SystemSpec, find_system
 from tiervec.environment import environment
-from tiervec.errors import InvalidArgumentError, NotFoundError, TiervecError
+from tiervec.errors import InvalidArgumentError, NotFoundError, ResourceExhaustedError, TiervecError
+
+if TYPE_CHECKING:
+    from tiervec.bench.advisor import Advice, Check
 
 __all__ = ["RunOptions", "RunSummary", "run_plan"]
+
+_READERS: Final[dict[str, Callable[[Path], Result | ProfileResult | AdviceResult]]] = {
+    "cells": read_result,
+    "profiles": read_profile,
+    "advice": read_advice,
+}
+"""Folder to reader of its files."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,12 +84,14 @@ class RunSummary:
         folder: Of the run.
         results: All its cells, those of earlier, interrupted runs included.
         profiles: All its profiles.
+        advice: All its predictions, beside what was measured.
         measured: How many of them this call measured.
     """
 
     folder: Path
     results: tuple[Result, ...]
     profiles: tuple[ProfileResult, ...]
+    advice: tuple[AdviceResult, ...]
     measured: int
 
 
@@ -112,6 +129,7 @@ def run_plan(
         folder=folder,
         results=tuple(read_result(path) for path in sorted((folder / "cells").glob("*.json"))),
         profiles=tuple(read_profile(path) for path in sorted((folder / "profiles").glob("*.json"))),
+        advice=tuple(read_advice(path) for path in sorted((folder / "advice").glob("*.json"))),
         measured=work.measured,
     )
 
@@ -182,7 +200,8 @@ class _Work:
                     group.dataset, queries=experiment.queries, cache=self._options.cache, progress=self._progress
                 )
                 planned = planned_cells(group, dataset, _affinity(experiment), self._find)
-                cells = [cell for cell in planned if not self._has("cells", cell.name)]
+                kind = "advice" if experiment.kind == "advice" else "cells"
+                cells = [cell for cell in planned if not self._has(kind, cell.name)]
                 if cells:
                     self._todo.append((group, dataset, cells))
                     runs = len(cells) * _runs_of_a_cell(experiment)
@@ -200,6 +219,10 @@ class _Work:
     def search(self) -> None:
         """Measures what `look_ahead` found."""
         for group, dataset, cells in self._todo:
+            if group.experiment.kind == "advice":
+                self._advise(group, dataset, cells)
+                self._left.drop_builds(self._folders(dataset, cells))
+                continue
             self._stage = f"{group.experiment.name} on {group.dataset}"
             runs, before, left = len(cells) * _runs_of_a_cell(group.experiment), self._done_runs, cells
             self._experiment = group.experiment
@@ -220,6 +243,73 @@ class _Work:
             self._left.drop_builds(self._folders(dataset, cells))  # that failed, too
             self._done_runs = before + runs
 
+    def _advise(self, group: Group, dataset: Dataset, cells: Sequence[PlannedCell]) -> None:
+        """What the advisor predicts for the indexes of a group, beside what they do; they share its samples."""
+        with tempfile.TemporaryDirectory(prefix="tiervec-advice-") as samples:
+            for planned in cells:
+                result = self._advice(group, dataset, planned, Path(samples))
+                write_advice(self._options.folder, planned.name, result)
+                self.measured += 1
+
+    def _advice(self, group: Group, dataset: Dataset, planned: PlannedCell, samples: Path) -> AdviceResult:
+        what = f"{group.experiment.name}: {planned.cell.label} on {group.dataset}, {planned.cell.tier}"
+
+        def step(text: str) -> None:
+            self._workshop.say(f"{what}: {text}")
+
+        described = environment()
+        result = AdviceResult(
+            run=self._options.folder.name,
+            experiment=group.experiment.name,
+            cell=planned.cell,
+            provenance=provenance_of(planned.cell.tier, planned.spec.on_disk),
+            status="ok",
+            environment=described,
+            commit=described["commit"],
+        )
+        try:
+            advice, checked = self._checked_advice(planned, dataset, samples, step)
+        except SystemFailedError as failure:
+            if failure.status == "full":
+                raise ResourceExhaustedError(f"{what}: {failure.reason}; finished cells are kept") from None
+            step(f"{failure.status}: {failure.reason}")
+            return dataclasses.replace(result, status=failure.status, reason=failure.reason)
+        except TiervecError as error:
+            step(f"failed: {error}")
+            return dataclasses.replace(result, status="failed", reason=str(error))
+        return dataclasses.replace(
+            result,
+            check=checked.as_dict(),
+            recommended=advice.best.design.name,
+            samples=advice.samples,
+            notes=advice.notes,
+        )
+
+    def _checked_advice(
+        self, planned: PlannedCell, dataset: Dataset, samples: Path, step: Callable[[str], None]
+    ) -> tuple[Advice, Check]:
+        from tiervec.bench.advisor import Request, advise, check  # the advisor is only imported where it is needed
+        from tiervec.bench.advisor.device import Device
+
+        cell = planned.cell
+        assert cell.tier is not None
+        assert cell.target_recall is not None
+        make_index(planned.spec, cell.build, dataset, self._workshop, cell.affinity)
+        step("asking the advisor")
+        request = Request(
+            data=dataset.vectors_path,
+            device=Device.of_tier(cell.tier),
+            k=cell.k,
+            target_recall=cell.target_recall,
+            threads=cell.threads,
+            metric=dataset.metric,
+            work=samples,
+            check=index_folder(self._workshop, planned.spec, cell.build, dataset, cell.affinity) / "index",
+            check_queries=dataset.queries,
+        )
+        advice = advise(request, step)
+        return advice, check(advice, dataset.ground_truth)
+
     def _finished(self, name: str, result: Result) -> None:
         write_result(self._options.folder, name, result)
         self.measured += 1
@@ -237,8 +327,7 @@ class _Work:
         path = self._options.folder / kind / f"{name}.json"
         if not path.exists():
             return False
-        status = (read_result(path) if kind == "cells" else read_profile(path)).status
-        if self._options.retry_failed and status != "ok":
+        if self._options.retry_failed and _READERS[kind](path).status != "ok":
             path.unlink()
             return False
         return True
@@ -353,4 +442,6 @@ def _affinity(experiment: Experiment) -> tuple[int, ...]:
 
 
 def _runs_of_a_cell(experiment: Experiment) -> int:
+    if experiment.kind == "advice":
+        return 0  # it has no rounds of ours
     return experiment.warmups + experiment.repeats * (2 if experiment.control else 1)

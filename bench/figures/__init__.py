@@ -15,6 +15,7 @@ def figures() -> tuple[ModuleType, ...]:
     """All figures, in the order of the report; importing them needs matplotlib."""
     from tiervec.bench.figures import (
         ablations,
+        advice,
         devices,
         dilemma,
         growth,
@@ -26,4 +27,4 @@ def figures() -> tuple[ModuleType, ...]:
         same_graph,
     )
 
-    return (dilemma, devices, same_graph, ablations, kinds, recall, latency, memory, growth, limits)
+    return (dilemma, devices, same_graph, ablations, kinds, recall, latency, memory, growth, advice, limits)

@@ -12,8 +12,9 @@ from tiervec.bench.figures.style import THOUSANDS, appearance, colour_of, label_
 NAME = "memory"
 TITLE = "Fast memory against throughput"
 READING = (
-    "Each point is one index at the recall that was asked for, with codes of another size; fast memory counts "
-    "everything that the index keeps in this machine's DRAM. Lines span the slowest and the fastest repeat."
+    "Each point is one index at the recall that was asked for, with codes of another size, or with more of its most "
+    "read records in fast memory, too; this counts everything that the index keeps in this machine's DRAM. Lines span "
+    "the slowest and the fastest repeat."
 )
 
 

@@ -9,10 +9,13 @@ from pathlib import Path
 from typing import Any
 
 from tiervec.bench.results import (
+    AdviceResult,
+    Cell,
     DatasetKey,
     ProfileResult,
     Result,
     environment_label,
+    load_advice,
     load_profiles,
     load_results,
     machine_letters,
@@ -21,7 +24,7 @@ from tiervec.bench.results import (
 )
 from tiervec.errors import InvalidArgumentError
 
-__all__ = ["Row", "RunData", "load", "ordered", "series_text", "tier_text"]
+__all__ = ["Row", "RunData", "dataset_text", "load", "ordered", "series_text", "tier_text"]
 
 Row = dict[str, Any]
 
@@ -48,12 +51,14 @@ class RunData:
         names: Of the runs.
         results: Every cell, measured or not.
         profiles: Of tiers.
+        advice: Predictions of the advisor, beside what was measured.
         machines: Machine to its letter; one machine: no letter is shown.
     """
 
     names: tuple[str, ...]
     results: tuple[Result, ...]
     profiles: tuple[ProfileResult, ...]
+    advice: tuple[AdviceResult, ...]
     machines: Mapping[tuple[Any, ...], str]
 
     @property
@@ -64,7 +69,7 @@ class RunData:
     def environments(self) -> list[str]:
         """Each machine in a few words, with its letter when there are several."""
         seen: dict[str, str] = {}
-        every: list[Result | ProfileResult] = [*self.results, *self.profiles]
+        every: list[Result | ProfileResult | AdviceResult] = [*self.results, *self.profiles, *self.advice]
         for each in every:
             letter = self.machines[machine_of(each.environment)]
             commit = "" if each.commit is None else f", commit {each.commit[:12]}"
@@ -89,9 +94,7 @@ class RunData:
         """(experiment, cell, why) of all that is not in the figures."""
         listed = []
         for each in self.results:
-            what = f"{each.cell.label} on {each.cell.dataset.name}" + (f", {each.cell.tier}" if each.cell.tier else "")
-            settings = " ".join(f"{key}={value}" for key, value in {**each.cell.build, **each.cell.search}.items())
-            what += f" ({settings})" if settings else ""
+            what = _cell_text(each.cell)
             if each.status != "ok":
                 listed.append((each.experiment, what, f"{each.status}: {each.reason or 'no reason was given'}"))
             elif not each.repeats:
@@ -104,6 +107,10 @@ class RunData:
         for tier in self.profiles:
             if tier.status != "ok" or tier.profile is None:
                 listed.append((tier.experiment, tier.tier, f"{tier.status}: {tier.reason or 'no reason was given'}"))
+        for advice in self.advice:
+            if advice.status != "ok" or advice.check is None:
+                why = f"{advice.status}: {advice.reason or 'no reason was given'}"
+                listed.append((advice.experiment, _cell_text(advice.cell), why))
         return listed
 
     def row(self, result: Result) -> Row:
@@ -117,7 +124,7 @@ class RunData:
             "experiment": result.experiment,
             "label": cell.label + letter,
             "system": cell.system,
-            "dataset": _dataset(cell.dataset),
+            "dataset": dataset_text(cell.dataset),
             "vectors": cell.dataset.n,
             "k": cell.k,
             "threads": cell.threads,
@@ -163,20 +170,21 @@ def load(folders: Iterable[Path], *, allow_mixed: bool = False) -> RunData:
     """
     paths = list(folders)
     results = load_results(paths, allow_mixed=allow_mixed)
-    profiles = load_profiles(paths)
-    if not results and not profiles:
+    profiles, advice = load_profiles(paths), load_advice(paths)
+    if not results and not profiles and not advice:
         raise InvalidArgumentError(f"{', '.join(map(str, paths))}: nothing is measured yet; `tiervec bench run` does")
-    every: list[Result | ProfileResult] = [*results, *profiles]
+    every: list[Result | ProfileResult | AdviceResult] = [*results, *profiles, *advice]
     machines = machine_letters(each.environment for each in every)
-    if len(machines) > 1 and not allow_mixed:  # of profiles; results are checked where they are loaded
+    if len(machines) > 1 and not allow_mixed:  # of profiles and advice; results are checked where they are loaded
         raise InvalidArgumentError(
-            "profiles and results are of unlike machines; report runs of one machine, or allow mixed ones "
+            "profiles, advice and results are of unlike machines; report runs of one machine, or allow mixed ones "
             "(--allow-mixed)"
         )
     return RunData(
         names=tuple(read_run_info(path).run for path in paths),
         results=tuple(results),
         profiles=tuple(profiles),
+        advice=tuple(advice),
         machines=machines,
     )
 
@@ -210,6 +218,13 @@ def series_text(row: Mapping[str, Any]) -> str:
     return f"{row['label']}, {tier_text(row)}" if row["tier"] else str(row["label"])
 
 
+def dataset_text(dataset: DatasetKey) -> str:
+    """A data set in a few words: the name of a generated one says all its parameters."""
+    if dataset.name.startswith("synthetic"):
+        return f"synthetic, {dataset.n:,} x {dataset.dim}"
+    return dataset.name if dataset.slice is None else f"{dataset.name}, {dataset.n:,}"
+
+
 def columns(rows: Sequence[Row]) -> list[str]:
     """Columns of which at least one row has a value."""
     known = ordered(key for row in rows for key in row)
@@ -223,11 +238,10 @@ def _place(row: Row) -> tuple[Any, ...]:
     return row["vectors"], tier, row["tier"], row["experiment"], row["label"]
 
 
-def _dataset(dataset: DatasetKey) -> str:
-    """A data set in a few words: the name of a generated one says all its parameters."""
-    if dataset.name.startswith("synthetic"):
-        return f"synthetic, {dataset.n:,} x {dataset.dim}"
-    return dataset.name if dataset.slice is None else f"{dataset.name}, {dataset.n:,}"
+def _cell_text(cell: Cell) -> str:
+    what = f"{cell.label} on {cell.dataset.name}" + (f", {cell.tier}" if cell.tier else "")
+    settings = _settings({**cell.build, **cell.search})
+    return f"{what} ({settings})" if settings else what
 
 
 def _settings(values: Mapping[str, Any]) -> str:

@@ -149,8 +149,9 @@ def fake_file(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def find_fake(fake_file: Path) -> Callable[[str], SystemSpec]:
-    """Every name is a fake system; `tiered` has tiers and is opened with `cached`, `walled` needs an environment,
-    indexes of `convertible` are converted when they differ in `form` alone, and `NAME-imported` imports that of `NAME`.
+    """Every name is a fake system; `tiered` has tiers and is opened with `cached`, `tiervec-...` has tiers, `walled`
+    needs an environment, indexes of `convertible` are converted when they differ in `form` alone, and `NAME-imported`
+    imports that of `NAME`.
     """
 
     def find(name: str) -> SystemSpec:
@@ -158,7 +159,7 @@ def find_fake(fake_file: Path) -> Callable[[str], SystemSpec]:
             name=name,
             title="fake",
             file=fake_file,
-            has_tiers=name == "tiered",
+            has_tiers=name == "tiered" or name.startswith("tiervec-"),
             opening_keys=("cached",) if name == "tiered" else (),
             environment="nowhere" if name == "walled" else None,
             conversion_keys=("form",) if name == "convertible" else (),

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from tiervec.bench.results import (
+    AdviceResult,
     BuildFigures,
     Cell,
     DatasetKey,
@@ -15,6 +17,7 @@ from tiervec.bench.results import (
     Result,
     RunInfo,
     cell_id,
+    write_advice,
     write_profile,
     write_result,
     write_run_info,
@@ -193,13 +196,61 @@ def study() -> list[Result]:
     return found
 
 
-def write_run(folder: Path, results: list[Result], profiles: list[ProfileResult] = (), name: str = "made-up") -> Path:  # type: ignore[assignment]
+def advice(
+    system: str,
+    predicted: float,
+    measured: float,
+    *,
+    tier: str = RDMA,
+    n: int = 100_000,
+    samples: tuple[int, ...] = (4000, 16_000),
+    reason: str | None = None,
+) -> AdviceResult:
+    """A prediction that is as far off in every figure; with a reason: one that failed."""
+    names = ("QPS", "CPU us per query", "latency alone us", "reads per query", "amplification")
+    figure = {"predicted": predicted, "measured": measured, "error": predicted / measured - 1}
+    best = {"predicted": predicted, "measured": 1.1 * measured, "error": predicted / measured / 1.1 - 1}
+    check = {"recall": 0.95, "figures": {**dict.fromkeys(names, figure), "QPS, best round": best}}
+    cell = Cell(
+        system=system,
+        label=system,
+        dataset=dataset(n),
+        k=10,
+        threads=2,
+        affinity=(0, 1),
+        tier=tier,
+        target_recall=0.95,
+    )
+    return AdviceResult(
+        run="made-up",
+        experiment="advice",
+        cell=cell,
+        provenance="memory" if tier == DRAM else "emulated",
+        status="ok" if reason is None else "failed",
+        reason=reason,
+        check=check if reason is None else None,
+        recommended="graph graph_degree=32" if reason is None else None,
+        samples=samples if reason is None else (),
+        environment=MACHINE,
+        commit="0123456789abcdef",
+    )
+
+
+def write_run(
+    folder: Path,
+    results: Sequence[Result],
+    profiles: Sequence[ProfileResult] = (),
+    advice: Sequence[AdviceResult] = (),
+    name: str = "made-up",
+) -> Path:
     """Writes a run's folder."""
     write_run_info(folder, RunInfo(run=name, plan="", began="2026-01-01T00:00:00Z", environment=MACHINE))
     for each in results:
         write_result(folder, cell_id(each.experiment, each.cell), each)
     for at, profiled in enumerate(profiles):
         write_profile(folder, f"profile-{at}", profiled)
+    for predicted in advice:
+        write_advice(folder, cell_id(predicted.experiment, predicted.cell), predicted)
     return folder
 
 

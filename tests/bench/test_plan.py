@@ -39,12 +39,19 @@ system = "hnswlib"
 name = "devices"
 kind = "profile"
 tiers = "dram:"
+
+[[experiment]]
+name = "advice"
+kind = "advice"
+datasets = ["sample", "sift1m:100k"]
+tiers = "mmap:"
+systems = ["tiervec-cluster"]
 """
 
 
 def test_a_plan_is_every_combination() -> None:
     plan = parse_plan(PLAN, "p")
-    recall, devices = plan.experiments
+    recall, devices, advice = plan.experiments
     groups = recall.groups()
     assert [(group.dataset, group.k, group.threads) for group in groups][:3] == [
         ("sample", 1, 1),
@@ -62,6 +69,16 @@ def test_a_plan_is_every_combination() -> None:
     assert (plan.limits.search_s, plan.limits.build_s, plan.text, plan.seed) == (3.0, 7200.0, PLAN, 1)
     assert devices.tiers == ("dram:",)
     assert devices.groups() == []
+    assert (advice.target_recall, advice.queries) == (0.95, 50)
+    assert [(group.dataset, group.k) for group in advice.groups()] == [("sample", 10), ("sift1m:100k", 10)]
+    assert [(each.system, each.tier) for each in advice.groups()[0].settings] == [("tiervec-cluster", "mmap:")]
+
+
+def test_advice_is_for_both_kinds_of_index() -> None:
+    text = edited('systems = ["tiervec-cluster"]\n', "k = [1, 10]\ntarget_recall = 0.9\n")
+    advice = parse_plan(text, "p").experiments[-1]
+    assert (advice.k, advice.target_recall) == ((1, 10), 0.9)
+    assert [each.label for each in advice.groups()[0].settings] == ["tiervec-graph", "tiervec-cluster"]
 
 
 def test_arrival_rates_are_a_grid_too() -> None:
@@ -111,6 +128,12 @@ def edited(old: str, new: str) -> str:
         (edited("warmups = 0", 'mode = "open"\narrival_qps = 3\nbatch = 0'), "batch is 0"),
         (edited('name = "devices"', 'name = "recall"'), "two experiments 'recall'"),
         (edited('tiers = "dram:"', ""), "has no tiers"),
+        (edited('tiers = "mmap:"', ""), "'advice' has no tiers"),
+        (edited('tiers = "mmap:"', "tiers = []"), "'advice' needs tiers"),
+        (edited('"tiervec-cluster"]', '"hnswlib"]'), "systems has 'hnswlib'; the advisor knows tiervec-graph and"),
+        (edited('["tiervec-cluster"]', "[]"), "'advice' needs datasets and at least one system"),
+        (edited('tiers = "mmap:"', 'tiers = "mmap:"\ntarget_recall = 0'), "target_recall is 0"),
+        (edited('tiers = "mmap:"', 'tiers = "mmap:"\nthreads = 1'), "unknown key 'threads'; known: name, kind"),
         (edited('label = "graph"', "label = 3"), r"\(tiervec-graph\): label is 3; it must be a text"),
         (edited("[limits]", "[[limits]]"), "limits is .* it must be a table"),
     ],

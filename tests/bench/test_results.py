@@ -11,15 +11,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tiervec.bench.results import (
+    AdviceResult,
     ProfileResult,
     Result,
     RunInfo,
     cell_id,
     environment_label,
+    load_advice,
     load_profiles,
     load_results,
     read_result,
     read_run_info,
+    write_advice,
     write_profile,
     write_result,
     write_run_info,
@@ -170,3 +173,26 @@ def test_profiles_come_back(tmp_path: Path) -> None:
     )
     write_profile(run, "dram", profile)
     assert load_profiles([run]) == [profile]
+
+
+def test_advice_comes_back(tmp_path: Path, make_result: Make) -> None:
+    run, cell = write_run(tmp_path / "a"), make_result(target_recall=0.9).cell
+    advice = AdviceResult(
+        run="a",
+        experiment="advice",
+        cell=cell,
+        provenance="memory",
+        status="ok",
+        check={"figures": {"QPS": {"predicted": 2.0, "measured": 1.0, "error": 1.0}}},
+        recommended="graph graph_degree=32",
+        samples=(1000, 4000),
+        notes=("a sentence",),
+    )
+    failed = AdviceResult(
+        run="a", experiment="advice", cell=cell, provenance="memory", status="failed", reason="no such tier"
+    )
+    write_advice(run, "a", advice)
+    write_advice(run, "b", failed)
+    assert load_advice([run]) == [advice, failed]
+    with pytest.raises(AlreadyExistsError, match="results are not rewritten"):
+        write_advice(run, "a", failed)

@@ -15,10 +15,17 @@ import pytest
 
 from tiervec.bench.datasets import LocalFiles, remember_files
 from tiervec.bench.plan import parse_plan
-from tiervec.bench.results import Result, load_profiles, load_results
+from tiervec.bench.results import Result, load_advice, load_profiles, load_results
 from tiervec.bench.runner import RunOptions, RunSummary, run_plan
+from tiervec.bench.systems.process import SystemFailedError
 from tiervec.bench.systems.registry import SystemSpec
-from tiervec.errors import InvalidArgumentError, NotFoundError, ResourceExhaustedError, UnavailableError
+from tiervec.errors import (
+    InvalidArgumentError,
+    NotFoundError,
+    ResourceExhaustedError,
+    TiervecError,
+    UnavailableError,
+)
 
 Run = Callable[..., RunSummary]
 RNG = np.random.default_rng(6)
@@ -495,6 +502,106 @@ def test_a_profile_of_a_memory_node_on_this_machine(run: Run, monkeypatch: pytes
     assert (failed.status, failed.reason) == ("failed", "the memory node did not start: no")
 
 
+ADVICE = """
+[[experiment]]
+name = "a"
+kind = "advice"
+datasets = "mine"
+tiers = ["emulated:cxl-x8", "nowhere:"]
+"""
+
+
+def fake_advice(monkeypatch: pytest.MonkeyPatch, asked: list[Any], error: TiervecError | None = None) -> None:
+    def advise(request: Any, step: Callable[[str], None]) -> Any:
+        step("thinking")
+        asked.append(request)
+        if error is not None:
+            raise error
+        return SimpleNamespace(
+            best=SimpleNamespace(design=SimpleNamespace(name="the best")), samples=(50, 200), notes=("so it is",)
+        )
+
+    document = {"recall": 0.95, "figures": {"QPS": {"predicted": 2.0, "measured": 4.0, "error": -0.5}}}
+    monkeypatch.setattr("tiervec.bench.advisor.advise", advise)
+    monkeypatch.setattr("tiervec.bench.advisor.check", lambda *_: SimpleNamespace(as_dict=lambda: document))
+
+
+def test_what_the_advisor_says_is_kept_beside_what_was_measured(
+    run: Run, own_cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[Any] = []
+    said: list[str] = []
+    fake_advice(monkeypatch, asked)
+    search = HEAD + GOOD.replace('"good"', '"tiervec-graph"')
+    summary = run(search + ADVICE, progress=lambda stage, *_: said.append(stage))
+    assert {(each.cell.label, each.cell.tier, each.status) for each in summary.advice} == {
+        (f"tiervec-{kind}", tier, status)
+        for kind in ("graph", "cluster")
+        for tier, status in (("emulated:cxl-x8", "ok"), ("nowhere:", "failed"))
+    }
+    assert summary.measured == 5
+    good = next(each for each in summary.advice if each.status == "ok" and each.cell.system == "tiervec-graph")
+    assert good.check is not None
+    assert good.check["figures"]["QPS"]["error"] == -0.5
+    assert (good.recommended, good.samples, good.notes) == ("the best", (50, 200), ("so it is",))
+    assert (good.provenance, good.cell.target_recall, good.cell.dataset.name) == ("emulated", 0.95, "mine")
+    assert good.environment["cpu"] is not None
+    bad = next(each for each in summary.advice if each.status == "failed")
+    assert "unknown scheme 'nowhere'" in str(bad.reason)
+    assert builds(own_cache) == 2  # that of the graph served the other experiment too
+    assert len({request.work for request in asked}) == 1
+    assert not asked[0].work.exists()
+    assert asked[0].check.parent.parent == own_cache / "indexes"
+    assert len(asked[0].check_queries) == 20
+    assert "a: tiervec-graph on mine, emulated:cxl-x8: thinking" in said
+    assert load_advice([summary.folder]) == list(summary.advice)
+
+
+def test_advice_is_resumed(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[Any] = []
+    fake_advice(monkeypatch, asked, UnavailableError("not now"))
+    text = ADVICE.replace(', "nowhere:"', "") + 'systems = "tiervec-graph"\n'
+    (failed,) = run(text).advice
+    assert (failed.status, failed.reason, failed.check) == ("failed", "not now", None)
+    assert (run(text).measured, len(asked)) == (0, 1)
+    fake_advice(monkeypatch, asked)
+    (again,) = run(text, retry_failed=True).advice
+    assert again.status == "ok"
+    assert (run(text, retry_failed=True).measured, len(asked)) == (0, 2)
+
+
+@pytest.mark.parametrize("status", ["crashed", "full"])
+def test_advice_for_an_index_that_cannot_be_built(run: Run, monkeypatch: pytest.MonkeyPatch, status: Any) -> None:
+    def fail(*_: Any) -> None:
+        raise SystemFailedError(status, "no")
+
+    monkeypatch.setattr("tiervec.bench.runner.make_index", fail)
+    if status == "full":
+        with pytest.raises(ResourceExhaustedError, match="emulated:cxl-x8: no; finished cells are kept"):
+            run(ADVICE)
+    else:
+        assert {(each.status, each.reason) for each in run(ADVICE).advice} == {("crashed", "no")}
+
+
+def test_real_advice(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from tiervec.bench.advisor import advising
+    from tiervec.bench.advisor.cost_model import MemoryGrowth
+    from tiervec.bench.advisor.design import Design
+    from tiervec.bench.systems.registry import find_system
+
+    monkeypatch.setattr(advising, "designs", lambda *_: [Design(kind="graph", params={"code_bits": 4.0})])
+    monkeypatch.setattr(MemoryGrowth, "more_us", lambda self, sizes: [0.0] * len(sizes))  # it takes seconds
+    np.save(tmp_path / "base.npy", RNG.normal(size=(1500, 8)).astype(np.float16))
+    np.save(tmp_path / "queries.npy", RNG.normal(size=(20, 8)).astype(np.float16))
+    text = ADVICE.replace(', "nowhere:"', "") + 'systems = "tiervec-graph"\n'
+    (found,) = run(text, find=find_system).advice
+    assert (found.status, found.reason) == ("ok", None)
+    assert found.check is not None
+    assert found.check["recall"] > 0.8
+    assert found.check["figures"]["reads per query"]["measured"] > 0
+    assert str(found.recommended).startswith("graph")
+
+
 def test_mistakes_of_a_plan_are_found_before_anything_is_built(run: Run, own_cache: Path) -> None:
     from tiervec.bench.systems.registry import find_system
 
@@ -504,6 +611,7 @@ def test_mistakes_of_a_plan_are_found_before_anything_is_built(run: Run, own_cac
         (HEAD + '[[experiment.system]]\nsystem = "x"\n', NotFoundError, "there is no system 'x'"),
         (HEAD + tiers, InvalidArgumentError, "hnswlib has no tiers; leave out 'dram:'"),
         (HEAD + "affinity = [4095]\n" + tiers, InvalidArgumentError, "affinity names CPU 4095"),
+        (ADVICE + "k = 101\n", InvalidArgumentError, "k is 101, but mine has 100 true neighbours"),
         (HEAD.replace("k = 5", "k = 101") + tiers, InvalidArgumentError, "k is 101, but mine has 100 true neighbours"),
     ):
         with pytest.raises(error, match=says):

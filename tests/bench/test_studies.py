@@ -9,7 +9,7 @@ from tiervec.bench.systems.registry import SYSTEMS
 from tiervec.cluster_index.params import ClusterBuildParams
 from tiervec.graph_index.params import GraphBuildParams, GraphSearchParams
 
-FIGURES = ("devices", "dilemma", "same-graph", "ablation", "kinds", "recall", "latency", "memory", "growth")
+FIGURES = ("devices", "dilemma", "same-graph", "ablation", "kinds", "recall", "latency", "memory", "growth", "advice")
 
 
 @pytest.mark.parametrize("name", ["study", "quick"])
@@ -53,6 +53,8 @@ def test_parameters_of_our_indexes_are_possible(name: str) -> None:
                 build, search = kinds[setting.system]
                 build(**setting.build)
                 if search is not None:
+                    opening = SYSTEMS[setting.system].opening_keys
+                    fixed = {key: value for key, value in setting.search.items() if key not in opening}
                     tuned = [{setting.tune[0]: value} for value in setting.tune[1]] if setting.tune else [{}]
                     for each in tuned:
-                        search(**{**setting.search, **each})
+                        search(**{**fixed, **each})

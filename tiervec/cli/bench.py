@@ -12,7 +12,7 @@ from tiervec.cli.options import add_json, recall_target
 
 if TYPE_CHECKING:
     from tiervec.bench.compare import Comparison
-    from tiervec.bench.results import Result
+    from tiervec.bench.results import AdviceResult, Result
     from tiervec.bench.runner import RunSummary
     from tiervec.bench.systems.registry import SystemSpec
 
@@ -281,6 +281,7 @@ def _run(arguments: argparse.Namespace) -> int:
                 "profiles": [
                     {"tier": each.tier, "status": each.status, "reason": each.reason} for each in summary.profiles
                 ],
+                "advice": [_advice_document(result) for result in summary.advice],
             }
         )
     else:
@@ -307,6 +308,21 @@ def _cell_document(result: Result) -> dict[str, Any]:
     }
 
 
+def _advice_document(result: AdviceResult) -> dict[str, Any]:
+    cell = result.cell
+    return {
+        "experiment": result.experiment,
+        "label": cell.label,
+        "dataset": cell.dataset.name,
+        "n": cell.dataset.n,
+        "tier": cell.tier,
+        "provenance": result.provenance,
+        "status": result.status,
+        "reason": result.reason,
+        "check": result.check,
+    }
+
+
 def _summary_text(summary: RunSummary) -> str:
     from tiervec.bench.interleaved import Spread
     from tiervec.cli.output import table_text
@@ -327,11 +343,23 @@ def _summary_text(summary: RunSummary) -> str:
                 "" if result.status == "ok" else f"{result.status}: {result.reason}",
             ]
         )
+    for advice in summary.advice:
+        rows.append(_advice_row(advice))
     for profile in summary.profiles:
         failed = "" if profile.status == "ok" else f"{profile.status}: {profile.reason}"
         rows.append([profile.experiment, profile.tier, "reads by size", "", "", failed])
     header = ["experiment", "system", "parameters", "recall", "queries/s", ""]
     return f"{summary.folder}: {len(summary.results)} cells\n{table_text(header, rows, right=['queries/s'])}"
+
+
+def _advice_row(result: AdviceResult) -> list[str]:
+    emulated = " (emulated)" if result.provenance == "emulated" else ""
+    name = f"{result.cell.label}@{result.cell.tier}{emulated}"
+    if result.check is None:
+        return [result.experiment, name, "", "", "", f"{result.status}: {result.reason}"]
+    qps = result.check["figures"]["QPS"]
+    predicted = f"predicted {qps['predicted']:,.0f} queries/s ({qps['error']:+.0%})"
+    return [result.experiment, name, predicted, f"{result.check['recall']:.4f}", f"{qps['measured']:,.0f}", ""]
 
 
 def _compare(arguments: argparse.Namespace) -> int:

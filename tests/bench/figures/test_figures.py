@@ -11,7 +11,7 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from synthetic_run import CLUSTER, DISKANN, DRAM, GRAPH, IMPORTED, RDMA, profiles, result, study, write_run
+from synthetic_run import CLUSTER, DISKANN, DRAM, GRAPH, IMPORTED, RDMA, advice, profiles, result, study, write_run
 
 pytest.importorskip("matplotlib", reason="figures need matplotlib")
 
@@ -21,9 +21,9 @@ from tiervec.bench.figures.run_data import load, tier_text
 from tiervec.bench.figures.style import thousands
 
 
-@pytest.mark.parametrize("name", ["dilemma", "devices", "same_graph"])
+@pytest.mark.parametrize("name", ["dilemma", "devices", "same_graph", "advice"])
 def test_a_figure_is_a_script(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    run = write_run(tmp_path / "run", study(), profiles())
+    run = write_run(tmp_path / "run", study(), profiles(), [advice(GRAPH, 900, 1000), advice(CLUSTER, 1000, 900)])
     command = importlib.import_module("tiervec.bench.figures.command")
     monkeypatch.setattr(sys, "argv", [name, str(run), "--out", str(tmp_path / "out")])
     command.main(name)
@@ -123,6 +123,31 @@ def test_one_graph_is_compared_with_the_disk_and_with_diskann(tmp_path: Path) ->
     ]
     assert same_graph.remarks([]) == ["The imported graph was not measured."]
     assert importlib.import_module("tiervec.bench.figures.recall").rows(load([tmp_path / "run"])) == []
+
+
+def test_the_advisors_largest_error_is_said(tmp_path: Path) -> None:
+    found = [
+        advice(GRAPH, 900, 1000),
+        advice(CLUSTER, 1000, 800),
+        advice(GRAPH, 1000, 1000, n=70_000, samples=(68_000,)),
+        advice(CLUSTER, 1, 1, tier=DRAM, reason="no"),
+    ]
+    figure = importlib.import_module("tiervec.bench.figures.advice")
+    data = load([write_run(tmp_path / "run", [], advice=found)])  # a run of advice alone
+    rows = figure.rows(data)
+    assert [(row["vectors"], row["system"], row["qps_ratio"]) for row in rows] == [
+        (70_000, GRAPH, 1.0),
+        (100_000, CLUSTER, 1.25),
+        (100_000, GRAPH, pytest.approx(0.9)),
+    ]
+    assert (rows[1]["reads_per_query_predicted"], rows[1]["reads_per_query_measured"]) == (1000, 800)
+    assert figure.remarks(rows) == [
+        "The largest error of QPS is +25%: tiervec-cluster, sift1m, 100,000, rdma-200g (emulated), predicted 1,000, "
+        "measured 800, in its best round 880. The error of its CPU time per query, which load of others adds less to, "
+        "is +25%.",
+        "sift1m, 70,000: the sample has 68,000 of 70,000 vectors; little was extrapolated.",
+    ]
+    assert "1,000 / 800" in {text.get_text() for text in figure.draw(rows).axes[0].texts}
 
 
 def test_a_tier_is_called_what_it_is() -> None:

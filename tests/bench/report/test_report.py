@@ -16,17 +16,30 @@ from tiervec.errors import InvalidArgumentError, NotFoundError, UnsupportedError
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from synthetic_run import CLUSTER, DRAM, GRAPH, MACHINE, RDMA, SSD, profiles, result, study, write_run
+from synthetic_run import CLUSTER, DRAM, GRAPH, MACHINE, RDMA, SSD, advice, profiles, result, study, write_run
 
 pytest.importorskip("matplotlib", reason="the report needs matplotlib")
 
-NAMES = ("dilemma", "devices", "same_graph", "ablations", "kinds", "recall", "latency", "memory", "growth", "limits")
+NAMES = (
+    "dilemma",
+    "devices",
+    "same_graph",
+    "ablations",
+    "kinds",
+    "recall",
+    "latency",
+    "memory",
+    "growth",
+    "advice",
+    "limits",
+)
 
 
 @pytest.fixture(scope="module")
 def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("report")
-    return write_report([write_run(folder / "run", study(), profiles())], folder / "out").parent
+    predicted = [advice(GRAPH, 900, 1000), advice(CLUSTER, 1, 1, reason="no such <tier>")]
+    return write_report([write_run(folder / "run", study(), profiles(), predicted)], folder / "out").parent
 
 
 def page_of(folder: Path) -> str:
@@ -74,6 +87,7 @@ def test_what_is_missing_is_listed(report: Path) -> None:
     page = page_of(report)
     missing = page[page.index("<h2>Not measured</h2>") :]
     assert "missing: diskannpy is not installed" in missing
+    assert "<td>tiervec-cluster on sift1m, emulated:rdma-200g</td><td>failed: no such &lt;tier&gt;</td>" in missing
     assert "crashed: the process ended with SIGSEGV" in missing
     assert "recall 0.700, below the 0.95 asked for" in missing
 
@@ -192,7 +206,7 @@ def test_profiles_of_another_machine_are_refused(tmp_path: Path) -> None:
 
     other = [dataclasses.replace(each, environment=other_machine()) for each in profiles()]
     run = write_run(tmp_path / "run", [result("recall", GRAPH, 1e4)], other)
-    with pytest.raises(InvalidArgumentError, match="profiles and results are of unlike machines"):
+    with pytest.raises(InvalidArgumentError, match="profiles, advice and results are of unlike machines"):
         write_report([run], tmp_path / "out")
 
 
