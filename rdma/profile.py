@@ -21,7 +21,7 @@ import numpy as np
 
 from tiervec import _core
 from tiervec.environment import environment
-from tiervec.errors import InvalidArgumentError, ResourceExhaustedError
+from tiervec.errors import InvalidArgumentError, ResourceExhaustedError, UnavailableError
 from tiervec.rdma.remote_url import RemoteUrl, is_remote
 from tiervec.sizes import format_size, parse_size
 
@@ -216,6 +216,7 @@ def profile(
         InvalidArgumentError: An unknown tier or profile, or an argument out of range.
         NotFoundError: No file `region`.
         ResourceExhaustedError: `region_bytes` is more than this machine has.
+        UnavailableError: The tier answered no read in time.
 
     Example:
         >>> measured = profile("emulated:cxl-x8", region_bytes="8MiB", threads=1, runs=1, run_seconds=0.001)
@@ -288,6 +289,12 @@ def _measure(
             rates[size].append(tier.measure_reads_per_s(size, threads, in_flight, run_seconds, run))
     if progress is not None:
         progress(total, total)
+    for size in sizes:
+        if not statistics.median(rates[size]) > 0:
+            raise UnavailableError(
+                f"{tier.url}: no read of {size} bytes came back in most runs of {run_seconds:g} s; "
+                "it is too slow for them, or this machine is busy"
+            )
     device = dict(tier.profile)
     known = device["source"] != "nominal"
     measured = tuple(

@@ -485,7 +485,7 @@ def test_a_profile_of_a_memory_node_on_this_machine(run: Run, monkeypatch: pytes
     from tiervec.rdma.profile import profile
 
     monkeypatch.setattr("tiervec.bench.loopback._SCRATCH_BYTES", 2 << 20)
-    monkeypatch.setattr("tiervec.rdma.profile.profile", functools.partial(profile, runs=1, run_seconds=0.001))
+    monkeypatch.setattr("tiervec.rdma.profile.profile", functools.partial(profile, runs=1, run_seconds=0.02))
     text = '[[experiment]]\nname = "d"\nkind = "profile"\ntiers = ["tcp://loopback"]\n'
     (measured,) = run(text).profiles
     assert (measured.tier, measured.status, measured.provenance) == ("tcp://loopback", "ok", "real")

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from tiervec import _core
-from tiervec.errors import InvalidArgumentError, NotFoundError, ResourceExhaustedError
+from tiervec.errors import InvalidArgumentError, NotFoundError, ResourceExhaustedError, UnavailableError
 from tiervec.rdma.profile import READ_SIZES, Measured, TierProfile, profile
 
 
@@ -109,6 +109,12 @@ def test_progress_counts_up_to_the_end() -> None:
 def test_arguments_out_of_range(options: dict[str, object], message: str) -> None:
     with pytest.raises(InvalidArgumentError, match=message):
         quick("dram:", **options)
+
+
+def test_a_tier_that_answers_nothing_in_time_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tiervec.rdma.profile._LATENCY_READS", 1)
+    with pytest.raises(UnavailableError, match="no read of 64 bytes came back in most runs of 0.001 s"):
+        quick("emulated:latency_us=100000,reads_mps=20,gbps=10,block=64", read_sizes=[64])
 
 
 def test_an_unknown_tier_is_refused_before_anything_is_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
