@@ -290,18 +290,10 @@ def _run(arguments: argparse.Namespace) -> int:
 
 
 def _cell_document(result: Result) -> dict[str, Any]:
-    cell = result.cell
     return {
-        "experiment": result.experiment,
-        "label": cell.label,
-        "dataset": cell.dataset.name,
-        "n": cell.dataset.n,
-        "tier": cell.tier,
-        "provenance": result.provenance,
-        "build": dict(cell.build),
-        "search": dict(cell.search),
-        "status": result.status,
-        "reason": result.reason,
+        **_outcome(result),
+        "build": dict(result.cell.build),
+        "search": dict(result.cell.search),
         "recall": result.median("recall"),
         "qps": result.median("qps"),
         "latency_us_p99": result.median("latency_us.p99"),
@@ -309,6 +301,11 @@ def _cell_document(result: Result) -> dict[str, Any]:
 
 
 def _advice_document(result: AdviceResult) -> dict[str, Any]:
+    return {**_outcome(result), "check": result.check}
+
+
+def _outcome(result: Result | AdviceResult) -> dict[str, Any]:
+    """What was measured, and what became of it."""
     cell = result.cell
     return {
         "experiment": result.experiment,
@@ -319,7 +316,6 @@ def _advice_document(result: AdviceResult) -> dict[str, Any]:
         "provenance": result.provenance,
         "status": result.status,
         "reason": result.reason,
-        "check": result.check,
     }
 
 
