@@ -14,8 +14,8 @@ from tiervec.index_directory import IndexDescription, IndexDirectory, IndexDirec
 Array = np.ndarray[Any, Any]
 
 
-def vectors_of() -> Array:
-    return np.random.default_rng(1).normal(size=(900, 12)).astype(np.float32) * 3 + 1
+def vectors_of(dim: int = 12) -> Array:
+    return np.random.default_rng(1).normal(size=(900, dim)).astype(np.float32) * 3 + 1
 
 
 def saved(navigation: Navigation, out: Path, metric: str = "l2") -> IndexDirectory:
@@ -42,6 +42,17 @@ def test_codes_stand_for_the_centroids(metric: str, cluster: Callable[..., Any])
     assert np.median(error) <= 0.4 * np.median(spread)
     assert (navigation.group_offsets[0], navigation.group_offsets[-1]) == (0, 60)
     assert len(navigation.group_rows) == len(navigation.group_offsets) - 1
+
+
+def test_layouts_that_read_whole_clusters_find_them_by_finer_codes(cluster: Callable[..., Any]) -> None:
+    clustering = cluster(vectors_of(64), clusters=60)  # in few dimensions a code has its least size anyway
+
+    def error(layout: str) -> float:
+        origins = Navigation.build(clustering, layout=layout, metric="l2", threads=1).origins()
+        return float(np.linalg.norm(origins - clustering.centroids, axis=1).mean())
+
+    for layout in ("grouped", "decoupled", "replicated"):
+        assert error(layout) < error("coded")
 
 
 def test_what_is_written_is_read(cluster: Callable[..., Any], tmp_path: Path) -> None:
