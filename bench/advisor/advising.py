@@ -2,8 +2,8 @@
 
 The counts of a search (reads, bytes, rounds, code distances) at the target recall are measured on two samples and
 extrapolated. CPU time is measured on the larger sample, plus what the further counts cost by a model fitted to the
-samples' searches, plus what random accesses cost more in memory of the whole index's size. Throughput is what the CPU
-or the device allows, whichever is less.
+samples' searches, plus what random accesses cost more in memory of the whole index's size. Throughput is that of the
+larger sample, less by as much as CPU time is more, or what the device allows, whichever is less.
 """
 
 from __future__ import annotations
@@ -146,7 +146,7 @@ def _run(
     others = [run for run in runs if run.size == samples.growth.large and run not in large]
     how: dict[str, Any] = {"k": request.k, "threads": request.threads}
     beside = [] if checked is None else [checked]  # in turn: the machine's own speed drifts
-    measure([*large, *beside], samples.queries, tier=request.device.url, rounds=5, alone=True, **how)
+    measure([*large, *beside], samples.queries, tier=request.device.url, rounds=9, alone=True, **how)
     measure(small, samples.queries, tier=request.device.url, rounds=1, alone=False, **how)  # its counts are wanted
     # Where the device sets the pace, waiting looks like work: CPU time is then what it is in memory.
     slowed = [run for run in large if _share_of_device(request.device, run) >= _BUSY_DEVICE]
@@ -242,7 +242,7 @@ def _prediction(
         memory = MemoryGrowth(large.info.fast_bytes + large.info.tier_bytes, fast_bytes + tier_bytes, request.threads)
         busy_us += _memory_us(memory, large, work, device, samples.dim)
     bound = device.bound_qps(large.receipts[0], work.reads, work.read_bytes)
-    by_cpu = 1e6 * request.threads / busy_us
+    by_cpu = large.qps * large.busy_us / busy_us  # as busy as the machine was with the sample
     latency_us = large.alone_us + (work.rounds - large.work.rounds) * device.latency_us + busy_us - large.busy_us
     return Prediction(
         design=large.design,

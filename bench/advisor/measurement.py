@@ -107,6 +107,11 @@ class Run:
         return None
 
     @property
+    def qps(self) -> float:
+        """Queries per second in the median round: what else runs on the machine is in it."""
+        return statistics.median(each.qps for each in self.receipts)
+
+    @property
     def busy_us(self) -> float:
         """CPU time of a query in the best round: what else runs on the machine can only add to it."""
         return min(each.cpu_us_per_query for each in self.receipts)

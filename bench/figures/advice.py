@@ -15,8 +15,8 @@ TITLE = "What the advisor predicted, and what was measured"
 READING = (
     "One row for each index, built with its defaults. Dots are predicted / measured: at 1 the prediction is right, "
     "left of it too low. The text gives both numbers. Predicted is from samples of the data; measured is the index of "
-    "all of it, in turn with those samples. Queries per second are measured as the median of the rounds and predicted "
-    "from the best one. Hollow dots are on emulated devices."
+    "all of it, in turn with those samples. Queries per second are medians of the rounds in both. Hollow dots are on "
+    "emulated devices."
 )
 _FIGURES = {
     "qps": ("QPS", "queries per second"),
@@ -39,9 +39,8 @@ def remarks(rows: Sequence[Row]) -> list[str]:
     worst = max(rows, key=lambda row: abs(row["qps_ratio"] - 1))
     found = [
         f"The largest error of QPS is {worst['qps_ratio'] - 1:+.0%}: {_name(worst)}, predicted "
-        f"{worst['qps_predicted']:,.0f}, measured {worst['qps_measured']:,.0f}, in its best round "
-        f"{worst['qps_best_round']:,.0f}. The error of its CPU time per query, which load of others adds less to, is "
-        f"{worst['cpu_us_ratio'] - 1:+.0%}."
+        f"{worst['qps_predicted']:,.0f}, measured {worst['qps_measured']:,.0f}. The error of its CPU time per query in "
+        f"the best round, which load of others adds less to, is {worst['cpu_us_ratio'] - 1:+.0%}."
     ]
     return found + [
         f"{row['dataset']}: the sample has {row['sampled']:,} of {row['vectors']:,} vectors; little was extrapolated."
@@ -101,7 +100,6 @@ def _row(data: RunData, result: AdviceResult) -> Row:
     for key, (name, _) in _FIGURES.items():
         row[f"{key}_predicted"], row[f"{key}_measured"] = figures[name]["predicted"], figures[name]["measured"]
         row[f"{key}_ratio"] = 1 + figures[name]["error"]
-    row["qps_best_round"] = figures["QPS, best round"]["measured"]
     row["cpu_us_ratio"] = 1 + figures["CPU us per query"]["error"]
     return row
 

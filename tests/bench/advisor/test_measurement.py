@@ -14,10 +14,11 @@ from tiervec.bench.advisor.design import Design
 from tiervec.bench.advisor.measurement import Run, Work, measure
 
 
-def test_the_best_round_counts(run_of: Callable[..., Run]) -> None:
+def test_cpu_time_is_that_of_the_best_round_and_throughput_of_the_median_one(run_of: Callable[..., Run]) -> None:
     run = run_of(100, 10, 10, 8)
-    run.receipts += run_of(100, 10, 10, 30).receipts
+    run.receipts += run_of(100, 10, 10, 30).receipts + run_of(100, 10, 10, 10).receipts
     assert run.busy_us == 8
+    assert run.qps == pytest.approx(1e5)
 
 
 def test_work_is_counted_by_the_query(run_of: Callable[..., Run]) -> None:

@@ -143,8 +143,8 @@ def test_the_advisors_largest_error_is_said(tmp_path: Path) -> None:
     assert (rows[1]["reads_per_query_predicted"], rows[1]["reads_per_query_measured"]) == (1000, 800)
     assert figure.remarks(rows) == [
         "The largest error of QPS is +25%: tiervec-cluster, sift1m, 100,000, rdma-200g (emulated), predicted 1,000, "
-        "measured 800, in its best round 880. The error of its CPU time per query, which load of others adds less to, "
-        "is +25%.",
+        "measured 800. The error of its CPU time per query in the best round, which load of others adds less to, is "
+        "+25%.",
         "sift1m, 70,000: the sample has 68,000 of 70,000 vectors; little was extrapolated.",
     ]
     assert "1,000 / 800" in {text.get_text() for text in figure.draw(rows).axes[0].texts}
