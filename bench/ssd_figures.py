@@ -25,8 +25,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 import tiervec
-from tiervec import _core
 from tiervec.bench.cluster_figures import tuned_cluster_params
+from tiervec.bench.disk import Disk
 from tiervec.bench.figure_program import finish, program, short
 from tiervec.bench.graph_figures import Workload
 from tiervec.bench.interleaved import Spread, measure_interleaved, ratio
@@ -44,8 +44,6 @@ _BEAM = 4  # of DiskANN, its usual one
 _MOST_COMPLEXITY = 512
 _LISTS = (16, 20, 24, 28, 32, 36, 40, 48, 64, 96)
 _MARGINS = (0.03, 0.04, 0.05, 0.06, 0.07, 0.08, 0.09, 0.1, 0.11, 0.12, 0.13, 0.14, 0.16, 0.18, 0.2, 0.25, 0.3, 0.0)
-_READ_BYTES = 64
-_READS_IN_FLIGHT = 128
 _READ_SECONDS = 0.4
 
 
@@ -146,22 +144,6 @@ class Graph:
         }
 
 
-class Disk:
-    """The disk itself, below the records of an index: random reads of one sector."""
-
-    def __init__(self, path: Path, section: str, threads: int) -> None:
-        self._tier = _core.open_tier("ssd:", str(IndexDirectory.open(path).section_path(section)))
-        self._threads, self._seed = threads, 0
-
-    def reads_per_s(self) -> float:
-        """Reads per second of one run: of one thread or of all, whichever gets more out of the disk."""
-        self._seed += 1
-        return max(
-            self._tier.measure_reads_per_s(_READ_BYTES, threads, _READS_IN_FLIGHT, _READ_SECONDS, self._seed)
-            for threads in {1, self._threads}
-        )
-
-
 def fewest_reads(path: Path, workload: Workload) -> dict[str, Any]:
     """The setting with the fewest reads, one a round, that reaches the target: a disk is bound by its reads."""
     best: tuple[float, dict[str, Any]] | None = None
@@ -205,7 +187,7 @@ def graph_part(arguments: argparse.Namespace, workload: Workload, work: Path) ->
     }
     settings: dict[str, Any] = {name: graph.describe() for name, graph in graphs.items()}
     systems: dict[str, Callable[[], float]] = {name: graph.qps for name, graph in graphs.items()}
-    systems["disk"] = Disk(paths["sectors"], "records", workload.threads).reads_per_s
+    systems["disk"] = Disk(paths["sectors"], workload.threads, _READ_SECONDS).reads_per_s
     if arguments.diskann_python is None:
         figures = measure_interleaved(systems, arguments.repeats)
     else:
@@ -228,7 +210,7 @@ def wide_part(path: Path, arguments: argparse.Namespace, workload: Workload) -> 
     """A graph of a larger degree against the disk's own limit."""
     graph = Graph(path, "ssd:", workload, fewest_reads(path, workload))
     setting = graph.describe()
-    disk = Disk(path, "records", workload.threads)
+    disk = Disk(path, workload.threads, _READ_SECONDS)
     figures = measure_interleaved({"ssd, wide": graph.qps, "disk": disk.reads_per_s}, arguments.repeats)
     share = _share(figures["ssd, wide"], setting["reads_per_query"], figures["disk"])
     return {
@@ -245,7 +227,7 @@ def cluster_part(path: Path, arguments: argparse.Namespace, workload: Workload) 
         info = index.info
     sectors, recall = _sectors_per_query(path, workload, params)
     index = tiervec.open(path, tier="ssd:", threads=workload.threads)
-    disk = Disk(path, "postings", workload.threads)
+    disk = Disk(path, workload.threads, _READ_SECONDS)
     name = f"ssd, replicated, {info.params['replicas']} replicas"
     figures = measure_interleaved(
         {

@@ -15,7 +15,8 @@ TITLE = "Share of the device's limit"
 READING = (
     "Throughput over the queries per second that the device could serve if it were busy all the time, the best setting "
     "of each index on each tier. Far left: the CPU binds, and a faster device would change nothing. Near 100 %: the "
-    "device binds; above, it did better than when it was measured, with one queue. Hollow dots are on emulated devices."
+    "device binds; above, it did better than when it was measured. The limit on ssd: is what the disk gave right after "
+    "each run, in random reads. Hollow dots are on emulated devices."
 )
 _ROW_INCHES = 0.27
 

@@ -146,6 +146,9 @@ class Measured(Protocol):
             over the queries, ``device_s`` (seconds that the device is busy), ``latency_us`` (an array), ``notes``.
         """
 
+    # A system may also have ``device_seconds(self, sums)``, which is called after each run with the sums of its
+    # counters: how long its reads keep the device busy, measured now or known before; None: there is no limit.
+
 
 def main(system_file: str) -> None:
     """Answers requests until stdin ends."""
@@ -211,7 +214,10 @@ class _Session:
         self._system.configure(request["k"], request["params"])
         run.execute()
         np.save(request["ids"], run.ids)
-        return run.figures()
+        found = run.figures()
+        if (device_seconds := getattr(self._system, "device_seconds", None)) is not None:
+            found["sums"]["device_s"] = device_seconds(found["sums"])
+        return found
 
     def _load(self, request: dict[str, Any]) -> Any:
         if self._system is None:

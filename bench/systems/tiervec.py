@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import tiervec
+from tiervec.bench.disk import Disk
 from tiervec.environment import environment
 from tiervec.parameters import build_parameters_class
 from tiervec.rdma.remote_url import is_remote
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 
     from tiervec.bench.systems.child import Job, Vectors
 
+_DISK_SECONDS = 0.2
 _OF_AN_IMPORT = ("layout", "code", "code_bits")
 
 
@@ -39,6 +41,7 @@ class System:
         self._index: Any = None
         self._params: dict[str, Any] = {}
         self._target_recall: float | None = None
+        self._disk: Disk | None = None
         if job.variant["kind"] == "diskann":
             job.parameters(job.build, dict.fromkeys(_OF_AN_IMPORT))
 
@@ -83,6 +86,8 @@ class System:
         self._index = self._open.enter_context(
             tiervec.open(job.folder / "index", tier=tier, fast_memory=fast_memory, threads=job.threads)
         )
+        if tier == "ssd:":
+            self._disk = Disk(job.folder / "index", job.threads, _DISK_SECONDS)
         info = self._index.info
         return {"fast_bytes": info.fast_bytes, "tier_bytes": info.tier_bytes}
 
@@ -110,6 +115,12 @@ class System:
             "latency_us": receipt.latency_us,
             "notes": receipt.notes,
         }
+
+    def device_seconds(self, sums: Mapping[str, float]) -> float | None:
+        """By the tier's profile; of a disk by what it gives right after the run, as its speed drifts."""
+        if self._disk is None or not sums.get("reads"):
+            return sums.get("device_s")
+        return sums["reads"] / self._disk.reads_per_s(sums["bytes_read"] / sums["reads"])
 
     def close(self) -> None:
         """Closes the index and ends a memory node of its own."""

@@ -92,6 +92,11 @@ def test_build_open_search_in_spite_of_noise(process: SystemProcess, job: dict[s
     assert b"noise of a library" in (tmp_path / "log").read_bytes()
 
 
+def test_a_system_may_measure_its_device_after_the_run(opened: SystemProcess, tmp_path: Path) -> None:
+    assert opened.ask(search(tmp_path), 60)["sums"]["device_s"] == pytest.approx(0.04)
+    assert opened.ask(search(tmp_path, params={"device_s": 0.7}), 60)["sums"]["device_s"] == 0.7
+
+
 @pytest.mark.parametrize("batch", [1, 3, 100])
 def test_callers_share_the_queries(opened: SystemProcess, tmp_path: Path, batch: int) -> None:
     found = opened.ask(search(tmp_path, batch=batch, threads=2), 60)

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 import tiervec
+from tiervec.bench.disk import Disk
 from tiervec.bench.systems.child import Job, Vectors
 from tiervec.bench.systems.environments import make_environment, python_of, why_missing
 from tiervec.bench.systems.registry import SYSTEMS, SystemSpec, find_system
@@ -113,6 +114,24 @@ def test_an_index_that_is_there_is_taken(tmp_path: Path) -> None:
     wrong = system_of(spec)(job_of(spec, folder, build={"index": "x", "graph_degree": 8}))
     with pytest.raises(ValueError, match="is built already; leave out graph_degree"):
         wrong.build(vectors)
+
+
+@pytest.mark.parametrize("tier", ["ssd:", "dram:", "emulated:rdma-200g"])
+def test_the_limit_of_a_disk_is_measured_after_the_run(
+    tmp_path: Path, tier: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    vectors, queries = vectors_of(tmp_path, "float32", 300)
+    job = job_of(SYSTEMS["tiervec-graph"], tmp_path, build={"graph_degree": 8, "build_list": 16}, tier=tier)
+    system = system_of(SYSTEMS["tiervec-graph"])(job)
+    system.build(vectors)
+    system.open()
+    system.configure(5, {})
+    asked = []
+    monkeypatch.setattr(Disk, "reads_per_s", lambda self, read_bytes: asked.append(read_bytes) or 1000.0)
+    known = system.search(queries, 5, 1)[1]["device_s"]
+    found = system.device_seconds({"reads": 500.0, "bytes_read": 40_000.0, "device_s": known})
+    assert found == (0.5 if tier == "ssd:" else known)
+    assert asked == ([80.0] if tier == "ssd:" else [])
 
 
 @pytest.mark.parametrize(
