@@ -25,8 +25,8 @@ CXX_FILES = $(shell find $(NATIVE_DIRS) tests -name '*.cc' -o -name '*.h')
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help install demo test cxx-tests test-cxx test-python guest lint check-format types check-stubs check-headers format stubs \
-        core-stub tidy asan tsan bench wheel clean distclean FORCE
+.PHONY: help install demo test cxx-tests test-cxx test-python guest peers lint check-format types check-stubs check-headers \
+        format stubs core-stub tidy asan tsan bench wheel clean distclean FORCE
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -83,6 +83,10 @@ test-python: install $(VENV)/.stamp-test
 
 guest: cxx-tests $(VENV)/.stamp-test ## tests on RDMA, a memory-only NUMA node and /dev/dax, in a QEMU guest
 	@tests/guest/run.sh $(BUILD)/tests
+
+peers: install $(VENV)/.stamp-test $(VENV)/.stamp-bench ## tests on hnswlib, and on DiskANN in an environment of its own
+	@$(BIN)/tiervec bench setup diskannpy-disk --cache build/peers || echo "peers: DiskANN could not be installed"
+	@TIERVEC_CACHE=build/peers $(BIN)/python -m pytest tests/integration/test_peers.py tests/bench/systems
 
 bench: install $(VENV)/.stamp-bench ## the benchmark behind the figures of the README
 	@$(BIN)/python -m tiervec.bench.graph_figures $(BENCH_ARGS)
