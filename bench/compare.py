@@ -17,7 +17,8 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from tiervec.bench.interleaved import Spread
-from tiervec.bench.results import Repeat, Result, machine_letters, machine_of
+from tiervec.bench.machines import machine_letters, machine_of
+from tiervec.bench.results import Repeat, Result
 from tiervec.errors import InvalidArgumentError, NotFoundError
 
 __all__ = ["Comparison", "compare", "is_named"]

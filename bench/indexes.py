@@ -21,8 +21,9 @@ from pathlib import Path
 from typing import Any, Final
 
 from tiervec.bench.datasets import Dataset
+from tiervec.bench.machines import machine_of
 from tiervec.bench.plan import Limits
-from tiervec.bench.results import BuildFigures, machine_of
+from tiervec.bench.results import BuildFigures
 from tiervec.bench.systems.environments import make_environment, python_of, why_missing
 from tiervec.bench.systems.process import SystemFailedError, SystemProcess
 from tiervec.bench.systems.registry import SystemSpec

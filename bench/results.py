@@ -1,18 +1,9 @@
-"""Result files: what one run of the harness measured, and how such files are put together again.
-
-A run is a folder, and nothing in it is ever rewritten:
-
-    RESULTS/<run>/run.json               the plan as text, the environment, when it began
-    RESULTS/<run>/cells/<cell id>.json   one measured cell, written once, by rename, when its last repeat is done
-    RESULTS/<run>/profiles/<id>.json     what one tier can do by read size (experiments of kind "profile")
-    RESULTS/<run>/advice/<cell id>.json  what the advisor predicted for one cell, and what it did (kind "advice")
+"""What one run of the harness measured; `result_files` keeps it.
 
 A cell is one setting of one system on one data set. Its repeats were measured in turn with those of the other cells of
 its experiment, round by round, so the figures of one round may be divided (`Result.rounds`). `control` holds as many
-more repeats of the same cell in the same rounds: the ratio of the two is what no difference looks like (A/A).
-
-Files are JSON. Fields of `Result`, `Cell` and so on are the keys; what a system cannot tell is null. A reader that
-meets another `format` refuses it.
+more repeats of the same cell in the same rounds: the ratio of the two is what no difference looks like (A/A). What a
+system cannot tell is None.
 """
 
 from __future__ import annotations
@@ -20,15 +11,10 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-import types
-import typing
-from collections.abc import Iterable, Mapping, Sequence
+import statistics
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any, Final, Literal, TypeVar
-
-from tiervec.durable_files import replacing_file, storage_errors
-from tiervec.errors import AlreadyExistsError, DataLossError, InvalidArgumentError, NotFoundError, UnsupportedError
+from typing import Any, Final, Literal
 
 __all__ = [
     "FORMAT",
@@ -44,20 +30,6 @@ __all__ = [
     "RunInfo",
     "Status",
     "cell_id",
-    "environment_label",
-    "load_advice",
-    "load_profiles",
-    "load_results",
-    "machine_letters",
-    "machine_of",
-    "read_advice",
-    "read_profile",
-    "read_result",
-    "read_run_info",
-    "write_advice",
-    "write_profile",
-    "write_result",
-    "write_run_info",
 ]
 
 FORMAT: Final = 1
@@ -67,8 +39,6 @@ Provenance = Literal["real", "emulated", "guest", "memory"]
 this process's memory alone."""
 
 Status = Literal["ok", "crashed", "hung", "missing", "failed"]
-
-_MACHINE_KEYS: Final = ("cpu", "cores", "allowed_cpus", "simd", "memory_bytes", "os", "kernel")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -264,8 +234,6 @@ class Result:
 
     def median(self, figure: str) -> float | None:
         """The median of a figure over the repeats; None when no repeat has it."""
-        import statistics
-
         values = list(self.rounds(figure).values())
         return statistics.median(values) if values else None
 
@@ -345,137 +313,6 @@ def cell_id(experiment: str, cell: Cell) -> str:
     return f"{name[:60]}-{hashlib.sha256(text.encode()).hexdigest()[:16]}"
 
 
-def write_result(folder: Path, name: str, result: Result) -> Path:
-    """Writes ``cells/<name>.json`` of a run's folder, whole or not at all.
-
-    Raises:
-        AlreadyExistsError: It is there: results are not rewritten.
-        ResourceExhaustedError: The disk is full.
-    """
-    return _write_once(folder / "cells" / f"{name}.json", result)
-
-
-def read_result(path: Path) -> Result:
-    """Reads one result file.
-
-    Raises:
-        NotFoundError: No such file.
-        UnsupportedError: Another format than `FORMAT`.
-        DataLossError: It is no result file, or damaged.
-    """
-    return _from_document(Result, _document(path), path)
-
-
-def write_profile(folder: Path, name: str, result: ProfileResult) -> Path:
-    """Writes ``profiles/<name>.json``; as `write_result`."""
-    return _write_once(folder / "profiles" / f"{name}.json", result)
-
-
-def read_profile(path: Path) -> ProfileResult:
-    """Reads a file of `write_profile`; raises as `read_result`."""
-    return _from_document(ProfileResult, _document(path), path)
-
-
-def write_advice(folder: Path, name: str, result: AdviceResult) -> Path:
-    """Writes ``advice/<name>.json``; as `write_result`."""
-    return _write_once(folder / "advice" / f"{name}.json", result)
-
-
-def read_advice(path: Path) -> AdviceResult:
-    """Reads a file of `write_advice`; raises as `read_result`."""
-    return _from_document(AdviceResult, _document(path), path)
-
-
-def write_run_info(folder: Path, info: RunInfo) -> Path:
-    """Writes ``run.json``; as `write_result`."""
-    return _write_once(folder / "run.json", info)
-
-
-def read_run_info(folder: Path) -> RunInfo:
-    """Reads ``run.json``; raises as `read_result`."""
-    return _from_document(RunInfo, _document(folder / "run.json"), folder / "run.json")
-
-
-def load_results(folders: Iterable[Path], *, allow_mixed: bool = False) -> list[Result]:
-    """All results of one or several runs, in the order of their names.
-
-    Args:
-        folders: Folders of runs.
-        allow_mixed: Put results of unlike machines together; `environment_label` then tells them apart.
-
-    Raises:
-        NotFoundError: A folder is not a run.
-        InvalidArgumentError: Unlike machines without `allow_mixed`, or one data set with two different sets of true
-            neighbours, which no option allows.
-    """
-    results: list[Result] = []
-    for folder in folders:
-        read_run_info(folder)
-        results += [read_result(path) for path in sorted((folder / "cells").glob("*.json"))]
-    if not allow_mixed:
-        _refuse_unlike_machines(results)
-    _refuse_other_ground_truth(results)
-    return results
-
-
-def load_profiles(folders: Iterable[Path]) -> list[ProfileResult]:
-    """The tiers that one or several runs have profiled."""
-    return [read_profile(path) for folder in folders for path in sorted((folder / "profiles").glob("*.json"))]
-
-
-def load_advice(folders: Iterable[Path]) -> list[AdviceResult]:
-    """The predictions that one or several runs have checked."""
-    return [read_advice(path) for folder in folders for path in sorted((folder / "advice").glob("*.json"))]
-
-
-def machine_of(environment: Mapping[str, Any]) -> tuple[tuple[str, Any], ...]:
-    """What of an environment decides about speed; results of machines that differ in it do not mix."""
-    return tuple((key, environment.get(key)) for key in _MACHINE_KEYS)
-
-
-def machine_letters(environments: Iterable[Mapping[str, Any]]) -> dict[tuple[Any, ...], str]:
-    """Machine to the letter that labels call it by, in the order in which they appear."""
-    letters: dict[tuple[Any, ...], str] = {}
-    for environment in environments:
-        letters.setdefault(machine_of(environment), chr(ord("A") + len(letters) % 26))
-    return letters
-
-
-def environment_label(environment: Mapping[str, Any]) -> str:
-    """A machine in a few words, for legends."""
-    memory = environment.get("memory_bytes")
-    size = "" if memory is None else f", {memory / 2**30:.0f} GiB"
-    return (
-        f"{environment.get('cpu') or 'unknown CPU'}, {environment.get('allowed_cpus')} CPUs{size}, "
-        f"Linux {environment.get('kernel')}"
-    )
-
-
-def _refuse_unlike_machines(results: Sequence[Result]) -> None:
-    for result in results[1:]:
-        first, other = machine_of(results[0].environment), machine_of(result.environment)
-        for (key, one), (_, two) in zip(first, other, strict=True):
-            if one != two:
-                raise InvalidArgumentError(
-                    f"results of unlike machines: {key} is {one!r} in run {results[0].run} and {two!r} in run "
-                    f"{result.run}; compare runs of one machine, or allow mixed ones (--allow-mixed)"
-                )
-
-
-def _refuse_other_ground_truth(results: Sequence[Result]) -> None:
-    known: dict[tuple[Any, ...], tuple[str, Result]] = {}
-    for result in results:
-        dataset = result.cell.dataset
-        name = (dataset.name, dataset.slice, dataset.queries, dataset.metric)
-        checksums = f"{dataset.checksum} {dataset.queries_checksum} {dataset.ground_truth_checksum}"
-        first, of = known.setdefault(name, (checksums, result))
-        if first != checksums:
-            raise InvalidArgumentError(
-                f"{dataset.name} of {dataset.n:,} vectors has other vectors, queries or true neighbours in run "
-                f"{result.run} ({checksums}) than in run {of.run} ({first}); their recalls cannot be compared"
-            )
-
-
 def _figure(repeat: Repeat, figure: str) -> float | None:
     value: Any = repeat
     for name in figure.split("."):
@@ -483,77 +320,3 @@ def _figure(repeat: Repeat, figure: str) -> float | None:
             return None
         value = getattr(value, name)
     return None if value is None else float(value)
-
-
-def _write_once(path: Path, document: Any) -> Path:
-    text = json.dumps(dataclasses.asdict(document), indent=1, allow_nan=False)
-    with storage_errors(f"writing {path}", path.parent):
-        path.parent.mkdir(parents=True, exist_ok=True)
-    if path.exists():
-        raise AlreadyExistsError(f"{path} exists; results are not rewritten")
-    with replacing_file(path, len(text)) as file:
-        file.write(text.encode())
-    return path
-
-
-def _document(path: Path) -> dict[str, Any]:
-    with storage_errors(f"reading {path}", path.parent):
-        if not path.is_file():
-            raise NotFoundError(f"{path} does not exist; a run of `tiervec bench run` has it")
-        text = path.read_bytes()
-    try:
-        document = json.loads(text)
-    except ValueError as error:
-        raise DataLossError(f"{path} is not JSON: {error}") from None
-    if not isinstance(document, dict) or "format" not in document:
-        raise DataLossError(f"{path} is no result file: it has no format")
-    if document["format"] != FORMAT:
-        raise UnsupportedError(f"{path} has the format {document['format']!r}; this version reads {FORMAT}")
-    return document
-
-
-T = TypeVar("T")
-
-
-def _from_document(kind: type[T], document: Any, path: Path) -> T:
-    try:
-        return typing.cast(T, _value(kind, document))
-    except (TypeError, ValueError, KeyError) as error:
-        raise DataLossError(f"{path} is no {kind.__name__}: {error}") from None
-
-
-def _value(kind: Any, found: Any) -> Any:
-    """`found` of JSON as the type that a field declares; TypeError when it is something else."""
-    origin, arguments = typing.get_origin(kind), typing.get_args(kind)
-    if origin in (types.UnionType, typing.Union):
-        if found is None:
-            return None
-        return _value(next(option for option in arguments if option is not type(None)), found)
-    if origin is Literal:
-        if found not in arguments:
-            raise ValueError(f"{found!r} is none of {', '.join(map(str, arguments))}")
-        return found
-    if origin is tuple:
-        if not isinstance(found, list):
-            raise TypeError(f"{found!r} is no list")
-        return tuple(_value(arguments[0], item) for item in found)
-    if dataclasses.is_dataclass(kind) and isinstance(kind, type):
-        return _record(kind, found)
-    if origin is not None:  # a mapping
-        if not isinstance(found, dict):
-            raise TypeError(f"{found!r} is no object")
-        return found
-    accepted = (int, float) if kind is float else (kind,)
-    if not isinstance(found, accepted) or (isinstance(found, bool) and kind is not bool):
-        raise TypeError(f"{found!r} is no {kind.__name__}")
-    return kind(found)
-
-
-def _record(kind: Any, found: Any) -> Any:
-    if not isinstance(found, dict):
-        raise TypeError(f"{found!r} is no object")
-    hints = typing.get_type_hints(kind)
-    unknown = found.keys() - hints.keys()
-    if unknown:
-        raise KeyError(f"unknown key {min(unknown)}")
-    return kind(**{key: _value(hints[key], value) for key, value in found.items()})

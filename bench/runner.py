@@ -18,13 +18,9 @@ from tiervec.bench.datasets import Dataset, open_dataset
 from tiervec.bench.datasets.preparing import Progress
 from tiervec.bench.group_run import GroupRun, PlannedCell, planned_cells, provenance_of
 from tiervec.bench.indexes import Workshop, build_seconds, imported_folder, index_folder, make_index
+from tiervec.bench.machines import machine_of
 from tiervec.bench.plan import Experiment, Group, Plan
-from tiervec.bench.results import (
-    AdviceResult,
-    ProfileResult,
-    Result,
-    RunInfo,
-    machine_of,
+from tiervec.bench.result_files import (
     read_advice,
     read_profile,
     read_result,
@@ -34,6 +30,7 @@ from tiervec.bench.results import (
     write_result,
     write_run_info,
 )
+from tiervec.bench.results import AdviceResult, ProfileResult, Result, RunInfo
 from tiervec.bench.systems.process import SystemFailedError
 from tiervec.bench.systems.registry import SystemSpec, find_system
 from tiervec.environment import environment

@@ -8,7 +8,8 @@ from matplotlib.figure import Figure
 
 from tiervec.bench.figures.run_data import Row, RunData, dataset_text, tier_text
 from tiervec.bench.figures.style import colour_of, new_figure
-from tiervec.bench.results import AdviceResult, machine_of
+from tiervec.bench.machines import machine_of
+from tiervec.bench.results import AdviceResult
 
 NAME = "advice"
 TITLE = "What the advisor predicted, and what was measured"

@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 
 from tiervec.bench.figures.run_data import Row, RunData, ordered, tier_text
 from tiervec.bench.figures.style import appearance, colour_of, label_ends, new_figure, plain_log
-from tiervec.bench.results import machine_of
+from tiervec.bench.machines import machine_of
 
 NAME = "devices"
 TITLE = "Read size against throughput of each tier"

@@ -8,20 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tiervec.bench.results import (
-    AdviceResult,
-    Cell,
-    DatasetKey,
-    ProfileResult,
-    Result,
-    environment_label,
-    load_advice,
-    load_profiles,
-    load_results,
-    machine_letters,
-    machine_of,
-    read_run_info,
-)
+from tiervec.bench.machines import environment_label, machine_letters, machine_of
+from tiervec.bench.result_files import load_advice, load_profiles, load_results, read_run_info
+from tiervec.bench.results import AdviceResult, Cell, DatasetKey, ProfileResult, Result
 from tiervec.errors import InvalidArgumentError
 
 __all__ = ["Row", "RunData", "dataset_text", "load", "ordered", "series_text", "tier_text"]

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from tiervec.bench.figures.run_data import load
-from tiervec.bench.results import read_run_info
+from tiervec.bench.result_files import read_run_info
 from tiervec.durable_files import replacing_file, storage_errors
 from tiervec.errors import UnsupportedError
 

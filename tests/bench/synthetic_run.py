@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from tiervec.bench.result_files import write_advice, write_profile, write_result, write_run_info
 from tiervec.bench.results import (
     AdviceResult,
     BuildFigures,
@@ -17,10 +18,6 @@ from tiervec.bench.results import (
     Result,
     RunInfo,
     cell_id,
-    write_advice,
-    write_profile,
-    write_result,
-    write_run_info,
 )
 
 MACHINE = {"cpu": "A CPU", "cores": 2, "allowed_cpus": 2, "simd": "avx2", "memory_bytes": 8 << 30, "os": "an OS"}

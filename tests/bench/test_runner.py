@@ -15,7 +15,8 @@ import pytest
 
 from tiervec.bench.datasets import LocalFiles, remember_files
 from tiervec.bench.plan import parse_plan
-from tiervec.bench.results import Result, load_advice, load_profiles, load_results
+from tiervec.bench.result_files import load_advice, load_profiles, load_results
+from tiervec.bench.results import Result
 from tiervec.bench.runner import RunOptions, RunSummary, run_plan
 from tiervec.bench.systems.process import SystemFailedError
 from tiervec.bench.systems.registry import SystemSpec

@@ -362,7 +362,8 @@ def _compare(arguments: argparse.Namespace) -> int:
     import dataclasses
 
     from tiervec.bench.compare import compare
-    from tiervec.bench.results import environment_label, load_results, machine_letters, machine_of
+    from tiervec.bench.machines import environment_label, machine_letters, machine_of
+    from tiervec.bench.result_files import load_results
     from tiervec.cli.output import print_json
 
     results = load_results(arguments.runs, allow_mixed=arguments.allow_mixed)
