@@ -242,9 +242,12 @@ def _front(curve: Sequence[Result], figure: str) -> list[Result]:
 
 def _value_of(result: Result, figure: str) -> float | None:
     try:
-        return result.median(figure)
-    except AttributeError:
+        value = result.median(figure)
+    except (AttributeError, TypeError):
         raise InvalidArgumentError(f"{figure!r} is no figure; use qps, cpu_us_per_query, latency_us.p99, ...") from None
+    if value is not None and min(result.rounds(figure).values()) <= 0:
+        raise InvalidArgumentError(f"{figure} of {result.cell.label} is 0 in a round; there is no ratio to it")
+    return value
 
 
 def _rounds(result: Result, which: str, figure: str) -> Mapping[int, float]:

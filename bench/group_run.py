@@ -93,6 +93,7 @@ def planned_cells(
     found = []
     for setting in group.settings:
         is_aimed = setting.tune is not None or experiment.kind == "advice"
+        target = experiment.target_recall if is_aimed else setting.search.get("target_recall")
         spec = find(setting.system)
         if setting.tier is not None and not spec.has_tiers:
             raise InvalidArgumentError(
@@ -112,7 +113,7 @@ def planned_cells(
             tier=(setting.tier or "dram:") if spec.has_tiers else None,
             build=setting.build,
             search=setting.search,
-            target_recall=experiment.target_recall if is_aimed else None,
+            target_recall=target,
         )
         to_tune = {} if setting.tune is None else {setting.tune[0]: list(setting.tune[1])}
         named = dataclasses.replace(cell, search={**cell.search, **to_tune})

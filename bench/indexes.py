@@ -28,7 +28,8 @@ from tiervec.bench.systems.environments import make_environment, python_of, why_
 from tiervec.bench.systems.process import SystemFailedError, SystemProcess
 from tiervec.bench.systems.registry import SystemSpec
 from tiervec.durable_files import replacing_file, storage_errors
-from tiervec.environment import environment
+from tiervec.environment import environment, own_version
+from tiervec.errors import UnavailableError
 
 __all__ = ["IndexKey", "OpenedSystem", "Workshop", "build_seconds", "imported_folder", "index_folder", "make_index"]
 
@@ -90,7 +91,10 @@ class Workshop:
         """
         found = python_of(spec, self.cache / "venvs")
         if found is None and self.setup and not spec.licence:
-            found = make_environment(spec, self.cache / "venvs", say=self.say)
+            try:
+                found = make_environment(spec, self.cache / "venvs", say=self.say)
+            except UnavailableError as error:
+                raise SystemFailedError("missing", str(error)) from None
         if found is None:
             raise SystemFailedError("missing", why_missing(spec))
         return found
@@ -286,6 +290,11 @@ class OpenedSystem(_KeptIndex):
         }
         assert self._process is not None
         answer = self._process.ask(request, self._workshop.limits.build_s)
+        if self.key.spec.module == "tiervec" and answer["version"] != own_version():
+            raise SystemFailedError(
+                "failed",
+                f"it is TierVec {answer['version']} by now, and the run began with {own_version()}: the source changed",
+            )
         key, raw = self._dataset.key, self._dataset.key.raw_bytes
         is_ours = built["machine"] == _machine()
         tier_bytes = int(answer.get("tier_bytes", 0))

@@ -15,6 +15,10 @@ from tiervec.errors import UnavailableError
 __all__ = ["NodeProcess"]
 
 _START_S = 60.0
+# PR_SET_PDEATHSIG, SIGKILL: the node must not outlive who measures, not even when that is killed.
+_ENDS_WITH_PARENT = (
+    "import ctypes, sys; ctypes.CDLL(None).prctl(1, 9, 0, 0, 0); from tiervec.cli.main import main; sys.exit(main())"
+)
 
 
 class NodeProcess:
@@ -41,7 +45,7 @@ class NodeProcess:
         transports: str = "tcp",
     ) -> None:
         self._log = folder / f"node-{time.monotonic_ns()}.log"
-        command = [sys.executable, "-m", "tiervec.cli", "memory-node", "--listen", listen]
+        command = [sys.executable, "-c", _ENDS_WITH_PARENT, "memory-node", "--listen", listen]
         command += ["--capacity", str(capacity_bytes), "--transports", transports]
         command += [] if data_dir is None else ["--data-dir", str(data_dir)]
         with open(self._log, "w") as log:

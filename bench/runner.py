@@ -190,7 +190,8 @@ class _Work:
             return profile(url, progress=progress).as_dict()
 
     def look_ahead(self) -> None:
-        """Opens all data sets and plans all cells that have no result yet."""
+        """Opens all data sets and plans all cells that have no result yet; what is asked for twice is one cell."""
+        seen: set[str] = set()
         for experiment in self._plan.experiments:
             for group in _with_datasets(experiment, self._options.datasets).groups():
                 dataset = open_dataset(
@@ -198,7 +199,9 @@ class _Work:
                 )
                 planned = planned_cells(group, dataset, _affinity(experiment), self._find)
                 kind = "advice" if experiment.kind == "advice" else "cells"
-                cells = [cell for cell in planned if not self._has(kind, cell.name)]
+                cells = list({cell.name: cell for cell in planned if cell.name not in seen}.values())
+                seen.update(cell.name for cell in cells)
+                cells = [cell for cell in cells if not self._has(kind, cell.name)]
                 if cells:
                     self._todo.append((group, dataset, cells))
                     runs = len(cells) * _runs_of_a_cell(experiment)
@@ -277,6 +280,7 @@ class _Work:
         return dataclasses.replace(
             result,
             check=checked.as_dict(),
+            provenance="emulated" if advice.emulated else result.provenance,
             recommended=advice.best.design.name,
             samples=advice.samples,
             notes=advice.notes,

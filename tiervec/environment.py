@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import hashlib
 import os
 import platform
 import subprocess
@@ -11,7 +12,7 @@ from typing import Any
 
 from tiervec.installed_version import installed_version
 
-__all__ = ["environment"]
+__all__ = ["environment", "own_version"]
 
 _MEMINFO = Path("/proc/meminfo")
 _CPUINFO = Path("/proc/cpuinfo")
@@ -23,14 +24,20 @@ def environment() -> dict[str, Any]:
 
     Returns:
         ``cpu`` (model), ``cores``, ``allowed_cpus`` (number this process may use), ``simd`` (level the distances use),
-        ``memory_bytes``, ``os``, ``kernel``, ``python``, ``tiervec`` (version) and ``commit`` (of a source tree, with
-        ``-dirty`` when it has changes). What cannot be found out is None.
+        ``memory_bytes``, ``os``, ``kernel``, ``python``, ``tiervec`` (version) and ``commit`` (of a source tree; with
+        ``-dirty-`` and a hash of its changes when it has any). What cannot be found out is None.
 
     Example:
         >>> sorted(environment())[:3]
         ['allowed_cpus', 'commit', 'cores']
     """
     return dict(_environment())
+
+
+def own_version() -> str:
+    """Version and commit of this installation, as it was when first asked: another commit may build another index."""
+    described = _environment()
+    return f"{described['tiervec']} {described['commit'] or ''}".strip()
 
 
 @functools.cache
@@ -81,12 +88,21 @@ def _commit(package: Path) -> str | None:
     # Only a source tree of ours: an environment inside somebody else's repository has nothing to do with its commits.
     if not (package.parent / ".git").exists() or not (package.parent / "CMakeLists.txt").exists():
         return None
-    command = ["git", "-C", str(package.parent), "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
+    described = _git(package.parent, "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*")
+    if described is None or not (name := described.decode().strip()):
+        return None
+    if name.endswith("-dirty"):
+        name += "-" + hashlib.sha256(_git(package.parent, "diff", "HEAD") or b"").hexdigest()[:8]
+    return name
+
+
+def _git(folder: Path, *arguments: str) -> bytes | None:
     try:
-        described = subprocess.run(command, capture_output=True, text=True, timeout=10, check=True)
+        return subprocess.run(
+            ["git", "-C", str(folder), *arguments], capture_output=True, timeout=10, check=True
+        ).stdout
     except (OSError, subprocess.SubprocessError):
         return None
-    return described.stdout.strip() or None
 
 
 def _lines(path: Path) -> list[str]:

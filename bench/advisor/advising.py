@@ -93,17 +93,24 @@ def advise(request: Request, step: Callable[[str], None] = lambda _: None) -> Ad
     if request.prefer not in ("throughput", "latency"):
         raise InvalidArgumentError(f"prefer is {request.prefer!r}; it must be throughput or latency")
     request = replace(request, threads=_core.resolve_threads(request.threads))
-    vectors, dim = open_vectors(request.data).shape
+    vectors, dim = shape = open_vectors(request.data).shape
     block = request.device.block_bytes
     tried = designs(dim, vectors, request.fast_memory, block)
-    checked = None if request.check is None else _to_check(request, request.check, vectors)
+    checked = None if request.check is None else _to_check(request, request.check, shape)
     if checked is not None and checked.design not in tried:
         tried.append(checked.design)
     if not tried:
         raise _too_little(request, vectors, dim, None)
     with ExitStack() as stack:
         folder = request.work or Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="tiervec-advise-")))
-        samples = draw(request.data, most=request.sample, seed=request.seed, folder=folder, queries=request.queries)
+        samples = draw(
+            request.data,
+            most=request.sample,
+            seed=request.seed,
+            folder=folder,
+            metric=request.metric,
+            queries=request.queries,
+        )
         runs = _run(request, samples, tried, checked, step)
         step("measuring memory")
         costs = {
@@ -114,11 +121,19 @@ def advise(request: Request, step: Callable[[str], None] = lambda _: None) -> Ad
     return _advice(request, samples.sizes(), vectors, predictions, costs, dim, checked)
 
 
-def _to_check(request: Request, path: Path, vectors: int) -> Run:
+def _to_check(request: Request, path: Path, shape: tuple[int, int]) -> Run:
+    manifest = IndexDirectory.open(path).manifest
+    for name, is_of, asked in (
+        ("metric", manifest.metric, request.metric),
+        ("number of vectors", manifest.vectors, shape[0]),
+        ("dimension", manifest.dim, shape[1]),
+    ):
+        if is_of != asked:
+            raise InvalidArgumentError(f"{path} has the {name} {is_of}, but {request.data} is asked about with {asked}")
     design = Design.of_index(path)
     return Run(
         design=design,
-        size=vectors,
+        size=shape[0],
         path=IndexDirectory.open(path).path,
         width=design.widths[0],
         target_recall=request.target_recall,
@@ -133,7 +148,7 @@ def _run(
     runs = []
     for design in tried:
         for size in samples.sizes():
-            path = samples.index(design, size, metric=request.metric, threads=request.threads, step=step)
+            path = samples.index(design, size, threads=request.threads, step=step)
             for width in design.widths:
                 runs += [
                     Run(design=design, size=size, path=path, width=width, target_recall=recall)

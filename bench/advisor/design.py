@@ -6,11 +6,14 @@ import hashlib
 import json
 import os
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from tiervec.api import IndexInfo
+from tiervec.cluster_index.params import ClusterBuildParams
 from tiervec.codes import code_row_bytes
+from tiervec.errors import InvalidArgumentError
+from tiervec.graph_index.params import GraphBuildParams
 from tiervec.index_directory import IndexDirectory
 
 __all__ = ["SECTOR_BYTES", "Design", "designs", "least_fast_bytes"]
@@ -39,15 +42,24 @@ class Design:
 
     @classmethod
     def of_index(cls, path: str | os.PathLike[str]) -> Design:
-        """The design of a saved index, in the keys that the advisor varies."""
+        """The design of a saved index: the keys that the advisor varies, and what else is not the default.
+
+        Raises:
+            InvalidArgumentError: A number of clusters of its own, of which samples would have another share.
+        """
         info = IndexInfo.from_manifest(path, IndexDirectory.open(path).manifest)
         if info.kind == "graph":
-            keys: tuple[str, ...] = _GRAPH_KEYS
+            varied: tuple[str, ...] = _GRAPH_KEYS
+            default = asdict(GraphBuildParams())
         else:
-            keys = _CLUSTER_KEYS.get(str(info.params["layout"]), tuple(info.params))
-        params = {key: info.params[key] for key in keys}
-        if info.kind == "graph" and info.params["layout"] != "packed":
-            params["layout"] = info.params["layout"]
+            varied = _CLUSTER_KEYS.get(str(info.params["layout"]), ("layout",))
+            default = {**asdict(ClusterBuildParams()), "clusters": ClusterBuildParams().count_for(info.vectors)}
+            if info.params["clusters"] != default["clusters"]:
+                raise InvalidArgumentError(
+                    f"{path} has {info.params['clusters']:,} clusters; the advisor predicts indexes of the default "
+                    f"number, which is {default['clusters']:,} of {info.vectors:,} vectors"
+                )
+        params = {key: value for key, value in info.params.items() if key in varied or value != default[key]}
         return cls(
             kind=info.kind, params={key: float(each) if key == "code_bits" else each for key, each in params.items()}
         )
@@ -101,7 +113,7 @@ def _designs(dim: int, vectors: int, fast_memory: int | None, block_bytes: int) 
         return [each for each in bits if fast_memory is None or rows[each] * vectors <= fast_memory][:count]
 
     sectors = block_bytes >= SECTOR_BYTES
-    layout = {"layout": "sectors"} if sectors and _has_sectors() else {}
+    layout = {"layout": "sectors"} if sectors else {}
     for at, bits in enumerate(fitting(_GRAPH_BITS, 2)):
         for degree in _DEGREES if at == 0 else _DEGREES[:1]:
             yield Design(kind="graph", params={"graph_degree": degree, "code_bits": bits, **layout})
@@ -111,17 +123,6 @@ def _designs(dim: int, vectors: int, fast_memory: int | None, block_bytes: int) 
     align = {"align": SECTOR_BYTES} if sectors else {}
     for replicas in _REPLICAS:
         yield Design(kind="cluster", params={"layout": "replicated", "replicas": replicas, **align})
-
-
-def _has_sectors() -> bool:
-    from tiervec.errors import InvalidArgumentError
-    from tiervec.graph_index.params import GraphBuildParams
-
-    try:
-        GraphBuildParams(layout="sectors")
-    except InvalidArgumentError:
-        return False
-    return True
 
 
 def _text(value: Any) -> str:

@@ -28,6 +28,7 @@ __all__ = ["Samples", "draw"]
 _QUERIES = 2000
 _CALIBRATION = 500
 _LEAST_VECTORS = 1000
+_CONVERTED = ("layout", "code", "code_bits", "spill", "ordered", "align")
 _RATIO = 4  # between the two samples
 
 Step = Callable[[str], None]
@@ -44,10 +45,12 @@ class Samples:
         large: The larger sample; the smaller one is its first rows.
         queries: Vectors to search for, which are in neither.
         folder: Where indexes of the samples are kept.
+        metric: Of these indexes.
     """
 
     growth: Growth
     dim: int
+    metric: str
     large: NDArray[Any]
     queries: NDArray[Any]
     folder: Path
@@ -61,7 +64,7 @@ class Samples:
         """Sizes of the samples, ascending; one when the data is no larger."""
         return tuple(sorted({self.growth.small, self.growth.large}))
 
-    def index(self, design: Design, size: int, *, metric: str, threads: int, step: Step) -> Path:
+    def index(self, design: Design, size: int, *, threads: int, step: Step) -> Path:
         """The index of a sample, built unless it is there already.
 
         Layouts of a cluster index share their clusters when they share ``replicas``.
@@ -73,14 +76,16 @@ class Samples:
         base = self._clusters(design, size)
         if base is not None:
             wanted = ClusterBuildParams(**design.params)
-            changed = {key: getattr(wanted, key) for key in ("layout", "code", "code_bits", "spill", "align")}
+            changed = {
+                key: getattr(wanted, key) for key in ("layout", "code", "code_bits", "spill", "ordered", "align")
+            }
             tiervec.relayout(base, out, params=changed, threads=threads)
             return out
         tiervec.build(
             self.large[:size],
             out,
             kind=design.kind,
-            metric=metric,
+            metric=self.metric,
             params=dict(design.params),
             threads=threads,
             calibration_queries=self.queries[:_CALIBRATION],
@@ -103,7 +108,13 @@ class Samples:
 
 
 def draw(
-    data: str | os.PathLike[str], *, most: int, seed: int, folder: Path, queries: NDArray[Any] | None = None
+    data: str | os.PathLike[str],
+    *,
+    most: int,
+    seed: int,
+    folder: Path,
+    metric: str = "l2",
+    queries: NDArray[Any] | None = None,
 ) -> Samples:
     """Draws the samples of a file at random.
 
@@ -111,7 +122,8 @@ def draw(
         data: A file of vectors.
         most: Vectors of the larger sample.
         seed: Of the choice.
-        folder: Where indexes of samples are kept; one folder per file, size and seed is made in it.
+        folder: Where indexes of samples are kept; one folder for all that decides what these are is made in it.
+        metric: ``l2``, ``ip`` or ``cosine``.
         queries: Vectors like the queries to come, instead of vectors of the file.
 
     Raises:
@@ -130,12 +142,13 @@ def draw(
     rows = np.random.default_rng(seed).permutation(total)[: held_out + large]
     taken = _rows(file, rows)
     small = large if large == total - held_out else large // _RATIO
-    key = hashlib.sha256(json.dumps([_identity(file), most, seed, _content(queries)]).encode()).hexdigest()[:16]
-    kept = folder / key
+    made_of = [_identity(data), metric, most, seed, _content(queries), tiervec.__version__]
+    kept = folder / hashlib.sha256(json.dumps(made_of).encode()).hexdigest()[:16]
     kept.mkdir(parents=True, exist_ok=True)
     return Samples(
         growth=Growth(small=small, large=large, wanted=total),
         dim=file.shape[1],
+        metric=metric,
         large=np.ascontiguousarray(taken[held_out:]),
         queries=_as_queries(taken[:held_out]) if queries is None else queries,
         folder=kept,
@@ -160,10 +173,10 @@ def _as_queries(rows: NDArray[Any]) -> NDArray[Any]:
     return rows.astype(np.float32) if rows.dtype == np.float16 else np.ascontiguousarray(rows)
 
 
-def _identity(file: VectorFile) -> list[Any]:
-    name = split_path(file.path)[0]
+def _identity(data: str | os.PathLike[str]) -> list[Any]:
+    name, part = split_path(data)
     status = os.stat(name)
-    return [os.path.realpath(name), file.path, status.st_size, status.st_mtime_ns]
+    return [os.path.realpath(name), part, status.st_size, status.st_mtime_ns]
 
 
 def _content(queries: NDArray[Any] | None) -> str | None:

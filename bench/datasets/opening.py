@@ -23,6 +23,7 @@ from tiervec.durable_files import replacing_file, storage_errors
 from tiervec.errors import DataLossError, InvalidArgumentError, NotFoundError, UnsupportedError
 from tiervec.sample import QUERIES_PATH, VECTORS_PATH
 from tiervec.vector_files import VectorFile, open_vectors
+from tiervec.vector_files.opening import split_path
 
 __all__ = [
     "LocalFiles",
@@ -275,7 +276,7 @@ def _source_of_files(name: str, files: LocalFiles) -> Source:
         dim=base.shape[1],
         dtype=base.dtype.name,
         blocks=lambda: _blocks(base),
-        mark=f"{path.resolve()} {status.st_size} {status.st_mtime_ns}",
+        mark=f"{path.resolve()} {split_path(files.base)[1] or ''} {status.st_size} {status.st_mtime_ns}",
         queries=_as_dtype(queries, base),
         truth={} if files.ground_truth is None else {n: Path(files.ground_truth)},
         file=path if path.suffix in _BIG_ANN and not held_out else None,

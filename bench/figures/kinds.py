@@ -52,7 +52,7 @@ def draw(rows: Sequence[Row]) -> Figure:
 
 
 def _is_pair(graph: Row, cluster: Row) -> bool:
-    alike = all(graph[key] == cluster[key] for key in ("tier", "dataset", "k", "threads", "batch", "run"))
+    alike = all(graph[key] == cluster[key] for key in ("tier", "dataset", "k", "threads", "batch", "run", "machine"))
     low, high = sorted((graph["amplification"], cluster["amplification"]))
     return alike and bool(high <= _EQUAL * low)
 

@@ -14,7 +14,8 @@ TITLE = "Latency at fixed arrival rates"
 READING = (
     "Queries arrive at times fixed before the run; latency counts from the arrival, so a system that stalls is charged "
     "for all that waited (no coordinated omission). Left the median, right the 99th percentile. A curve ends with the "
-    "last rate that was tried; where it turns up the system is saturated."
+    "last rate that was tried; where it turns up the system is saturated. A cross: queries were left unanswered when "
+    "the run was stopped, and the latency is a lower bound."
 )
 
 
@@ -36,6 +37,8 @@ def draw(rows: Sequence[Row]) -> Figure:
                 line = sorted((row for row in here if series_text(row) == series), key=lambda row: row["arrival_qps"])
                 x, y = [row["arrival_qps"] for row in line], [row[f"latency_us_{percentile}"] for row in line]
                 axes.plot(x, y, **appearance(at, emulated=line[0]["provenance"] == "emulated"))
+                cut = [place for place, row in enumerate(line) if row["unanswered"]]
+                axes.plot([x[place] for place in cut], [y[place] for place in cut], "x", color="black", markersize=9)
                 ends.append((x[-1], y[-1], series, colour_of(at)))
             plain_log(axes, "x")
             plain_log(axes, "y")

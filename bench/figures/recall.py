@@ -13,8 +13,8 @@ NAME = "recall"
 TITLE = "Recall against throughput"
 READING = (
     "Up and to the right is better. One point is one search setting, medians of the repeats; a line joins the settings "
-    "of one index. All systems of a panel ran in turn on the same machine, vectors, queries, k and threads. Dashed and "
-    "hollow: emulated devices. Settings below a recall of 0.8 are in all.csv only."
+    "of one index. All systems of a panel have the same vectors, queries, k and threads. Dashed and hollow: emulated "
+    "devices. Settings below a recall of 0.8 are in all.csv only."
 )
 _LOWEST = 0.8
 _OWN_FIGURE = ("dilemma", "ablation", "kinds", "memory", "growth", "same-graph")

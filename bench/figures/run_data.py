@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import statistics
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -10,7 +11,7 @@ from typing import Any
 
 from tiervec.bench.machines import environment_label, machine_letters, machine_of
 from tiervec.bench.result_files import load_advice, load_profiles, load_results, read_run_info
-from tiervec.bench.results import AdviceResult, Cell, DatasetKey, ProfileResult, Result
+from tiervec.bench.results import AdviceResult, Cell, DatasetKey, ProfileResult, Result, cell_id
 from tiervec.errors import InvalidArgumentError
 
 __all__ = ["Row", "RunData", "dataset_text", "load", "ordered", "series_text", "tier_text"]
@@ -57,13 +58,14 @@ class RunData:
 
     def environments(self) -> list[str]:
         """Each machine in a few words, with its letter when there are several."""
-        seen: dict[str, str] = {}
         every: list[Result | ProfileResult | AdviceResult] = [*self.results, *self.profiles, *self.advice]
-        for each in every:
-            letter = self.machines[machine_of(each.environment)]
-            commit = "" if each.commit is None else f", commit {each.commit[:12]}"
-            seen.setdefault(letter, environment_label(each.environment) + commit)
-        return [f"[{letter}] {text}" if self.is_mixed else text for letter, text in sorted(seen.items())]
+        found = []
+        for machine, letter in self.machines.items():
+            here = [each for each in every if machine_of(each.environment) == machine]
+            commits = ordered(each.commit[:12] for each in here if each.commit is not None)
+            text = environment_label(here[0].environment) + (f", commit {', '.join(commits)}" if commits else "")
+            found.append(f"[{letter}] {text}" if self.is_mixed else text)
+        return found
 
     def rows(self, accepts: Callable[[Result], bool] = lambda _: True) -> list[Row]:
         """The measured cells that a figure wants; those that missed their recall are left out."""
@@ -78,6 +80,24 @@ class RunData:
     def of(self, *experiments: str) -> list[Row]:
         """The cells of experiments whose names begin so."""
         return self.rows(lambda result: result.experiment.startswith(experiments))
+
+    def notes(self) -> list[tuple[str, str]]:
+        """(note, cells that it is about): what was not done as asked."""
+        found: dict[str, list[str]] = {}
+        for each in self.results:
+            for note in each.notes:
+                found.setdefault(note, []).append(f"{each.experiment}: {_cell_text(each.cell)}")
+        return [(note, "; ".join(ordered(cells))) for note, cells in found.items()]
+
+    def out_of_turn(self) -> list[str]:
+        """Experiments of which not all cells that share data set, k and threads took turns."""
+        groups: dict[tuple[Any, ...], set[str]] = {}
+        for each in self.results:
+            if each.status == "ok" and each.repeats:
+                cell = each.cell
+                key = (each.experiment, cell.dataset, cell.k, cell.threads, cell.batch, machine_of(each.environment))
+                groups.setdefault(key, set()).add(each.group)
+        return ordered(key[0] for key, found in groups.items() if len(found) > 1)
 
     def absent(self) -> list[tuple[str, str, str]]:
         """(experiment, cell, why) of all that is not in the figures."""
@@ -108,7 +128,8 @@ class RunData:
         qps = list(result.rounds("qps").values())
         control = [one.qps / two.qps for one, two in zip(result.control, result.repeats, strict=False) if two.qps]
         peak = max((one.peak_bytes for one in (*result.repeats, *result.control) if one.peak_bytes), default=None)
-        letter = f" [{self.machines[machine_of(result.environment)]}]" if self.is_mixed else ""
+        machine = self.machines[machine_of(result.environment)] if self.is_mixed else ""
+        letter = f" [{machine}]" if machine else ""
         return {
             "experiment": result.experiment,
             "label": cell.label + letter,
@@ -146,7 +167,11 @@ class RunData:
             "peak_mib": None if build.peak_bytes is None else build.peak_bytes / 2**20,
             "disk_mib": None if build.disk_bytes is None else build.disk_bytes / 2**20,
             "version": build.version,
+            "unanswered": sum(each.unanswered for each in result.repeats) or None,
             "run": result.run,
+            "machine": machine,
+            "group": result.group,
+            "notes": "; ".join(result.notes),
         }
 
 
@@ -155,7 +180,8 @@ def load(folders: Iterable[Path], *, allow_mixed: bool = False) -> RunData:
 
     Raises:
         NotFoundError: A folder is no run.
-        InvalidArgumentError: Unlike machines without `allow_mixed`, or nothing was measured yet.
+        InvalidArgumentError: Unlike machines without `allow_mixed`; the same measured in two runs of one machine; or
+            nothing was measured yet.
     """
     paths = list(folders)
     results = load_results(paths, allow_mixed=allow_mixed)
@@ -164,6 +190,7 @@ def load(folders: Iterable[Path], *, allow_mixed: bool = False) -> RunData:
         raise InvalidArgumentError(f"{', '.join(map(str, paths))}: nothing is measured yet; `tiervec bench run` does")
     every: list[Result | ProfileResult | AdviceResult] = [*results, *profiles, *advice]
     machines = machine_letters(each.environment for each in every)
+    _refuse_two_of_a_kind(results)
     if len(machines) > 1 and not allow_mixed:  # of profiles and advice; results are checked where they are loaded
         raise InvalidArgumentError(
             "profiles, advice and results are of unlike machines; report runs of one machine, or allow mixed ones "
@@ -176,6 +203,21 @@ def load(folders: Iterable[Path], *, allow_mixed: bool = False) -> RunData:
         advice=tuple(advice),
         machines=machines,
     )
+
+
+def _refuse_two_of_a_kind(results: Sequence[Result]) -> None:
+    """Figures would join what two runs on one machine measured of one cell, or of one curve."""
+    known: dict[tuple[Any, ...], Result] = {}
+    for each in results:
+        machine = machine_of(each.environment)
+        curve = cell_id(each.experiment, dataclasses.replace(each.cell, search={}))
+        first = known.setdefault((curve, machine), each)
+        twin = known.setdefault((cell_id(each.experiment, each.cell), machine), each)
+        if first.run != each.run or twin is not each:
+            raise InvalidArgumentError(
+                f"{_cell_text(each.cell)} of experiment {each.experiment!r} was measured twice on one machine, in run "
+                f"{(first if first.run != each.run else twin).run} and in run {each.run}; report the two apart"
+            )
 
 
 def missed_recall(result: Result) -> bool:

@@ -11,6 +11,7 @@ from tiervec.bench.figures.ablations import what_a_query_costs
 from tiervec.bench.figures.dots import dot_panels
 from tiervec.bench.figures.run_data import Row, RunData, tier_text
 from tiervec.bench.interleaved import Spread
+from tiervec.bench.machines import machine_of
 from tiervec.bench.results import Cell, Result
 
 NAME = "same_graph"
@@ -74,9 +75,8 @@ def _ratio(name: str, over: Result, candidates: Sequence[Result]) -> Row:
 
 def _is_alike(one: Result, other: Result) -> bool:
     of_one, of_other = one.cell, other.cell
-    return (one.run, one.experiment) == (other.run, other.experiment) and all(
-        getattr(of_one, key) == getattr(of_other, key) for key in _ALIKE
-    )
+    places = [(each.run, each.experiment, machine_of(each.environment)) for each in (one, other)]
+    return places[0] == places[1] and all(getattr(of_one, key) == getattr(of_other, key) for key in _ALIKE)
 
 
 def _remark(row: Row, ratio: str, under: str) -> str:

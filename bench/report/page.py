@@ -87,11 +87,12 @@ def page(
         *(part for each in written for part in _figure(each)),
         "<h2>Not measured</h2>",
         *_absent(data, without),
+        "<h2>Notes</h2>",
+        *_notes(data),
         "<h2>How it was measured</h2>",
-        "<p>Systems of one experiment ran in turn, round by round. A figure is the median of the repeats, with the "
-        "lowest and the highest; warm-ups do not count. <code>aa_ratio</code> is the median ratio of a second, equal "
-        "run of the same cell in the same rounds: what differs by less is no difference. <code>all.csv</code> has "
-        "every cell.</p></body></html>",
+        f"<p>{_text(_turns(data))} A figure is the median of the repeats, with the lowest and the highest; warm-ups do "
+        "not count. <code>aa_ratio</code> is the median ratio of a second, equal run of the same cell in the same "
+        "rounds: 1 but for noise. <code>all.csv</code> has every cell.</p></body></html>",
     ]
     return "\n".join(parts) + "\n"
 
@@ -102,6 +103,17 @@ def _head(data: RunData, began: Sequence[str]) -> list[str]:
     measured = sum(each.status == "ok" for each in data.results)
     cells = len(data.results)
     return [f"<p>Runs: {_text(runs)}. {measured} of {cells} cells were measured.</p>", f"<ul>{machines}</ul>"]
+
+
+def _turns(data: RunData) -> str:
+    said = "Systems of one experiment that share data set, k and threads ran in turn, round by round"
+    others = data.out_of_turn()
+    return f"{said}; not all of {', '.join(others)} did." if others else f"{said}."
+
+
+def _notes(data: RunData) -> list[str]:
+    lines = "".join(f"<tr><td>{_text(note)}</td><td>{_text(cells)}</td></tr>" for note, cells in data.notes())
+    return [f"<table><tr><th>note</th><th>of</th></tr>{lines}</table>" if lines else "<p>None.</p>"]
 
 
 def _mixed(data: RunData) -> list[str]:

@@ -5,7 +5,8 @@ has those of `tiervec.import_diskann`. Search parameters are those of the kind o
 ``fast_memory`` (a size) is fixed when the index is opened.
 
 Tiers are URLs. ``tcp://loopback`` and ``rdma://loopback`` start a memory node in a process of its own on this machine,
-publish the index there and read it from there. ``tcp://HOST:PORT`` publishes it to that node for the time of the run;
+publish the index there and read it from there. ``tcp://HOST:PORT`` publishes it to that node, where it stays until
+somebody withdraws the region or the next run replaces it;
 ``tcp://HOST:PORT/REGION`` reads what somebody published.
 """
 
@@ -18,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 import tiervec
 from tiervec.bench.disk import Disk
-from tiervec.environment import environment
+from tiervec.environment import own_version
 from tiervec.parameters import build_parameters_class
 from tiervec.rdma.remote_url import is_remote
 from tiervec.sizes import parse_size
@@ -47,7 +48,7 @@ class System:
 
     def version(self) -> str:
         """Version and commit: another commit may build another index."""
-        return f"{tiervec.__version__} {environment()['commit'] or ''}".strip()
+        return own_version()
 
     def build(self, vectors: Vectors) -> None:
         """Builds from the file, as users do, or converts an index of the same graph or clusters, or imports one."""

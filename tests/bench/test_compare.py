@@ -119,3 +119,14 @@ def test_what_cannot_be_compared(make_result: Make) -> None:
         compare(results, "a", "a", figure="speed")
     with pytest.raises(InvalidArgumentError, match="has no figure 'reads_per_query'"):
         compare(results, "a", "a", figure="reads_per_query")
+
+
+@pytest.mark.parametrize("figure", ["latency_us", "queries.x", "nonsense"])
+def test_what_is_no_figure_is_named(make_result: Make, figure: str) -> None:
+    with pytest.raises(InvalidArgumentError, match=f"'{figure}' is no figure; use qps"):
+        compare([make_result("a"), make_result("b")], "a", "b", figure=figure)
+
+
+def test_there_is_no_ratio_to_nothing(make_result: Make) -> None:
+    with pytest.raises(InvalidArgumentError, match="unanswered of a is 0 in a round"):
+        compare([make_result("a"), make_result("b")], "a", "b", figure="unanswered")

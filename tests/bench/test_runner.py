@@ -519,7 +519,10 @@ def fake_advice(monkeypatch: pytest.MonkeyPatch, asked: list[Any], error: Tierve
         if error is not None:
             raise error
         return SimpleNamespace(
-            best=SimpleNamespace(design=SimpleNamespace(name="the best")), samples=(50, 200), notes=("so it is",)
+            best=SimpleNamespace(design=SimpleNamespace(name="the best")),
+            samples=(50, 200),
+            notes=("so it is",),
+            emulated=True,
         )
 
     document = {"recall": 0.95, "figures": {"QPS": {"predicted": 2.0, "measured": 4.0, "error": -0.5}}}
@@ -556,6 +559,12 @@ def test_what_the_advisor_says_is_kept_beside_what_was_measured(
     assert len(asked[0].check_queries) == 20
     assert "a: tiervec-graph on mine, emulated:cxl-x8: thinking" in said
     assert load_advice([summary.folder]) == list(summary.advice)
+
+
+def test_advice_about_a_model_of_a_real_tier_is_emulated(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    fake_advice(monkeypatch, [])
+    found = run(ADVICE.replace('"emulated:cxl-x8", "nowhere:"', '"dram:"')).advice
+    assert [each.provenance for each in found] == ["emulated", "emulated"]
 
 
 def test_advice_is_resumed(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -623,3 +632,43 @@ def test_mistakes_of_a_plan_are_found_before_anything_is_built(run: Run, own_cac
 def test_other_data_sets_than_those_of_the_plan(run: Run) -> None:
     result = run(HEAD + GOOD, datasets=("mine:150",)).results[0]
     assert (result.cell.dataset.n, result.cell.dataset.slice) == (150, 150)
+
+
+def test_what_is_asked_for_twice_is_measured_once(run: Run) -> None:
+    cpus = len(os.sched_getaffinity(0))
+    text = HEAD.replace("threads = 1", f"threads = [0, {cpus}]").replace('"mine"', '["mine", "mine"]')
+    summary = run(text + GOOD + "search = { good = [5, 5] }\n")
+    assert (summary.measured, len(summary.results)) == (1, 1)
+
+
+def test_a_recall_that_a_system_aims_at_itself_is_the_cells(run: Run) -> None:
+    summary = run(HEAD + GOOD + "search = { target_recall = 0.9, good = 3 }\n")
+    (result,) = summary.results
+    assert result.cell.target_recall == 0.9
+    from tiervec.bench.figures.run_data import load
+
+    data = load([summary.folder])
+    assert data.rows() == []
+    ((_, _, why),) = data.absent()
+    assert why == "recall 0.600, below the 0.9 asked for"
+
+
+def test_an_environment_that_cannot_be_made_is_recorded(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    from tiervec.bench import indexes
+
+    def fails(*_: Any, **__: Any) -> None:
+        raise UnavailableError("pip has no wheel")
+
+    monkeypatch.setattr(indexes, "make_environment", fails)
+    found = by_label(run(HEAD + GOOD + '[[experiment.system]]\nsystem = "walled"\n', setup=True))
+    assert (found["walled"].status, found["walled"].reason) == ("missing", "pip has no wheel")
+    assert found["good"].status == "ok"
+
+
+def test_a_source_that_changes_during_a_run_is_noticed(run: Run, fake_file: Path) -> None:
+    def ours(name: str) -> SystemSpec:
+        return SystemSpec(name=name, title="fake", file=fake_file, module="tiervec")
+
+    (result,) = run(HEAD + GOOD, find=ours).results  # its version is "7"
+    assert result.status == "failed"
+    assert "it is TierVec 7 by now, and the run began with" in str(result.reason)

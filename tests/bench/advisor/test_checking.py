@@ -56,3 +56,16 @@ def test_index_and_queries_need_each_other(data: Path, tmp_path: Path) -> None:
         advise(Request(data=data, device=device, check=tmp_path))
     with pytest.raises(InvalidArgumentError, match="need each other"):
         advise(Request(data=data, device=device, check_queries=np.zeros((1, 16), np.float32)))
+
+
+def test_an_index_of_something_else_is_refused(data: Path, tmp_path: Path) -> None:
+    small = {"graph_degree": 8, "build_list": 16}
+    tiervec.build(np.load(data)[:500], tmp_path / "slice", params=small)
+    tiervec.build(data, tmp_path / "cosine", params=small, metric="cosine")
+    device, queries = Device.of_tier("emulated:cxl-x8"), np.load(data)[:5]
+    for name, says in (
+        ("slice", "has the number of vectors 500, but .* with 3000"),
+        ("cosine", "has the metric cosine, but .* with l2"),
+    ):
+        with pytest.raises(InvalidArgumentError, match=says):
+            advise(Request(data=data, device=device, check=tmp_path / name, check_queries=queries))

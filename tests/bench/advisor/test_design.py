@@ -8,11 +8,14 @@ import pytest
 
 import tiervec
 from tiervec.bench.advisor.design import Design, designs, least_fast_bytes
+from tiervec.errors import InvalidArgumentError
 
 DESIGNS = [
     Design(kind="cluster", params={"layout": "replicated", "replicas": 2}),
     Design(kind="cluster", params={"layout": "coded", "code_bits": 2.0}),
     Design(kind="graph", params={"graph_degree": 16, "code_bits": 3.0, "layout": "sectors"}),
+    Design(kind="graph", params={"graph_degree": 32, "code": "sq", "code_bits": 4.0, "alpha": 1.5}),
+    Design(kind="cluster", params={"layout": "replicated", "replicas": 2, "align": 4096, "closure": 0.2}),
 ]
 
 
@@ -20,6 +23,12 @@ DESIGNS = [
 def test_an_index_has_a_design(data: Path, tmp_path: Path, design: Design) -> None:
     tiervec.build(data, tmp_path / "index", kind=design.kind, params=dict(design.params))
     assert Design.of_index(tmp_path / "index") == design
+
+
+def test_a_number_of_clusters_of_its_own_is_refused(data: Path, tmp_path: Path) -> None:
+    tiervec.build(data, tmp_path / "index", kind="cluster", params={"clusters": 20})
+    with pytest.raises(InvalidArgumentError, match=r"has 20 clusters; .* which is 47 of 3,000 vectors"):
+        Design.of_index(tmp_path / "index")
 
 
 def test_codes_that_do_not_fit_are_not_tried() -> None:

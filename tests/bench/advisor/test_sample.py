@@ -23,7 +23,9 @@ def test_queries_are_in_no_sample(data: Path, tmp_path: Path) -> None:
     again = draw(data, most=1000, seed=1, folder=tmp_path)
     assert np.array_equal(samples.large, again.large)
     assert samples.folder == again.folder
-    assert draw(data, most=1000, seed=2, folder=tmp_path).folder != samples.folder
+    others = [{"seed": 2}, {"metric": "cosine"}, {"most": 1001}, {"queries": samples.queries}]
+    folders = {draw(data, **{"most": 1000, "seed": 1, "folder": tmp_path, **other}).folder for other in others}
+    assert len(folders | {samples.folder}) == 5  # indexes of one are not taken for another
 
 
 def test_a_small_file_is_its_own_sample(data: Path, tmp_path: Path) -> None:
@@ -67,7 +69,7 @@ def test_clusters_are_shared_by_layouts(data: Path, tmp_path: Path, monkeypatch:
         {"layout": "replicated", "replicas": 2},
     ):
         design = Design(kind="cluster", params=params)
-        path = samples.index(design, 250, metric="l2", threads=1, step=lambda _: None)
+        path = samples.index(design, 250, threads=1, step=lambda _: None)
         assert Design.of_index(path).params["layout"] == params["layout"]
-        assert samples.index(design, 250, metric="l2", threads=1, step=pytest.fail) == path  # kept
+        assert samples.index(design, 250, threads=1, step=pytest.fail) == path  # kept
     assert built == ["cluster"] * 2  # 2 replicas are other clusters

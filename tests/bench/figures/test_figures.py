@@ -11,14 +11,29 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from synthetic_run import CLUSTER, DISKANN, DRAM, GRAPH, IMPORTED, RDMA, advice, profiles, result, study, write_run
+from synthetic_run import (
+    CLUSTER,
+    DISKANN,
+    DRAM,
+    GRAPH,
+    IMPORTED,
+    MACHINE,
+    RDMA,
+    advice,
+    profiles,
+    result,
+    study,
+    write_run,
+)
 
 pytest.importorskip("matplotlib", reason="figures need matplotlib")
 
 from tiervec.bench.figures import figures
 from tiervec.bench.figures.files import csv_text, provenance_text
+from tiervec.bench.figures.findings import findings
 from tiervec.bench.figures.run_data import load, tier_text
 from tiervec.bench.figures.style import thousands
+from tiervec.errors import InvalidArgumentError
 
 
 @pytest.mark.parametrize("name", ["dilemma", "devices", "same_graph", "advice"])
@@ -179,3 +194,54 @@ def test_empty_columns_stay_out_of_the_csv(tmp_path: Path) -> None:
 
 def test_large_numbers_are_short() -> None:
     assert [thousands(value) for value in (950, 25_000, 1_200_000, 2.5e9, 0.1)] == ["950", "25k", "1.2M", "2.5G", "0.1"]
+
+
+def test_one_cell_of_two_runs_is_refused(tmp_path: Path) -> None:
+    runs = [
+        write_run(tmp_path / name, [result("recall", GRAPH, 1, run=name, search={"search_list": at})])
+        for at, name in enumerate(("one", "two"))
+    ]
+    with pytest.raises(InvalidArgumentError, match=r"graph on sift1m.* measured twice .* in run one and in run two"):
+        load(runs)
+    elsewhere = [result("recall", GRAPH, 1, run="three", environment={**MACHINE, "cpu": "Another"})]
+    assert len(load([runs[0], write_run(tmp_path / "three", elsewhere)], allow_mixed=True).rows()) == 2
+
+
+def test_speeds_of_unlike_machines_are_not_divided(tmp_path: Path) -> None:
+    other = {**MACHINE, "cpu": "Another"}
+    cells = [result("kinds", GRAPH, 40_000, tier=RDMA), result("kinds", CLUSTER, 20_000, tier=RDMA, environment=other)]
+    data = load([write_run(tmp_path / "run", cells)], allow_mixed=True)
+    kinds = importlib.import_module("tiervec.bench.figures.kinds")
+    assert kinds.remarks(kinds.rows(data))[0].startswith("Equal amplification: no graph and cluster index")
+    assert all(each.ours == "these runs do not say" for each in findings(data))
+
+
+def test_all_commits_of_a_machine_are_named(tmp_path: Path) -> None:
+    newer = dataclasses.replace(result("growth", GRAPH, 1), commit="f" * 40)
+    data = load([write_run(tmp_path / "run", [result("recall", GRAPH, 1), newer])])
+    assert data.environments() == ["A CPU, 2 CPUs, 8 GiB, Linux 6.1, commit ffffffffffff, 0123456789ab"]
+
+
+def test_notes_and_turns_are_kept(tmp_path: Path) -> None:
+    cells = [
+        dataclasses.replace(result("recall", GRAPH, 1, group="a"), notes=("a thread pool read",)),
+        dataclasses.replace(result("recall", CLUSTER, 1, group="b"), notes=("a thread pool read",)),
+        result("kinds", GRAPH, 1, group="c"),
+    ]
+    data = load([write_run(tmp_path / "run", cells)])
+    ((note, of),) = data.notes()
+    assert note == "a thread pool read"
+    assert sorted(of.split("; ")) == ["recall: cluster on sift1m, dram:", "recall: graph on sift1m, dram:"]
+    assert data.out_of_turn() == ["recall"]
+    assert sorted(row["notes"] for row in data.rows()) == ["", "a thread pool read", "a thread pool read"]
+
+
+def test_unanswered_queries_are_marked(tmp_path: Path) -> None:
+    made = result("latency", GRAPH, 1, mode="open", arrival_qps=100.0)
+    cut = dataclasses.replace(made, repeats=tuple(dataclasses.replace(each, unanswered=3) for each in made.repeats))
+    latency = importlib.import_module("tiervec.bench.figures.latency")
+    for cell, marks in ((made, 0), (cut, 1)):
+        rows = latency.rows(load([write_run(tmp_path / str(marks), [cell])]))
+        assert rows[0]["unanswered"] == (15 if marks else None)
+        crosses = [line for line in latency.draw(rows).axes[0].lines if line.get_marker() == "x"]
+        assert sum(len(line.get_xdata()) for line in crosses) == marks

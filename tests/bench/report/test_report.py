@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import dataclasses
 import re
 import sys
 from pathlib import Path
@@ -140,6 +141,7 @@ def test_what_the_papers_parts_are_worth(tmp_path: Path, qps: float, reads: floa
     run = write_run(tmp_path / "run", parts(qps, reads))
     page = write_report([run], tmp_path / "out").read_text(encoding="utf-8")
     assert verdicts(page)[6:] == found
+    assert f"{reads / 100:.1f} times those of copies" in page
 
 
 def test_every_figure_says_which_findings_held(report: Path) -> None:
@@ -224,6 +226,19 @@ def test_texts_from_results_are_escaped(tmp_path: Path) -> None:
     page = write_report([run], tmp_path / "out").read_text(encoding="utf-8")
     assert "<script>" not in page
     assert "&lt;b&gt;no&lt;/b&gt; &amp; never" in page
+
+
+def test_what_was_not_done_as_asked_is_on_the_page(tmp_path: Path) -> None:
+    cells = [
+        dataclasses.replace(result("recall", GRAPH, 1000, group="a"), notes=("read by <threads>",)),
+        result("recall", CLUSTER, 1000, group="b"),
+    ]
+    page = write_report([write_run(tmp_path / "run", cells)], tmp_path / "out").read_text(encoding="utf-8")
+    assert "<td>read by &lt;threads&gt;</td><td>recall: graph on sift1m, dram:</td>" in page
+    assert "ran in turn, round by round; not all of recall did." in page
+    page = write_report([write_run(tmp_path / "other", cells[1:])], tmp_path / "out").read_text(encoding="utf-8")
+    assert "<h2>Notes</h2>\n<p>None.</p>" in page
+    assert "ran in turn, round by round." in page
 
 
 def test_a_second_report_replaces_the_first(tmp_path: Path) -> None:
