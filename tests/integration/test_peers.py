@@ -16,7 +16,7 @@ from tiervec.bench.datasets.cache import default_cache
 from tiervec.bench.systems.environments import python_of, why_missing
 from tiervec.bench.systems.registry import SYSTEMS
 
-VENVS = default_cache() / "venvs"
+VENVS = default_cache().resolve() / "venvs"
 
 PLAN = """
 repeats = 2
