@@ -37,6 +37,7 @@ __all__ = ["Request", "advise"]
 
 _BUSY_DEVICE = 0.7  # from this share of its limit on, the device and not the CPU sets the pace
 _SAME_QPS = 0.95  # designs that are at least so fast as the best: the one with fewer bytes wins
+_MEASURED_S = 20.0
 _OTHER_RECALLS = (0.8, 0.98, 0.99)  # more settings for the cost model; those above the target for growth too
 
 
@@ -161,7 +162,9 @@ def _run(
     others = [run for run in runs if run.size == samples.growth.large and run not in large]
     how: dict[str, Any] = {"k": request.k, "threads": request.threads}
     beside = [] if checked is None else [checked]  # in turn: the machine's own speed drifts
-    measure([*large, *beside], samples.queries, tier=request.device.url, rounds=9, alone=True, **how)
+    measure(
+        [*large, *beside], samples.queries, tier=request.device.url, rounds=5, seconds=_MEASURED_S, alone=True, **how
+    )
     measure(small, samples.queries, tier=request.device.url, rounds=1, alone=False, **how)  # its counts are wanted
     # Where the device sets the pace, waiting looks like work: CPU time is then what it is in memory.
     slowed = [run for run in large if _share_of_device(request.device, run) >= _BUSY_DEVICE]

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import statistics
+import time
 from collections.abc import Iterable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
@@ -118,7 +120,15 @@ class Run:
 
 
 def measure(
-    runs: Sequence[Run], queries: NDArray[Any], *, tier: str, k: int, threads: int, alone: bool, rounds: int = 5
+    runs: Sequence[Run],
+    queries: NDArray[Any],
+    *,
+    tier: str,
+    k: int,
+    threads: int,
+    alone: bool,
+    rounds: int,
+    seconds: float = 0.0,
 ) -> None:
     """Runs all settings in turn, round by round, after one round that does not count.
 
@@ -129,17 +139,22 @@ def measure(
         k: Neighbours.
         threads: Worker threads.
         alone: Measure the latency of queries one at a time too.
-        rounds: Rounds that count.
+        rounds: Rounds that count, at least.
+        seconds: More rounds while these last: one of a fast tier takes some milliseconds, in which a shared machine may
+            have been somebody else's.
     """
     asked = [(run, (queries if run.queries is None else run.queries)[:_QUERIES]) for run in runs]
     with ExitStack() as stack:
         opened = {path: stack.enter_context(tiervec.open(path, tier=tier, threads=threads)) for path in _paths(runs)}
-        for number in range(rounds + 1):
+        began = time.monotonic()
+        for number in itertools.count():
             for run, given in asked:
                 receipt = _search(opened[run.path], given, run, k)
                 run.info = opened[run.path].info
                 if number:
                     run.receipts.append(receipt)
+            if number >= rounds and time.monotonic() - began >= seconds:
+                break
         if alone:
             for run, given in asked:
                 run.alone_us = one_by_one_us(opened[run.path], given, run, k)

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from tiervec.bench.advisor import advising
 from tiervec.bench.advisor.cost_model import MemoryGrowth
 from tiervec.bench.advisor.design import Design
 from tiervec.bench.advisor.measurement import Run
@@ -36,6 +37,12 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     vectors = rng.normal(size=(3000, 6)) @ rng.normal(size=(6, 16)) + 0.05 * rng.normal(size=(3000, 16))
     np.save(folder / "base.npy", vectors.astype(np.float32))
     return folder / "base.npy"
+
+
+@pytest.fixture(autouse=True)
+def few_rounds(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As many rounds as there must be: no test here looks at how long a search took."""
+    monkeypatch.setattr(advising, "_MEASURED_S", 0.0)
 
 
 @pytest.fixture

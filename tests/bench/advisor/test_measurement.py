@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -10,6 +11,7 @@ import numpy as np
 import pytest
 
 import tiervec
+from tiervec.bench.advisor import measurement
 from tiervec.bench.advisor.design import Design
 from tiervec.bench.advisor.measurement import Run, Work, measure
 
@@ -59,3 +61,11 @@ def test_settings_run_in_turn_on_the_tier(data: Path, tmp_path: Path, alone: boo
     assert runs[1].work.rounds < runs[0].work.rounds
     assert runs[2].work.codes > runs[0].work.codes
     assert all((run.alone_us is not None) == alone for run in runs)
+
+
+def test_rounds_go_on_while_there_is_time(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    tiervec.build(data, tmp_path / "index", params={"graph_degree": 8, "build_list": 16}, threads=1)
+    run = Run(design=Design(kind="graph", params={}), size=3000, path=tmp_path / "index", width=1, target_recall=0.8)
+    monkeypatch.setattr(measurement, "time", SimpleNamespace(monotonic=itertools.count(0.0, 2.5).__next__))
+    measure([run], np.load(data)[:5], tier="dram:", k=10, threads=1, alone=False, rounds=2, seconds=10.0)
+    assert len(run.receipts) == 5  # two rounds as asked, and more until the ten seconds were over
