@@ -37,7 +37,7 @@ __all__ = ["Request", "advise"]
 
 _BUSY_DEVICE = 0.7  # from this share of its limit on, the device and not the CPU sets the pace
 _SAME_QPS = 0.95  # designs that are at least so fast as the best: the one with fewer bytes wins
-_MEASURED_S = 20.0
+_MEASURED_S = 20.0  # of rounds that give QPS: one of them may last 40 ms
 _OTHER_RECALLS = (0.8, 0.98, 0.99)  # more settings for the cost model; those above the target for growth too
 
 
@@ -123,7 +123,8 @@ def advise(request: Request, step: Callable[[str], None] = lambda _: None) -> Ad
 
 
 def _to_check(request: Request, path: Path, shape: tuple[int, int]) -> Run:
-    manifest = IndexDirectory.open(path).manifest
+    directory = IndexDirectory.open(path)
+    manifest = directory.manifest
     for name, is_of, asked in (
         ("metric", manifest.metric, request.metric),
         ("number of vectors", manifest.vectors, shape[0]),
@@ -135,7 +136,7 @@ def _to_check(request: Request, path: Path, shape: tuple[int, int]) -> Run:
     return Run(
         design=design,
         size=shape[0],
-        path=IndexDirectory.open(path).path,
+        path=directory.path,
         width=design.widths[0],
         target_recall=request.target_recall,
         queries=request.check_queries,

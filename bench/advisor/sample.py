@@ -76,9 +76,7 @@ class Samples:
         base = self._clusters(design, size)
         if base is not None:
             wanted = ClusterBuildParams(**design.params)
-            changed = {
-                key: getattr(wanted, key) for key in ("layout", "code", "code_bits", "spill", "ordered", "align")
-            }
+            changed = {key: getattr(wanted, key) for key in _CONVERTED}
             tiervec.relayout(base, out, params=changed, threads=threads)
             return out
         tiervec.build(

@@ -211,8 +211,8 @@ def _refuse_two_of_a_kind(results: Sequence[Result]) -> None:
     for each in results:
         machine = machine_of(each.environment)
         curve = cell_id(each.experiment, dataclasses.replace(each.cell, search={}))
-        first = known.setdefault((curve, machine), each)
-        twin = known.setdefault((cell_id(each.experiment, each.cell), machine), each)
+        first = known.setdefault(("curve", curve, machine), each)
+        twin = known.setdefault(("cell", cell_id(each.experiment, each.cell), machine), each)
         if first.run != each.run or twin is not each:
             raise InvalidArgumentError(
                 f"{_cell_text(each.cell)} of experiment {each.experiment!r} was measured twice on one machine, in run "

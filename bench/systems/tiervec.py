@@ -6,8 +6,7 @@ has those of `tiervec.import_diskann`. Search parameters are those of the kind o
 
 Tiers are URLs. ``tcp://loopback`` and ``rdma://loopback`` start a memory node in a process of its own on this machine,
 publish the index there and read it from there. ``tcp://HOST:PORT`` publishes it to that node, where it stays until
-somebody withdraws the region or the next run replaces it;
-``tcp://HOST:PORT/REGION`` reads what somebody published.
+somebody withdraws the region or the next run replaces it; ``tcp://HOST:PORT/REGION`` reads what somebody published.
 """
 
 from __future__ import annotations

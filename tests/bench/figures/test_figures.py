@@ -203,6 +203,8 @@ def test_one_cell_of_two_runs_is_refused(tmp_path: Path) -> None:
     ]
     with pytest.raises(InvalidArgumentError, match=r"graph on sift1m.* measured twice .* in run one and in run two"):
         load(runs)
+    one_curve = [result("recall", GRAPH, 1, search=search) for search in ({"search_list": 1}, {})]
+    assert len(load([write_run(tmp_path / "curve", one_curve)]).rows()) == 2
     elsewhere = [result("recall", GRAPH, 1, run="three", environment={**MACHINE, "cpu": "Another"})]
     assert len(load([runs[0], write_run(tmp_path / "three", elsewhere)], allow_mixed=True).rows()) == 2
 
