@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -207,23 +207,21 @@ class _Exponents:
         target_recall = request.target_recall
         small = {(run.design.key, run.width, run.target_recall): run for run in runs if run.size == growth.small}
         pairs = [
-            (small[run.design.key, run.width, run.target_recall].work, run.work)
+            (small[run.design.key, run.width, run.target_recall], run)
             for run in runs
             if run.size == growth.large and run.target_recall >= target_recall
         ]
-        reads = [(one.reads, two.reads) for one, two in pairs]
-        ranked = [
-            (small[run.design.key, run.width, run.target_recall].reads_to_rank(request.k), run.reads_to_rank(request.k))
-            for run in runs
-            if run.size == growth.large and run.target_recall >= target_recall
-        ]
-        if any(two is not None for _, two in ranked):
-            reads = [(one, two) for one, two in ranked if one is not None and two is not None]
+        to_rank = _known((one.reads_to_rank(request.k), two.reads_to_rank(request.k)) for one, two in pairs)
+        to_probe = _known((one.codes_to_probe(request.k), two.codes_to_probe(request.k)) for one, two in pairs)
         return cls(
-            reads=exponent(growth, reads),
-            rounds=exponent(growth, [(one.rounds, two.rounds) for one, two in pairs]),
-            codes=exponent(growth, [(one.codes, two.codes) for one, two in pairs]),
+            reads=exponent(growth, to_rank or [(one.work.reads, two.work.reads) for one, two in pairs]),
+            rounds=exponent(growth, [(one.work.rounds, two.work.rounds) for one, two in pairs]),
+            codes=exponent(growth, to_probe or [(one.work.codes, two.work.codes) for one, two in pairs]),
         )
+
+
+def _known(pairs: Iterable[tuple[float | None, float | None]]) -> list[tuple[float, float]]:
+    return [(one, two) for one, two in pairs if one is not None and two is not None]
 
 
 def _predict(

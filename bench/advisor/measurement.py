@@ -93,18 +93,29 @@ class Run:
         A search of codes trades reads for probes, and one of a small sample does it otherwise than one of a large one:
         this is what the codes alone ask for. None: the layout has none, or the recall was not reached.
         """
+        return self._least(k, "reads", where_most="nprobe")
+
+    def codes_to_probe(self, k: int) -> float | None:
+        """Distances by code that reach the recall when as many vectors are re-ranked as the calibration did.
+
+        The other side of that trade: what the clusters alone ask for. None as above.
+        """
+        return self._least(k, "code_distances", where_most="rerank")
+
+    def _least(self, k: int, count: str, *, where_most: str) -> float | None:
+        """The count at the recall, between the calibrated settings with the most of a parameter."""
         if self.info is None or self.info.params.get("layout") != "coded" or self.info.calibration is None:
             return None
         tables = {int(depth): rows for depth, rows in self.info.calibration["tables"].items()}
         table = tables[min((depth for depth in tables if depth >= k), default=max(tables))]
-        widest = [row for row in table if row["nprobe"] == max(each["nprobe"] for each in table)]
+        most = max(row[where_most] for row in table)
         below = None
-        for row in sorted(widest, key=lambda row: row["reads"]):
+        for row in sorted((row for row in table if row[where_most] == most), key=lambda row: row[count]):
             if row["recall"] >= self.target_recall:
                 if below is None:
-                    return float(row["reads"])
+                    return float(row[count])
                 share = (self.target_recall - below["recall"]) / (row["recall"] - below["recall"])
-                return float(below["reads"] + share * (row["reads"] - below["reads"]))
+                return float(below[count] + share * (row[count] - below[count]))
             below = row
         return None
 

@@ -46,6 +46,26 @@ def test_reads_that_codes_ask_for(run_of: Callable[..., Run], target: float, k: 
     assert run.reads_to_rank(k) is None
 
 
+@pytest.mark.parametrize(("target", "codes"), [(0.5, 100.0), (0.8, 150.0), (0.95, 800.0), (0.99, None)])
+def test_codes_that_clusters_ask_for(run_of: Callable[..., Run], target: float, codes: float | None) -> None:
+    run = run_of(100, 10, 1, 8)
+    assert run.codes_to_probe(10) is None  # nothing is known of the index
+    rows = [
+        {"nprobe": nprobe, "rerank": rerank, "code_distances": float(100 * nprobe), "recall": recall}
+        for nprobe, rerank, recall in (
+            (1, 10, 0.4),
+            (1, 20, 0.7),
+            (2, 10, 0.6),
+            (2, 20, 0.9),
+            (8, 10, 0.99),
+            (8, 20, 0.95),
+        )
+    ]
+    run.info = SimpleNamespace(params={"layout": "coded"}, calibration={"tables": {"10": rows}})  # type: ignore[assignment]
+    run.target_recall = target
+    assert run.codes_to_probe(10) == (None if codes is None else pytest.approx(codes))
+
+
 @pytest.mark.parametrize("alone", [True, False])
 def test_settings_run_in_turn_on_the_tier(data: Path, tmp_path: Path, alone: bool) -> None:
     tiervec.build(data, tmp_path / "index", params={"graph_degree": 8, "build_list": 16}, threads=1)
