@@ -22,7 +22,9 @@ from tiervec.receipt import Receipt
 __all__ = ["Run", "Work", "measure", "one_by_one_us"]
 
 _ALONE = 100
-_QUERIES = 1000
+_QUERIES = 1000  # of a call, at least
+_MOST_QUERIES = 20_000
+_CALL_S = 0.2  # workers start and end idle: of a call of 10 ms that is a good part
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -143,6 +145,8 @@ def measure(
 ) -> None:
     """Runs all settings in turn, round by round, after one round that does not count.
 
+    Queries are taken again and again where a call with each of them once would be too short to measure.
+
     Args:
         runs: What to run; results are added to them.
         queries: To search for, by runs that have none of their own.
@@ -151,23 +155,25 @@ def measure(
         threads: Worker threads.
         alone: Measure the latency of queries one at a time too.
         rounds: Rounds that count, at least.
-        seconds: More rounds while these last: one of a fast tier takes some milliseconds, in which a shared machine may
-            have been somebody else's.
+        seconds: More rounds while these last: during some a shared machine may be somebody else's.
     """
-    asked = [(run, (queries if run.queries is None else run.queries)[:_QUERIES]) for run in runs]
+    own = [queries if run.queries is None else run.queries for run in runs]
     with ExitStack() as stack:
         opened = {path: stack.enter_context(tiervec.open(path, tier=tier, threads=threads)) for path in _paths(runs)}
         began = time.monotonic()
-        for number in itertools.count():
-            for run, given in asked:
-                receipt = _search(opened[run.path], given, run, k)
-                run.info = opened[run.path].info
-                if number:
-                    run.receipts.append(receipt)
+        asked = []
+        for run, given in zip(runs, own, strict=True):
+            receipt = _search(opened[run.path], given[:_QUERIES], run, k)
+            run.info = opened[run.path].info
+            count = min(max(round(_CALL_S * receipt.qps), len(given[:_QUERIES])), _MOST_QUERIES)
+            asked.append(given[np.arange(count) % len(given)])
+        for number in itertools.count(1):
+            for run, given in zip(runs, asked, strict=True):
+                run.receipts.append(_search(opened[run.path], given, run, k))
             if number >= rounds and time.monotonic() - began >= seconds:
                 break
         if alone:
-            for run, given in asked:
+            for run, given in zip(runs, own, strict=True):
                 run.alone_us = one_by_one_us(opened[run.path], given, run, k)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 from collections.abc import Callable
 from pathlib import Path
@@ -81,6 +82,20 @@ def test_settings_run_in_turn_on_the_tier(data: Path, tmp_path: Path, alone: boo
     assert runs[1].work.rounds < runs[0].work.rounds
     assert runs[2].work.codes > runs[0].work.codes
     assert all((run.alone_us is not None) == alone for run in runs)
+
+
+def test_calls_are_long_enough_to_measure(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    tiervec.build(data, tmp_path / "index", params={"graph_degree": 8, "build_list": 16}, threads=1)
+    run = Run(design=Design(kind="graph", params={}), size=3000, path=tmp_path / "index", width=1, target_recall=0.8)
+    run.queries = np.load(data)[:5]
+    few = dataclasses.replace(run, receipts=[])
+    monkeypatch.setattr(measurement, "_MOST_QUERIES", 70)
+    how = {"tier": "dram:", "k": 10, "threads": 1, "alone": False, "rounds": 1}
+    measure([run], run.queries, **how)
+    monkeypatch.setattr(measurement, "_CALL_S", 0.0)
+    measure([few], run.queries, **how)
+    assert [run.receipts[0].queries, few.receipts[0].queries] == [70, 5]
+    assert run.work == few.work
 
 
 def test_rounds_go_on_while_there_is_time(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
