@@ -17,6 +17,7 @@ from tiervec.errors import InvalidArgumentError
 __all__ = ["Row", "RunData", "dataset_text", "load", "ordered", "series_text", "tier_text"]
 
 Row = dict[str, Any]
+_Measured = Result | ProfileResult | AdviceResult
 
 _TIERS = (
     "ssd:",
@@ -58,7 +59,7 @@ class RunData:
 
     def environments(self) -> list[str]:
         """Each machine in a few words, with its letter when there are several."""
-        every: list[Result | ProfileResult | AdviceResult] = [*self.results, *self.profiles, *self.advice]
+        every: list[_Measured] = [*self.results, *self.profiles, *self.advice]
         found = []
         for machine, letter in self.machines.items():
             here = [each for each in every if machine_of(each.environment) == machine]
@@ -152,6 +153,8 @@ class RunData:
             "qps_high": max(qps),
             "repeats": len(qps),
             "aa_ratio": statistics.median(control) if control else None,
+            "aa_low": min(control, default=None),
+            "aa_high": max(control, default=None),
             **{f"latency_us_{name}": result.median(f"latency_us.{name}") for name in ("p50", "p95", "p99")},
             "cpu_us_per_query": result.median("cpu_us_per_query"),
             "reads_per_query": result.median("reads_per_query"),
@@ -188,9 +191,9 @@ def load(folders: Iterable[Path], *, allow_mixed: bool = False) -> RunData:
     profiles, advice = load_profiles(paths), load_advice(paths)
     if not results and not profiles and not advice:
         raise InvalidArgumentError(f"{', '.join(map(str, paths))}: nothing is measured yet; `tiervec bench run` does")
-    every: list[Result | ProfileResult | AdviceResult] = [*results, *profiles, *advice]
+    every: list[_Measured] = [*results, *profiles, *advice]
     machines = machine_letters(each.environment for each in every)
-    _refuse_two_of_a_kind(results)
+    _refuse_two_of_a_kind(results, profiles, advice)
     if len(machines) > 1 and not allow_mixed:  # of profiles and advice; results are checked where they are loaded
         raise InvalidArgumentError(
             "profiles, advice and results are of unlike machines; report runs of one machine, or allow mixed ones "
@@ -205,19 +208,28 @@ def load(folders: Iterable[Path], *, allow_mixed: bool = False) -> RunData:
     )
 
 
-def _refuse_two_of_a_kind(results: Sequence[Result]) -> None:
-    """Figures would join what two runs on one machine measured of one cell, or of one curve."""
-    known: dict[tuple[Any, ...], Result] = {}
-    for each in results:
-        machine = machine_of(each.environment)
-        curve = cell_id(each.experiment, dataclasses.replace(each.cell, search={}))
-        first = known.setdefault(("curve", curve, machine), each)
-        twin = known.setdefault(("cell", cell_id(each.experiment, each.cell), machine), each)
-        if first.run != each.run or twin is not each:
-            raise InvalidArgumentError(
-                f"{_cell_text(each.cell)} of experiment {each.experiment!r} was measured twice on one machine, in run "
-                f"{(first if first.run != each.run else twin).run} and in run {each.run}; report the two apart"
-            )
+def _refuse_two_of_a_kind(
+    results: Sequence[Result], profiles: Sequence[ProfileResult], advice: Sequence[AdviceResult]
+) -> None:
+    """Figures would join what two runs on one machine measured of one cell, one curve or one tier."""
+    cells: list[tuple[_Measured, str, str]] = [
+        *((each, _cell_text(each.cell), cell_id(each.experiment, each.cell)) for each in results),
+        *((each, _cell_text(each.cell), cell_id(each.experiment, each.cell)) for each in advice),
+        *((each, each.tier, each.tier) for each in profiles),
+    ]
+    curves: list[tuple[_Measured, str, str]] = [
+        (each, _cell_text(each.cell), cell_id(each.experiment, dataclasses.replace(each.cell, search={})))
+        for each in results
+    ]
+    for measured, shared_by_one_run in ((cells, False), (curves, True)):
+        known: dict[tuple[Any, ...], _Measured] = {}
+        for each, what, name in measured:
+            first = known.setdefault((type(each), each.experiment, name, machine_of(each.environment)), each)
+            if first is not each and not (shared_by_one_run and first.run == each.run):
+                raise InvalidArgumentError(
+                    f"{what} of experiment {each.experiment!r} was measured twice on one machine, in run {first.run} "
+                    f"and in run {each.run}; report the two apart"
+                )
 
 
 def missed_recall(result: Result) -> bool:

@@ -41,6 +41,8 @@ _SHOWN = (
     "qps_low",
     "qps_high",
     "aa_ratio",
+    "aa_low",
+    "aa_high",
     "latency_us_p50",
     "latency_us_p99",
     "cpu_us_per_query",
@@ -92,7 +94,8 @@ def page(
         "<h2>How it was measured</h2>",
         f"<p>{_text(_turns(data))} A figure is the median of the repeats, with the lowest and the highest; warm-ups do "
         "not count. <code>aa_ratio</code> is the median ratio of a second, equal run of the same cell in the same "
-        "rounds: 1 but for noise. <code>all.csv</code> has every cell.</p></body></html>",
+        "rounds, with the lowest and the highest: 1 but for noise. <code>all.csv</code> has every cell.</p>"
+        "</body></html>",
     ]
     return "\n".join(parts) + "\n"
 

@@ -71,7 +71,10 @@ def test_rows_are_medians_with_their_spread(tmp_path: Path) -> None:
     row = data.rows()[0]
     assert (row["qps_low"], row["qps"], row["qps_high"]) == (960, 1000, 1040)
     assert row["repeats"] == 5
-    assert row["aa_ratio"] == pytest.approx(1.01, abs=1e-3)
+    assert [row[key] for key in ("aa_low", "aa_ratio", "aa_high")] == pytest.approx([1.01] * 3, abs=1e-3)
+    odd = dataclasses.replace(data.results[0], control=data.results[0].repeats[:0])
+    row = dataclasses.replace(data, results=(odd,)).rows()[0]
+    assert [row[key] for key in ("aa_low", "aa_ratio", "aa_high")] == [None] * 3
     assert row["fraction_of_limit"] == 0.5
 
 
@@ -207,6 +210,19 @@ def test_one_cell_of_two_runs_is_refused(tmp_path: Path) -> None:
     assert len(load([write_run(tmp_path / "curve", one_curve)]).rows()) == 2
     elsewhere = [result("recall", GRAPH, 1, run="three", environment={**MACHINE, "cpu": "Another"})]
     assert len(load([runs[0], write_run(tmp_path / "three", elsewhere)], allow_mixed=True).rows()) == 2
+
+
+def test_one_tier_or_one_prediction_of_two_runs_is_refused(tmp_path: Path) -> None:
+    tiers, said = profiles()[:1], [advice(GRAPH, 900, 1000)]
+    first = write_run(tmp_path / "one", [], tiers, said)
+    second = [dataclasses.replace(each, run="two") for each in tiers]
+    with pytest.raises(InvalidArgumentError, match=r"dram: of experiment 'devices' was measured twice .* in run two"):
+        load([first, write_run(tmp_path / "two", [], second)])
+    third = [dataclasses.replace(each, run="three") for each in said]
+    with pytest.raises(InvalidArgumentError, match=r"graph on sift1m.*'advice' was measured twice .* in run three"):
+        load([first, write_run(tmp_path / "three", [], (), third)])
+    elsewhere = [dataclasses.replace(each, environment={**MACHINE, "cpu": "Another"}) for each in second]
+    assert len(load([first, write_run(tmp_path / "four", [], elsewhere)], allow_mixed=True).profiles) == 2
 
 
 def test_speeds_of_unlike_machines_are_not_divided(tmp_path: Path) -> None:
