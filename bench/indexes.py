@@ -360,10 +360,11 @@ def build_seconds(folder: Path) -> float | None:
 def _checksum(
     workshop: Workshop, spec: SystemSpec, build: Mapping[str, Any], dataset: Dataset, affinity: tuple[int, ...]
 ) -> str:
+    chosen = {key: value for key, value in build.items() if (key, value) not in spec.build_defaults.items()}
     made_of = [
         spec.name,
         dict(spec.variant),
-        dict(build),
+        chosen,
         dataset.key.checksum,
         dataset.key.metric,
         len(affinity),

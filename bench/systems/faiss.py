@@ -24,7 +24,7 @@ class System:
         import faiss
 
         self._job, self._faiss, self._kind = job, faiss, job.variant["kind"]
-        known: dict[str, Any] = {"M": 32, "ef_construction": 200} if self._kind == "hnsw" else {"nlist": None}
+        known: dict[str, Any] = {"M": 16, "ef_construction": 200} if self._kind == "hnsw" else {"nlist": None}
         if self._kind == "ivfpqfs":
             known["m"] = None
         self._params = job.parameters(job.build, known)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
 from tiervec.errors import InvalidArgumentError, NotFoundError
+from tiervec.parameters import build_parameters_class
 
 __all__ = ["SYSTEMS", "SystemSpec", "find_system"]
 
@@ -26,6 +28,7 @@ class SystemSpec:
         environment: Name of the virtual environment that it needs for itself; None: it runs in ours.
         requirements: What pip installs into that environment.
         opening_keys: Search parameters that are fixed when an index is opened.
+        build_defaults: Build parameters that mean nothing where a plan says them: an index has them anyway.
         conversion_keys: Build parameters that an index can change afterwards: one that differs in these alone is
             converted, not built.
         imports: The system whose index, built with its defaults, this one takes over; None: it builds its own.
@@ -43,6 +46,7 @@ class SystemSpec:
     environment: str | None = None
     requirements: tuple[str, ...] = ()
     opening_keys: tuple[str, ...] = ()
+    build_defaults: Mapping[str, Any] = field(default_factory=dict)
     conversion_keys: tuple[str, ...] = ()
     imports: SystemSpec | None = None
     has_tiers: bool = False
@@ -66,6 +70,7 @@ def _tiervec(kind: str) -> SystemSpec:
         variant={"kind": kind},
         module="tiervec",
         opening_keys=("fast_memory",),
+        build_defaults=dataclasses.asdict(build_parameters_class(kind)()),
         conversion_keys=("layout",)
         if kind == "graph"
         else ("layout", "code", "code_bits", "spill", "ordered", "align"),

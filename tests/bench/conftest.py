@@ -153,8 +153,8 @@ def fake_file(tmp_path: Path) -> Path:
 @pytest.fixture
 def find_fake(fake_file: Path) -> Callable[[str], SystemSpec]:
     """Every name is a fake system; `tiered` has tiers and is opened with `cached`, `tiervec-...` has tiers, `walled`
-    needs an environment, indexes of `convertible` are converted when they differ in `form` alone, and `NAME-imported`
-    imports that of `NAME`.
+    needs an environment, indexes of `convertible` are converted when they differ in `form` alone and have size 1 by
+    default, and `NAME-imported` imports that of `NAME`.
     """
 
     def find(name: str) -> SystemSpec:
@@ -165,6 +165,7 @@ def find_fake(fake_file: Path) -> Callable[[str], SystemSpec]:
             has_tiers=name == "tiered" or name.startswith("tiervec-"),
             opening_keys=("cached",) if name == "tiered" else (),
             environment="nowhere" if name == "walled" else None,
+            build_defaults={"size": 1} if name == "convertible" else {},
             conversion_keys=("form",) if name == "convertible" else (),
             imports=find(name.removesuffix("-imported")) if name.endswith("-imported") else None,
         )

@@ -283,6 +283,13 @@ def test_an_index_that_differs_in_its_form_is_converted(run: Run, own_cache: Pat
         assert all(each["peak_bytes"] >= base["peak_bytes"] for each in alike)
 
 
+def test_a_default_that_a_plan_says_makes_no_other_index(run: Run, own_cache: Path) -> None:
+    said = '[[experiment.system]]\nsystem = "convertible"\nbuild = { size = [1, 2] }\n'
+    unsaid = '[[experiment.system]]\nsystem = "convertible"\n'
+    assert [result.status for result in run(HEAD + said + unsaid).results] == ["ok"] * 3
+    assert builds(own_cache) == 2
+
+
 @pytest.mark.parametrize("other", [{"version": "6"}, {"machine": [["cpu", "Other"]]}])
 def test_what_another_version_or_machine_built_is_not_converted(
     run: Run, own_cache: Path, other: dict[str, Any]
