@@ -37,7 +37,7 @@ __all__ = ["Request", "advise"]
 
 _BUSY_DEVICE = 0.7  # from this share of its limit on, the device and not the CPU sets the pace
 _SAME_QPS = 0.95  # designs that are at least so fast as the best: the one with fewer bytes wins
-_MEASURED_S = 20.0  # of rounds that give QPS: one of them may last 40 ms
+_MEASURED_S = 20.0  # of rounds that give QPS: during some a shared machine may be somebody else's
 _OTHER_RECALLS = (0.8, 0.98, 0.99)  # more settings for the cost model; those above the target for growth too
 
 

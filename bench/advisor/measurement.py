@@ -24,7 +24,7 @@ __all__ = ["Run", "Work", "measure", "one_by_one_us"]
 _ALONE = 100
 _QUERIES = 1000  # of a call, at least
 _MOST_QUERIES = 20_000
-_CALL_S = 0.2  # workers start and end idle: of a call of 10 ms that is a good part
+_CALL_S = 0.2  # workers start and end idle: of a short call that is a good part
 
 
 @dataclass(frozen=True, kw_only=True)
