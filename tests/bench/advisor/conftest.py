@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tiervec.bench.advisor import advising
+from tiervec.bench.advisor import advising, measurement
 from tiervec.bench.advisor.cost_model import MemoryGrowth
 from tiervec.bench.advisor.design import Design
 from tiervec.bench.advisor.measurement import Run
@@ -41,8 +41,9 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(autouse=True)
 def few_rounds(monkeypatch: pytest.MonkeyPatch) -> None:
-    """As many rounds as there must be: no test here looks at how long a search took."""
+    """As many rounds as there must be, of each query once: no test here looks at how long a search took."""
     monkeypatch.setattr(advising, "_MEASURED_S", 0.0)
+    monkeypatch.setattr(measurement, "_CALL_S", 0.0)
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ import pytest
 
 import tiervec
 from tiervec import _core
-from tiervec.bench.advisor import Request, advise, advising, check, measurement
+from tiervec.bench.advisor import Request, advise, advising, check
 from tiervec.bench.advisor.design import Design
 from tiervec.bench.advisor.device import Device
 from tiervec.errors import InvalidArgumentError
@@ -21,7 +21,6 @@ def test_the_index_is_measured_with_its_own_queries(
 ) -> None:
     """Also when its design is none of those that would have been tried."""
     monkeypatch.setattr(advising, "designs", lambda *_: [Design(kind="graph", params={"code_bits": 4.0})])
-    monkeypatch.setattr(measurement, "_CALL_S", 0.0)  # each query once
     tiervec.build(data, tmp_path / "index", kind="cluster", params={"layout": "replicated", "replicas": 2})
     vectors = np.load(data)
     queries = vectors[:40]

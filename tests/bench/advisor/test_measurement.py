@@ -7,6 +7,7 @@ import itertools
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -90,10 +91,10 @@ def test_calls_are_long_enough_to_measure(data: Path, tmp_path: Path, monkeypatc
     run.queries = np.load(data)[:5]
     few = dataclasses.replace(run, receipts=[])
     monkeypatch.setattr(measurement, "_MOST_QUERIES", 70)
-    how = {"tier": "dram:", "k": 10, "threads": 1, "alone": False, "rounds": 1}
-    measure([run], run.queries, **how)
-    monkeypatch.setattr(measurement, "_CALL_S", 0.0)
+    how: dict[str, Any] = {"tier": "dram:", "k": 10, "threads": 1, "alone": False, "rounds": 1}
     measure([few], run.queries, **how)
+    monkeypatch.setattr(measurement, "_CALL_S", 0.2)
+    measure([run], run.queries, **how)
     assert [run.receipts[0].queries, few.receipts[0].queries] == [70, 5]
     assert run.work == few.work
 
