@@ -49,7 +49,7 @@ def test_answers_are_those_of_the_index(stub: Any, fake_index: Any) -> None:
     call = fake_index.calls[0]
     assert (call["k"], call["target_recall"]) == (4, 0.9)
     assert call["params"] == {"search_list": 80, "pipeline": False}
-    assert 0 < call["timeout_s"] <= 10
+    assert 0 < call["timeout_s"] < 11  # gRPC rounds the time up as it sends it
 
 
 def test_receipt_arrives_whole(stub: Any) -> None:
