@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 import tiervec
+from tiervec.bench.figure_program import finish, program
 from tiervec.bench.interleaved import Spread, ratio
 from tiervec.vector_files import open_vectors
 
@@ -45,14 +46,8 @@ def graph_seconds(vectors: NDArray[Any], threads: int, folder: Path) -> float:
     return elapsed
 
 
-def main() -> int:
-    """Command line."""
-    parser = argparse.ArgumentParser(prog="python -m tiervec.bench.build_figures", description=__doc__.split("\n")[0])
-    parser.add_argument("--base", required=True)
-    parser.add_argument("--rows", type=int, default=100_000)
-    parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--repeats", type=int, default=3)
-    arguments = parser.parse_args()
+def run(arguments: argparse.Namespace) -> dict[str, Any]:
+    """Builds in turn; seconds of each round."""
     file = open_vectors(arguments.base)
     vectors = file.rows(0, min(arguments.rows, file.shape[0]))
     graph, hnsw = [], []
@@ -60,11 +55,30 @@ def main() -> int:
         for _ in range(arguments.repeats):
             hnsw.append(hnswlib_seconds(vectors, arguments.threads))
             graph.append(graph_seconds(vectors, arguments.threads, Path(folder)))
-    print(f"{len(vectors):,} vectors, {arguments.threads} threads, {arguments.repeats} rounds, seconds:")
-    print(f"  hnswlib      {Spread.of(hnsw):.1f}")
-    print(f"  graph index  {Spread.of(graph):.1f}")
-    print(f"  graph index / hnswlib  {ratio(graph, hnsw):.2f}")
-    return 0
+    return {
+        "vectors": len(vectors),
+        "threads": arguments.threads,
+        "hnswlib_s": Spread.of(hnsw),
+        "graph_s": Spread.of(graph),
+        "graph_over_hnswlib": ratio(graph, hnsw),
+    }
+
+
+def print_figures(result: dict[str, Any]) -> None:
+    """The figures for people."""
+    print(f"{result['vectors']:,} vectors, {result['threads']} threads, seconds:")
+    print(f"  hnswlib      {result['hnswlib_s']:.1f}")
+    print(f"  graph index  {result['graph_s']:.1f}")
+    print(f"  graph index / hnswlib  {result['graph_over_hnswlib']:.2f}")
+
+
+def main() -> int:
+    """Command line."""
+    parser = program("build_figures", __doc__, needed=("base",))
+    parser.add_argument("--rows", type=int, default=100_000)
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--repeats", type=int, default=3)
+    return finish(parser, run, print_figures)
 
 
 if __name__ == "__main__":

@@ -10,8 +10,6 @@ from __future__ import annotations
 
 import argparse
 import itertools
-import json
-import sys
 import tempfile
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -22,6 +20,7 @@ from typing import Any
 import numpy as np
 
 import tiervec
+from tiervec.bench.figure_program import finish, program
 from tiervec.bench.node_process import NodeProcess
 from tiervec.environment import environment
 from tiervec.errors import TiervecError
@@ -121,7 +120,7 @@ def _drive(load: _Load, seconds: float, nodes: list[NodeProcess], restart: Any) 
 
 def _figures(load: _Load, times: dict[str, float]) -> dict[str, Any]:
     began, killed, restarted, ended = (times[name] for name in ("began", "killed", "restarted", "ended"))
-    first_after = next((at for at in load.ends if at > killed), float("inf"))
+    first_after = next((at for at in load.ends if at > killed), None)
     before = load.rate(began, killed)
     window_s = 0.25
     recovered = next(
@@ -130,15 +129,15 @@ def _figures(load: _Load, times: dict[str, float]) -> dict[str, Any]:
             for at in np.arange(killed, restarted - window_s, 0.05)
             if load.rate(at, at + window_s) > _RECOVERED * before
         ),
-        float("inf"),
+        None,
     )
     return {
         "queries": load.asked,
         "wrong_answers": load.wrong,
         "failed_queries": load.failed,
         "errors": load.errors[:5],
-        "first_answer_after_kill_s": first_after - killed,
-        "recovery_s": float(recovered) - killed,
+        "first_answer_after_kill_s": None if first_after is None else first_after - killed,
+        "recovery_s": None if recovered is None else float(recovered) - killed,
         "longest_gap_s": {
             "before": load.longest_gap(began, killed),
             "after_kill": load.longest_gap(killed, restarted - 1e-9),
@@ -152,6 +151,10 @@ def _figures(load: _Load, times: dict[str, float]) -> dict[str, Any]:
     }
 
 
+def _seconds(value: float | None) -> str:
+    return "never" if value is None else f"after {value:.3f} s"
+
+
 def print_figures(result: dict[str, Any]) -> None:
     """The figures for people."""
     gaps, qps = result["longest_gap_s"], result["qps"]
@@ -159,30 +162,21 @@ def print_figures(result: dict[str, Any]) -> None:
     print(f"wrong answers: {result['wrong_answers']}, failed queries: {result['failed_queries']}")
     for error in result["errors"]:
         print(f"  {error}")
-    print(f"first answer {result['first_answer_after_kill_s']:.3f} s after the kill")
-    print(f"half of the speed before again after {result['recovery_s']:.3f} s")
+    print(f"first answer after the kill: {_seconds(result['first_answer_after_kill_s'])}")
+    print(f"half of the speed before again: {_seconds(result['recovery_s'])}")
     print("longest time without an answer: " + ", ".join(f"{key} {value:.3f} s" for key, value in gaps.items()))
     print("QPS: " + ", ".join(f"{key} {value:,.0f}" for key, value in qps.items()))
 
 
 def main() -> int:
     """Command line; the exit status is 1 when an answer was wrong."""
-    parser = argparse.ArgumentParser(prog="python -m tiervec.bench.failover", description=__doc__.split("\n")[0])
-    parser.add_argument("--index", required=True)
-    parser.add_argument("--queries", required=True)
+    parser = program("failover", __doc__, needed=("index", "queries"))
     parser.add_argument("--seconds", type=float, default=60.0)
     parser.add_argument("--batch", type=int, default=64)
     parser.add_argument("--queries-used", type=int, default=1000)
     parser.add_argument("--search-list", type=int, default=64)
     parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--json", action="store_true")
-    arguments = parser.parse_args()
-    result = run(arguments)
-    if arguments.json:
-        json.dump(result, sys.stdout)
-    else:
-        print_figures(result)
-    return 1 if result["wrong_answers"] else 0
+    return finish(parser, run, print_figures, failed=lambda result: bool(result["wrong_answers"]))
 
 
 if __name__ == "__main__":

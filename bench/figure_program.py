@@ -37,8 +37,13 @@ def finish(
     parser: argparse.ArgumentParser,
     run: Callable[[argparse.Namespace], dict[str, Any]],
     print_figures: Callable[[dict[str, Any]], None],
+    *,
+    failed: Callable[[dict[str, Any]], bool] = lambda _: False,
 ) -> int:
-    """Parses the command line, runs, and prints; the exit status. An error of ours is one line."""
+    """Parses the command line, runs, and prints; the exit status. An error of ours is one line.
+
+    `failed` says of a result that it is wrong, which the exit status shows.
+    """
     arguments = parser.parse_args()
     try:
         result = run(arguments)
@@ -49,7 +54,7 @@ def finish(
         json.dump(result, sys.stdout, default=vars)
     else:
         print_figures(result)
-    return 0
+    return int(failed(result))
 
 
 def short(value: Any) -> str:

@@ -11,6 +11,7 @@ is left for a group of its own, and its results say so.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import tempfile
 import uuid
@@ -29,6 +30,7 @@ from tiervec.bench.plan import Group, Setting
 from tiervec.bench.results import BuildFigures, Cell, Latency, Provenance, Repeat, Result, Status, cell_id
 from tiervec.bench.systems.process import SystemFailedError
 from tiervec.bench.systems.registry import SystemSpec
+from tiervec.durable_files import storage_errors
 from tiervec.environment import environment
 from tiervec.errors import InvalidArgumentError, ResourceExhaustedError
 
@@ -82,7 +84,8 @@ def planned_cells(
 
     Raises:
         NotFoundError: An unknown system.
-        InvalidArgumentError: A tier for a system that has none, or more neighbours than are known.
+        InvalidArgumentError: A tier for a system that has none, more neighbours than are known, a tuned parameter
+            that is fixed when an index is opened, or more threads than a comparison is about.
     """
     experiment = group.experiment
     if group.k > dataset.ground_truth.shape[1]:
@@ -99,12 +102,24 @@ def planned_cells(
             raise InvalidArgumentError(
                 f"experiment {experiment.name!r}: {spec.name} has no tiers; leave out {setting.tier!r}"
             )
+        if setting.tune is not None and setting.tune[0] in spec.opening_keys:
+            raise InvalidArgumentError(
+                f"experiment {experiment.name!r}: {setting.tune[0]} of {spec.name} is fixed when an index is opened, "
+                "so tune cannot choose it; list its values in search"
+            )
+        threads = group.threads or len(affinity)
+        if spec.has_tiers and group.batch > 1 and 1 < threads < len(affinity):
+            raise InvalidArgumentError(
+                f"experiment {experiment.name!r}: {threads} callers with batch {group.batch} would use all "
+                f"{len(affinity)} CPUs, as each call of {spec.name} takes as many threads; "
+                f"set affinity to {threads} CPUs"
+            )
         cell = Cell(
             system=setting.system,
             label=setting.label,
             dataset=dataset.key,
             k=group.k,
-            threads=group.threads or len(affinity),
+            threads=threads,
             affinity=affinity,
             mode=experiment.mode,
             batch=group.batch,
@@ -172,9 +187,10 @@ class GroupRun:
         return self
 
     def __exit__(self, *_: object) -> None:
-        for system in self._opened.values():
-            system.close()
-        self._scratch.cleanup()
+        with contextlib.ExitStack() as stack:  # whatever interrupts one, the others end too
+            stack.callback(self._scratch.cleanup)
+            for system in self._opened.values():
+                stack.callback(system.close)
 
     def measure(self) -> list[PlannedCell]:
         """Everything, from builds to results; returns the cells whose indexes did not fit into memory beside these."""
@@ -318,7 +334,8 @@ class GroupRun:
             rng = np.random.default_rng([self._workshop.seed, number])
             due = np.cumsum(rng.exponential(1 / cell.arrival_qps, count))
         path = Path(self._scratch.name) / "arrivals.npy"
-        np.save(path, due)
+        with storage_errors(f"writing {path}", path.parent):
+            np.save(path, due)
         return path
 
     def _key(self, cell: _Measured) -> IndexKey:

@@ -34,6 +34,7 @@ from tiervec.errors import UnavailableError
 __all__ = ["IndexKey", "OpenedSystem", "Workshop", "build_seconds", "imported_folder", "index_folder", "make_index"]
 
 _BUILT: Final = "built.json"
+_TAKEN: Final = "index"  # build parameter of tiervec.py
 _FULL_BYTES: Final = 16 << 20  # less free space is a full disk
 
 
@@ -57,6 +58,11 @@ class IndexKey:
     def text(self) -> str:
         """The same for equal keys."""
         return json.dumps([self.spec.name, dict(self.build), self.tier, dict(self.opening)], sort_keys=True)
+
+    @property
+    def is_taken(self) -> bool:
+        """Whether it is an index of ours that somebody built elsewhere, in a time that nobody knows here."""
+        return self.spec.module == "tiervec" and _TAKEN in self.build
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -114,7 +120,7 @@ class _KeptIndex:
     def close(self) -> None:
         """Ends the process."""
         if self._process is not None:
-            self._process.kill()
+            self._process.close()
             self._process = None
 
     def make(self) -> dict[str, Any]:
@@ -198,7 +204,7 @@ class _KeptIndex:
 
     def _source(self, version: str) -> tuple[Path, dict[str, Any]] | None:
         """An index of this machine to convert, and what its build said."""
-        if not self.key.spec.conversion_keys or "index" in self.key.build:
+        if not self.key.spec.conversion_keys or self.key.is_taken:
             return None
         shared = self._shared_checksum()
         for path in sorted((self._workshop.cache / "indexes").glob(f"*/{_BUILT}")):
@@ -296,7 +302,7 @@ class OpenedSystem(_KeptIndex):
                 f"it is TierVec {answer['version']} by now, and the run began with {own_version()}: the source changed",
             )
         key, raw = self._dataset.key, self._dataset.key.raw_bytes
-        is_ours = built["machine"] == _machine()
+        is_ours = built["machine"] == _machine() and not self.key.is_taken
         tier_bytes = int(answer.get("tier_bytes", 0))
         fast_bytes = int(answer.get("fast_bytes", answer["memory_bytes"]))
         self.figures = BuildFigures(
@@ -361,8 +367,10 @@ def _checksum(
     workshop: Workshop, spec: SystemSpec, build: Mapping[str, Any], dataset: Dataset, affinity: tuple[int, ...]
 ) -> str:
     chosen = {key: value for key, value in build.items() if (key, value) not in spec.build_defaults.items()}
+    if spec.module == "tiervec" and _TAKEN in chosen:
+        chosen[_TAKEN] = str(Path(str(chosen[_TAKEN])).resolve())
     made_of = [
-        spec.name,
+        spec.identity,
         dict(spec.variant),
         chosen,
         dataset.key.checksum,

@@ -54,6 +54,7 @@ that share data set, k and threads are measured in turn, round by round: a *grou
 from __future__ import annotations
 
 import itertools
+import math
 import os
 import sys
 from collections.abc import Mapping, Sequence
@@ -336,8 +337,8 @@ def _check(experiment: Experiment, where: str) -> None:
             f"{where}: batch is 0; queries that arrive one by one are answered 1 or more at a time"
         )
     recall = experiment.target_recall
-    if recall is not None and not 0 < recall <= 1:
-        raise InvalidArgumentError(f"{where}: target_recall is {recall}; it must be above 0 and at most 1")
+    if recall is not None:
+        _check_recall(recall, where)
     if recall is None and any(entry.tune is not None for entry in experiment.systems):
         raise InvalidArgumentError(f"{where}: tune needs a target_recall to aim at")
 
@@ -362,7 +363,17 @@ def _system(table: _Table) -> SystemEntry:
     for key, values in [*entry.build.items(), *entry.search.items(), *tune.items()]:
         if not values or not all(isinstance(value, (bool, int, float, str)) for value in values):
             raise InvalidArgumentError(f"{table.where}: {key} must be a number, a text, on/off, or a list of these")
+        if any(isinstance(value, float) and not math.isfinite(value) for value in values):
+            raise InvalidArgumentError(f"{table.where}: {key} must be finite")
+    for recall in entry.search.get("target_recall", ()):
+        _check_recall(recall, table.where)
     return entry
+
+
+def _check_recall(recall: Any, where: str) -> None:
+    is_number = isinstance(recall, (int, float)) and not isinstance(recall, bool)
+    if not is_number or not 0 < recall <= 1:
+        raise InvalidArgumentError(f"{where}: target_recall is {recall!r}; it must be a number above 0 and at most 1")
 
 
 def _values(value: Any) -> tuple[Any, ...]:
@@ -407,6 +418,8 @@ class _Table:
         value = self._content.pop(key, default)
         if value is ...:
             raise InvalidArgumentError(f"{self.where} has no {key}")
+        if value == [] and default is not ... and default:
+            raise InvalidArgumentError(f"{self.where}: {key} is []; it must have at least one value")
         values = tuple(
             self._checked(key, each, kind) for each in (value if isinstance(value, (list, tuple)) else [value])
         )
@@ -433,6 +446,8 @@ class _Table:
         accepted: tuple[type, ...] = (int, float) if kind is float else (kind,)
         if not isinstance(value, accepted) or (isinstance(value, bool) and kind is not bool):
             raise InvalidArgumentError(f"{self.where}: {key} is {value!r}; it must be {_KINDS[kind]}")
+        if isinstance(value, float) and not math.isfinite(value):
+            raise InvalidArgumentError(f"{self.where}: {key} is {value}; it must be finite")
         return float(value) if kind is float and isinstance(value, (int, float)) else value
 
 

@@ -41,6 +41,7 @@ if TYPE_CHECKING:
 
 __all__ = ["RunOptions", "RunSummary", "run_plan"]
 
+_FULL: Final = ("no space left", " are free in ")  # as `tiervec.durable_files` says it
 _READERS: Final[dict[str, Callable[[Path], Result | ProfileResult | AdviceResult]]] = {
     "cells": read_result,
     "profiles": read_profile,
@@ -164,6 +165,7 @@ class _Work:
             try:
                 measured = self._profile(tier)
             except TiervecError as error:
+                _go_on_unless_full(error)
                 reason = str(error)
             result = ProfileResult(
                 run=self._options.folder.name,
@@ -275,6 +277,7 @@ class _Work:
             step(f"{failure.status}: {failure.reason}")
             return dataclasses.replace(result, status=failure.status, reason=failure.reason)
         except TiervecError as error:
+            _go_on_unless_full(error)
             step(f"failed: {error}")
             return dataclasses.replace(result, status="failed", reason=str(error))
         return dataclasses.replace(
@@ -384,6 +387,12 @@ class _Left:
         mean = self._timed_s / self._timed_runs if self._timed_runs else 0.0
         mean_build = sum(self._build_s.values()) / len(self._build_s) if self._build_s else 0.0
         return max(self._closed_runs * mean + self._open_s, 0.0) + len(self._builds) * mean_build
+
+
+def _go_on_unless_full(error: TiervecError) -> None:
+    """A full disk, which no other measurement survives either, ends the run."""
+    if isinstance(error, ResourceExhaustedError) and any(words in str(error) for words in _FULL):
+        raise error
 
 
 def _file_name_of(tier: str) -> str:

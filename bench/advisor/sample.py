@@ -18,6 +18,7 @@ from tiervec.api import IndexInfo
 from tiervec.bench.advisor.design import Design
 from tiervec.bench.advisor.growth import Growth
 from tiervec.cluster_index.params import ClusterBuildParams
+from tiervec.environment import own_version
 from tiervec.errors import InvalidArgumentError
 from tiervec.index_directory import IndexDirectory
 from tiervec.vector_files import VectorFile, open_vectors
@@ -43,7 +44,8 @@ class Samples:
         growth: Sizes of the samples and of the data.
         dim: Columns of a vector.
         large: The larger sample; the smaller one is its first rows.
-        queries: Vectors to search for, which are in neither.
+        calibration: Vectors that the indexes are calibrated and grouped for, in neither sample.
+        queries: Vectors to search for, in none of these.
         folder: Where indexes of the samples are kept.
         metric: Of these indexes.
     """
@@ -52,6 +54,7 @@ class Samples:
     dim: int
     metric: str
     large: NDArray[Any]
+    calibration: NDArray[Any]
     queries: NDArray[Any]
     folder: Path
 
@@ -86,7 +89,7 @@ class Samples:
             metric=self.metric,
             params=dict(design.params),
             threads=threads,
-            calibration_queries=self.queries[:_CALIBRATION],
+            calibration_queries=self.calibration if len(self.calibration) else None,
         )
         return out
 
@@ -122,7 +125,8 @@ def draw(
         seed: Of the choice.
         folder: Where indexes of samples are kept; one folder for all that decides what these are is made in it.
         metric: ``l2``, ``ip`` or ``cosine``.
-        queries: Vectors like the queries to come, instead of vectors of the file.
+        queries: Vectors like the queries to come, instead of vectors of the file. Some calibrate, at most half of
+            them; the others are searched for.
 
     Raises:
         InvalidArgumentError: The file has too few vectors, or `most` is too small.
@@ -140,7 +144,9 @@ def draw(
     rows = np.random.default_rng(seed).permutation(total)[: held_out + large]
     taken = _rows(file, rows)
     small = large if large == total - held_out else large // _RATIO
-    made_of = [_identity(data), metric, most, seed, _content(queries), tiervec.__version__]
+    given = _as_queries(taken[:held_out]) if queries is None else queries
+    calibrating = min(_CALIBRATION, len(given) // 2)
+    made_of = [_identity(data), metric, most, seed, _content(queries), own_version()]
     kept = folder / hashlib.sha256(json.dumps(made_of).encode()).hexdigest()[:16]
     kept.mkdir(parents=True, exist_ok=True)
     return Samples(
@@ -148,7 +154,8 @@ def draw(
         dim=file.shape[1],
         metric=metric,
         large=np.ascontiguousarray(taken[held_out:]),
-        queries=_as_queries(taken[:held_out]) if queries is None else queries,
+        calibration=given[:calibrating],
+        queries=given[calibrating:],
         folder=kept,
     )
 

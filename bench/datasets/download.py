@@ -127,7 +127,7 @@ def _copy(answer: Any, part: Path, start: int, needed: int | None, progress: Cal
             except http.client.IncompleteRead as error:
                 block = error.partial
             except OSError as error:
-                raise urllib.error.URLError(error) from None
+                raise UnavailableError(_reason(error)) from None  # of ours: not a failure of the disk
             if not block:
                 break
             file.write(block)

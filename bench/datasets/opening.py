@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
@@ -297,10 +298,15 @@ def _as_dtype(queries: NDArray[Any], base: VectorFile) -> NDArray[Any]:
 
 
 def _unpacked(path: Path, folder: Path, progress: Progress) -> Path:
-    """The content of a .zst file, in the cache."""
+    """The content of a .zst file, in the cache; a note beside it says of which one."""
     target = folder / path.name.removesuffix(".zst")
-    if target.exists():
-        return target
+    note = folder / f"{target.name}.json"
+    with storage_errors(f"reading {path}", path.parent):
+        status = path.stat()
+    unpacked_from = [str(path.resolve()), status.st_size, status.st_mtime_ns]
+    with contextlib.suppress(OSError, ValueError):
+        if target.exists() and json.loads(note.read_bytes()) == unpacked_from:
+            return target
     try:
         import zstandard
     except ImportError:
@@ -310,11 +316,14 @@ def _unpacked(path: Path, folder: Path, progress: Progress) -> Path:
     progress(f"unpacking {path.name}", 1, 1, None)
     with storage_errors(f"unpacking {path}", folder):
         folder.mkdir(parents=True, exist_ok=True)
+        note.unlink(missing_ok=True)
         with open(path, "rb") as packed, replacing_file(target) as file:
             try:
                 zstandard.ZstdDecompressor().copy_stream(packed, file)
             except zstandard.ZstdError as error:
                 raise DataLossError(f"{path} is damaged: {error}") from None
+        with replacing_file(note) as file:
+            file.write(json.dumps(unpacked_from).encode())
     return target
 
 

@@ -143,7 +143,7 @@ def _truth(
     source: Source, vectors: VectorFile, checksums: tuple[str, str], queries: int, cache: Path, progress: Progress
 ) -> NDArray[np.int64]:
     if (given := source.truth.get(vectors.shape[0])) is not None:
-        return _given_truth(source, vectors, checksums, given, cache)[:queries]
+        return _given_truth(source, vectors, checksums[0], given, cache)[:queries]
     path = cache / "ground_truth" / f"{'-'.join(checksums)}-{source.metric}.bin"
     if not path.exists():
         ids, distances = exact_neighbours(
@@ -158,9 +158,7 @@ def _truth(
     return read_ground_truth(path).ids
 
 
-def _given_truth(
-    source: Source, vectors: VectorFile, checksums: tuple[str, str], path: Path, cache: Path
-) -> NDArray[np.int64]:
+def _given_truth(source: Source, vectors: VectorFile, checksum: str, path: Path, cache: Path) -> NDArray[np.int64]:
     """Neighbours that came with the data. Nothing in such a file says what it belongs to, so some are computed."""
     ids = read_ground_truth(path).ids[:, :MOST_NEIGHBOURS]
     if len(ids) < len(source.queries):
@@ -168,7 +166,9 @@ def _given_truth(
             f"{path} has the neighbours of {len(ids):,} queries, but {source.name} has {len(source.queries):,}"
         )
     file_checksum = _checksum(ids)
-    seal = cache / "ground_truth" / f"{checksums[0]}-{source.metric}-{file_checksum}.checked"
+    # Of all queries, not of those that a run takes.
+    of = f"{checksum}-{_checksum(source.queries)}-{source.metric}-{file_checksum}"
+    seal = cache / "ground_truth" / f"{of}.checked"
     if seal.exists():
         return ids
     wrong = f"{path} does not hold the nearest neighbours among the {vectors.shape[0]:,} vectors of {source.name}"

@@ -9,6 +9,7 @@ from pathlib import Path
 from tiervec.bench.figures import figures
 from tiervec.bench.figures.files import write_figure
 from tiervec.bench.figures.run_data import load
+from tiervec.durable_files import storage_errors
 from tiervec.errors import TiervecError
 
 __all__ = ["main"]
@@ -21,11 +22,12 @@ def main(name: str) -> None:
     parser.add_argument("--out", metavar="DIR", required=True, type=Path, help="where to write")
     parser.add_argument("--allow-mixed", action="store_true", help="put results of unlike machines together, labelled")
     arguments = parser.parse_args()
-    module = next(each for each in figures() if name == each.NAME)
     try:
+        module = next(each for each in figures() if name == each.NAME)
         data = load(arguments.runs, allow_mixed=arguments.allow_mixed)
-        arguments.out.mkdir(parents=True, exist_ok=True)
-        written = write_figure(module, data, arguments.out)
+        with storage_errors(f"writing the figure to {arguments.out}", arguments.out.parent):
+            arguments.out.mkdir(parents=True, exist_ok=True)
+            written = write_figure(module, data, arguments.out)
     except TiervecError as error:
         sys.exit(f"{parser.prog}: {error}")
     if written is None:

@@ -11,6 +11,7 @@ from types import ModuleType
 
 from tiervec.bench.figures.findings import Finding, findings, verdicts_text
 from tiervec.bench.figures.run_data import Row, RunData, columns, ordered, tier_text
+from tiervec.durable_files import replacing_file
 
 __all__ = ["Written", "csv_text", "provenance_text", "write_figure"]
 
@@ -43,9 +44,11 @@ class Written:
 
 
 def write_figure(module: ModuleType, data: RunData, folder: Path) -> Written | None:
-    """Writes ``NAME.svg``, ``NAME.png`` and ``NAME.csv``; None when the runs have nothing for it."""
+    """Writes ``NAME.svg``, ``NAME.png`` and ``NAME.csv``; None, and none there, when the runs have nothing for it."""
     rows: list[Row] = module.rows(data)
     if not rows:
+        for suffix in ("svg", "png", "csv"):
+            (folder / f"{module.NAME}.{suffix}").unlink(missing_ok=True)
         return None
     sources = f"{provenance_text(rows)} Measured on {'; '.join(data.environments())}."
     found = [each for each in findings(data) if each.figure == module.NAME]
@@ -53,11 +56,16 @@ def write_figure(module: ModuleType, data: RunData, folder: Path) -> Written | N
     figure = module.draw(rows)
     figure.suptitle(module.TITLE, fontsize=11, fontweight="bold", x=0.01, ha="left")
     figure.supxlabel(f"{_wrapped(sources)}\n{_wrapped(verdicts)}", fontsize=6.5, color="#555555", x=0.01, ha="left")
-    svg = io.StringIO()
+    svg, png = io.StringIO(), io.BytesIO()
     figure.savefig(svg, format="svg", metadata={"Date": None})
-    (folder / f"{module.NAME}.svg").write_text(svg.getvalue(), encoding="utf-8")
-    figure.savefig(folder / f"{module.NAME}.png", format="png")
-    (folder / f"{module.NAME}.csv").write_text(csv_text(rows), encoding="utf-8")
+    figure.savefig(png, format="png")
+    for suffix, content in (
+        ("svg", svg.getvalue().encode()),
+        ("png", png.getvalue()),
+        ("csv", csv_text(rows).encode()),
+    ):
+        with replacing_file(folder / f"{module.NAME}.{suffix}", len(content)) as file:
+            file.write(content)
     return Written(
         name=module.NAME,
         title=module.TITLE,

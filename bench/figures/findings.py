@@ -239,18 +239,18 @@ def _by_tier(rows: Iterable[Row], tiers: tuple[str, ...], system: str) -> list[t
 
 
 def _by_place(rows: Sequence[Row], tiers: tuple[str, ...]) -> list[tuple[str, list[Row]]]:
-    """Tier, data set and machine to rows."""
+    """Tier, data set, machine, and what else differs, to rows."""
     listed = [row for row in rows if row["tier"].startswith(tiers)]
     keys = ordered(map(_place, listed))
     groups = [[row for row in listed if _place(row) == key] for key in keys]
     return [
-        (f"{tier_text(group[0])}, {group[0]['dataset']}" + (f" [{machine}]" if machine else ""), group)
-        for (_, _, machine), group in zip(keys, groups, strict=True)
+        (f"{tier_text(group[0])}, {group[0]['dataset']}{also}" + (f" [{machine}]" if machine else ""), group)
+        for (_, _, machine, also), group in zip(keys, groups, strict=True)
     ]
 
 
-def _place(row: Row) -> tuple[str, str, str]:
-    return row["tier"], row["dataset"], row["machine"]
+def _place(row: Row) -> tuple[str, str, str, str]:
+    return row["tier"], row["dataset"], row["machine"], row["also"]
 
 
 def _finding(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import statistics
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -130,16 +131,18 @@ class RunData:
         control = [one.qps / two.qps for one, two in zip(result.control, result.repeats, strict=False) if two.qps]
         peak = max((one.peak_bytes for one in (*result.repeats, *result.control) if one.peak_bytes), default=None)
         machine = self.machines[machine_of(result.environment)] if self.is_mixed else ""
+        also = self._also(result)
         letter = f" [{machine}]" if machine else ""
         return {
             "experiment": result.experiment,
-            "label": cell.label + letter,
+            "label": cell.label + also + letter,
             "system": cell.system,
             "dataset": dataset_text(cell.dataset),
             "vectors": cell.dataset.n,
             "k": cell.k,
             "threads": cell.threads,
             "batch": cell.batch,
+            "also": also,
             "mode": cell.mode,
             "arrival_qps": cell.arrival_qps,
             "tier": cell.tier or "",
@@ -176,6 +179,20 @@ class RunData:
             "group": result.group,
             "notes": "; ".join(result.notes),
         }
+
+    def _also(self, result: Result) -> str:
+        """Neighbours, threads and batch of a cell where its experiment has several: no line joins unlike ones."""
+        every = self._setups[result.experiment]
+        own = (result.cell.k, result.cell.threads, result.cell.batch)
+        words = (f", k={own[0]}", f", {own[1]} thread{'' if own[1] == 1 else 's'}", f", batch {own[2] or 'of all'}")
+        return "".join(word for at, word in enumerate(words) if len({setup[at] for setup in every}) > 1)
+
+    @functools.cached_property
+    def _setups(self) -> dict[str, set[tuple[int, int, int]]]:
+        found: dict[str, set[tuple[int, int, int]]] = {}
+        for each in self.results:
+            found.setdefault(each.experiment, set()).add((each.cell.k, each.cell.threads, each.cell.batch))
+        return found
 
 
 def load(folders: Iterable[Path], *, allow_mixed: bool = False) -> RunData:

@@ -48,7 +48,8 @@ def write_report(
     with storage_errors(f"writing the report {target}", target.parent):
         target.mkdir(parents=True, exist_ok=True)
         drawn = [(module, write_figure(module, data, target)) for module in figures()]
-        (target / "all.csv").write_text(csv_text(data.rows()), encoding="utf-8")
+        with replacing_file(target / "all.csv") as file:
+            file.write(csv_text(data.rows()).encode())
     content = page(
         data,
         [written for _, written in drawn if written is not None],

@@ -20,6 +20,7 @@ import errno
 import importlib.util
 import json
 import os
+import re
 import resource
 import signal
 import sys
@@ -35,11 +36,10 @@ from numpy.typing import NDArray
 _DTYPES = {".fbin": "<f4", ".f16bin": "<f2", ".u8bin": "u1", ".i8bin": "i1"}
 _BLOCK_BYTES = 16 * 1024 * 1024
 _SET_PDEATHSIG, _SET_TIMERSLACK = 1, 29
+# As in durable_files.py, which other environments do not have.
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+_SHORT_WRITE = re.compile(r"[0-9]+ requested and [0-9]+ written")  # ndarray.tofile's full disk has no errno
 _DRAIN = 2.0  # an open run may last so many times as long as its arrivals
-
-
-class MissingError(Exception):
-    """The system, or what it needs, is not installed."""
 
 
 class Vectors:
@@ -147,7 +147,8 @@ class Measured(Protocol):
         """
 
     # A system may also have ``device_seconds(self, sums)``, which is called after each run with the sums of its
-    # counters: how long its reads keep the device busy, measured now or known before; None: there is no limit.
+    # counters: how long its reads keep the device busy, measured now or known before; None: there is no limit. And
+    # ``close(self)``, which is called before the process ends.
 
 
 def main(system_file: str) -> None:
@@ -161,6 +162,7 @@ def main(system_file: str) -> None:
     for line in sys.stdin:
         answers.write(json.dumps(_answer(session, json.loads(line))) + "\n")
         answers.flush()
+    session.close()
 
 
 def _answer(session: _Session, request: dict[str, Any]) -> dict[str, Any]:
@@ -171,13 +173,11 @@ def _answer(session: _Session, request: dict[str, Any]) -> dict[str, Any]:
         return {"ok": True, **found}
     except ImportError as error:
         return {"ok": False, "kind": "missing", "reason": _sentence(error)}
-    except MissingError as error:
-        return {"ok": False, "kind": "missing", "reason": str(error)}
     except MemoryError as error:
         full = getattr(error, "code", None) == "resource_exhausted" and "no space left" in str(error)
         return {"ok": False, "kind": "full" if full else "failed", "reason": f"out of memory: {_sentence(error)}"}
     except OSError as error:
-        full = error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+        full = error.errno in _FULL or (error.errno is None and _SHORT_WRITE.search(str(error)) is not None)
         return {"ok": False, "kind": "full" if full else "failed", "reason": _sentence(error)}
     except Exception as error:
         return {"ok": False, "kind": "failed", "reason": _sentence(error)}
@@ -218,6 +218,10 @@ class _Session:
         if (device_seconds := getattr(self._system, "device_seconds", None)) is not None:
             found["sums"]["device_s"] = device_seconds(found["sums"])
         return found
+
+    def close(self) -> None:
+        if (close := getattr(self._system, "close", None)) is not None:
+            close()
 
     def _load(self, request: dict[str, Any]) -> Any:
         if self._system is None:

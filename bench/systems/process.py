@@ -19,6 +19,8 @@ __all__ = ["SystemFailedError", "SystemProcess"]
 
 _CHILD: Final = Path(__file__).parent / "child.py"
 _LONGEST_ANSWER: Final = 16 * 1024 * 1024
+_LONGEST_END_S: Final = 2.0
+_POLL_S: Final = 0.005
 _KILLED_BY_KERNEL: Final = "; the kernel kills so when memory is used up"
 
 
@@ -87,6 +89,21 @@ class SystemProcess:
         status = {"missing": "missing", "full": "full"}.get(str(answer.get("kind")), "failed")
         raise SystemFailedError(status, str(answer.get("reason")))  # type: ignore[arg-type]
 
+    def close(self) -> None:
+        """Lets it end by itself, within a moment, and ends what is left."""
+        assert self._process.stdin is not None
+        deadline = time.monotonic() + _LONGEST_END_S
+        try:
+            with contextlib.suppress(BrokenPipeError):
+                self._process.stdin.close()
+            # Not waited for as such: until it is, its number is that of its group.
+            while self.is_alive and time.monotonic() < deadline:
+                if os.waitid(os.P_PID, self._process.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None:
+                    break
+                time.sleep(_POLL_S)
+        finally:
+            self.kill()
+
     def kill(self) -> None:
         """Ends it, and what it started."""
         if self._process.returncode is None:  # afterwards its number may be somebody else's
@@ -102,7 +119,7 @@ class SystemProcess:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self.kill()
+        self.close()
 
     def _read_line(self, limit_s: float, what: str) -> dict[str, Any]:
         assert self._process.stdout is not None

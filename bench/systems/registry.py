@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
+import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
+from tiervec.durable_files import storage_errors
 from tiervec.errors import InvalidArgumentError, NotFoundError
 from tiervec.parameters import build_parameters_class
 
@@ -54,6 +57,14 @@ class SystemSpec:
     module: str = ""
     get_it: str = ""
     licence: str | None = None
+
+    @functools.cached_property
+    def identity(self) -> str:
+        """The same for what builds the same index: with what a module of one's own says, and where it is."""
+        if self.file.parent == _FOLDER:
+            return self.name
+        with storage_errors(f"reading {self.file}", self.file.parent):
+            return f"{self.name} {self.file.resolve()} {hashlib.sha256(self.file.read_bytes()).hexdigest()}"
 
 
 def _faiss(kind: str, title: str) -> SystemSpec:

@@ -102,8 +102,8 @@ class System:
         return queries
 
     def search(self, queries: NDArray[Any], k: int, threads: int) -> tuple[Any, Mapping[str, Any]]:
-        """One call; a call with one query runs on one thread."""
-        del threads  # the index has as many as the job
+        """One call. The index has as many threads as the job, whatever `threads` says; one query takes one of them."""
+        del threads
         ids, _, receipt = self._index.search(queries, k, target_recall=self._target_recall, params=self._params or None)
         bound = receipt.device_bound_qps
         return ids, {

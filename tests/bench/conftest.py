@@ -139,6 +139,8 @@ class System:
             raise RuntimeError("basic_ios::clear: iostream error: No space left on device")
         if how == "full":
             raise OSError(28, "No space left on device")
+        if how == "short":
+            raise OSError("100 requested and 20 written")
 """
 
 

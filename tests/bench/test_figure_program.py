@@ -33,7 +33,7 @@ def show(result: dict[str, Any]) -> None:
 def status(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int:
     monkeypatch.setattr(sys, "argv", ["some_figures", *arguments])
     parser = program("some_figures", "What some cost.\n\nMore about it.", needed=("base",))
-    return finish(parser, run, show)
+    return finish(parser, run, show, failed=lambda result: result["base"] == "wrong")
 
 
 def test_text_or_json(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
@@ -41,6 +41,13 @@ def test_text_or_json(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFix
     assert capsys.readouterr().out == "base is here\n"
     assert status(monkeypatch, "--base", "here", "--json") == 0
     assert json.loads(capsys.readouterr().out) == {"base": "here", "spread": {"low": 1.0, "high": 2.0}}
+
+
+def test_a_wrong_result_shows_in_the_status(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert status(monkeypatch, "--base", "wrong") == 1
+    assert capsys.readouterr().out == "base is wrong\n"
 
 
 def test_an_error_is_one_line(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+import tiervec
 from tiervec.bench.datasets import LocalFiles, remember_files
 from tiervec.bench.plan import parse_plan
 from tiervec.bench.result_files import load_advice, load_profiles, load_results
@@ -122,6 +123,39 @@ def test_indexes_that_do_not_fit_together_are_measured_after_each_other(
     assert [result.status for result in results] == ["ok"] * 3
     assert len({result.group for result in results}) == 3
     assert all("memory did not suffice" in result.notes[-1] for result in results)
+
+
+def test_a_module_that_was_edited_builds_anew(run: Run, fake_file: Path, own_cache: Path) -> None:
+    from tiervec.bench.systems.registry import find_system
+
+    text = HEAD + f'[[experiment.system]]\nsystem = "{fake_file}"\n'
+    for name, expected in (("first", 1), ("same", 1), ("edited", 2)):
+        if name == "edited":
+            fake_file.write_text(fake_file.read_text() + "\n# as its author likes it better\n")
+        assert [result.status for result in run(text, name, find=find_system).results] == ["ok"]
+        assert builds(own_cache) == expected
+
+
+def test_an_index_that_is_taken_has_no_build_figures(
+    run: Run, tmp_path: Path, own_cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from tiervec.bench.systems.registry import find_system
+
+    text = HEAD + '[[experiment.system]]\nsystem = "tiervec-graph"\nbuild = { index = "mine" }\n'
+    for folder in (tmp_path / "one", tmp_path / "two"):
+        folder.mkdir()
+        monkeypatch.chdir(folder)
+        tiervec.build(np.load(tmp_path / "base.npy"), "mine", params={"graph_degree": 8, "build_list": 16})
+        (result,) = run(text, folder.name, find=find_system).results
+        assert (result.status, result.build.seconds, result.build.peak_bytes) == ("ok", None, None)
+    assert len(list((own_cache / "indexes").glob("tiervec-graph-*"))) == 2  # one name, two indexes
+
+
+def test_callers_do_not_take_more_threads_than_their_peers(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("os.sched_getaffinity", lambda _: {0, 1, 2, 3})
+    text = HEAD.replace("threads = 1", "threads = 2\nbatch = 8") + '[[experiment.system]]\nsystem = "tiered"\n'
+    with pytest.raises(InvalidArgumentError, match=r"2 callers with batch 8 would use all 4 CPUs.* set affinity to 2"):
+        run(text)
 
 
 def test_without_a_control(run: Run) -> None:
@@ -600,6 +634,16 @@ def test_advice_for_an_index_that_cannot_be_built(run: Run, monkeypatch: pytest.
         assert {(each.status, each.reason) for each in run(ADVICE).advice} == {("crashed", "no")}
 
 
+def test_a_full_disk_ends_the_run_wherever_it_is_met(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    full = ResourceExhaustedError("writing base failed: no space left; 0 bytes are free")
+    fake_advice(monkeypatch, [], full)
+    with pytest.raises(ResourceExhaustedError, match="no space left"):
+        run(ADVICE)
+    monkeypatch.setattr("tiervec.bench.runner._Work._profile", lambda *_: (_ for _ in ()).throw(full))
+    with pytest.raises(ResourceExhaustedError, match="no space left"):
+        run('[[experiment]]\nname = "d"\nkind = "profile"\ntiers = "dram:"\n', name="profile")
+
+
 def test_real_advice(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from tiervec.bench.advisor import advising
     from tiervec.bench.advisor.cost_model import MemoryGrowth
@@ -623,10 +667,16 @@ def test_mistakes_of_a_plan_are_found_before_anything_is_built(run: Run, own_cac
     from tiervec.bench.systems.registry import find_system
 
     tiers = '[[experiment.system]]\nsystem = "hnswlib"\ntiers = "dram:"\n'
+    graph = '[[experiment.system]]\nsystem = "tiervec-graph"\ntune = { fast_memory = ["1MiB", "2MiB"] }\n'
     for text, error, says in (  # all under one name: a mistake leaves nothing behind that would be in the way
         (HEAD.replace('"mine"', '"yours"') + GOOD, NotFoundError, "there is no data set 'yours'; known: .*mine"),
         (HEAD + '[[experiment.system]]\nsystem = "x"\n', NotFoundError, "there is no system 'x'"),
         (HEAD + tiers, InvalidArgumentError, "hnswlib has no tiers; leave out 'dram:'"),
+        (
+            HEAD + "target_recall = 0.9\n" + graph,
+            InvalidArgumentError,
+            "fast_memory of tiervec-graph is fixed when an index is opened, so tune cannot choose it",
+        ),
         (HEAD + "affinity = [4095]\n" + tiers, InvalidArgumentError, "affinity names CPU 4095"),
         (ADVICE + "k = 101\n", InvalidArgumentError, "k is 101, but mine has 100 true neighbours"),
         (HEAD.replace("k = 5", "k = 101") + tiers, InvalidArgumentError, "k is 101, but mine has 100 true neighbours"),

@@ -395,6 +395,8 @@ def _comparison_text(found: list[Comparison], arguments: argparse.Namespace) -> 
         [
             each.experiment,
             each.dataset,
+            str(each.k),
+            str(each.threads),
             each.mode,
             " / ".join(f"[{letter}]" for letter in each.machines),
             f"{each.recall:.3f}",
@@ -406,9 +408,10 @@ def _comparison_text(found: list[Comparison], arguments: argparse.Namespace) -> 
         ]
         for each in found
     ]
-    header = ["experiment", "data", "mode", "A / B on", "recall", arguments.a, arguments.b, "A/B", "A/A", ""]
+    figures = ["recall", arguments.a, arguments.b, "A/B", "A/A", ""]
+    header = ["experiment", "data", "k", "threads", "mode", "A / B on", *figures]
     if not any(each.machines for each in found):  # of one machine nobody needs the column
-        header, rows = [*header[:3], *header[4:]], [[*row[:3], *row[4:]] for row in rows]
+        header, rows = [*header[:5], *header[6:]], [[*row[:5], *row[6:]] for row in rows]
     return f"{arguments.figure}, median (least to most); A = {arguments.a}, B = {arguments.b}\n" + table_text(
         header, rows
     )

@@ -5,6 +5,7 @@ Indexes are kept under ``data/indices/tiervec`` and opened again by `load_index`
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
@@ -17,6 +18,7 @@ from benchmark.algorithms.base import BaseANN
 from benchmark.datasets import DATASETS
 
 import tiervec
+from tiervec.durable_files import replaced_directory
 
 _METRICS = {"euclidean": "l2", "ip": "ip", "angular": "cosine"}
 _SUFFIXES = {"float32": ".fbin", "uint8": ".u8bin", "int8": ".i8bin"}
@@ -50,7 +52,8 @@ class TierVec(BaseANN):  # type: ignore[misc]
         return "T2"
 
     def fit(self, dataset: str) -> None:
-        """Builds the index from the data set's file, and opens it."""
+        """Builds the index from the data set's file, in place of one that is there, and opens it."""
+        self.done()
         known = DATASETS[dataset]()
         folder = self._folder(dataset)
         folder.parent.mkdir(parents=True, exist_ok=True)
@@ -59,15 +62,16 @@ class TierVec(BaseANN):  # type: ignore[misc]
         link.unlink(missing_ok=True)
         link.symlink_to(os.path.abspath(known.get_dataset_fn()))
         try:
-            tiervec.build(
-                link,
-                folder,
-                kind=self._kind,
-                metric=_METRICS[known.distance()],
-                params=self._build,
-                threads=self._threads,
-                memory_limit=self._memory_limit,
-            )
+            with replaced_directory(folder) if folder.exists() else contextlib.nullcontext(folder) as out:
+                tiervec.build(
+                    link,
+                    out,
+                    kind=self._kind,
+                    metric=_METRICS[known.distance()],
+                    params=self._build,
+                    threads=self._threads,
+                    memory_limit=self._memory_limit,
+                )
         finally:
             link.unlink()
         self._open(folder)

@@ -17,15 +17,26 @@ from tiervec.errors import InvalidArgumentError
 def test_queries_are_in_no_sample(data: Path, tmp_path: Path) -> None:
     samples = draw(data, most=1000, seed=1, folder=tmp_path)
     assert samples.sizes() == (250, 1000)
-    held = {row.tobytes() for row in samples.queries}
-    assert len(held) == 300
-    assert not held & {row.tobytes() for row in samples.large}
+    calibration, queries, large = (
+        {row.tobytes() for row in rows} for rows in (samples.calibration, samples.queries, samples.large)
+    )
+    assert (len(calibration), len(queries)) == (150, 150)
+    assert not calibration & queries
+    assert not (calibration | queries) & large
     again = draw(data, most=1000, seed=1, folder=tmp_path)
     assert np.array_equal(samples.large, again.large)
     assert samples.folder == again.folder
     others = [{"seed": 2}, {"metric": "cosine"}, {"most": 1001}, {"queries": samples.queries}]
     folders = {draw(data, **{"most": 1000, "seed": 1, "folder": tmp_path, **other}).folder for other in others}
     assert len(folders | {samples.folder}) == 5  # indexes of one are not taken for another
+
+
+def test_given_queries_are_calibrated_for_or_searched_for(data: Path, tmp_path: Path) -> None:
+    given = np.random.default_rng(1).normal(size=(801, 16)).astype(np.float32)
+    for count, calibrating in ((1, 0), (3, 1), (801, 400)):
+        samples = draw(data, most=1000, seed=1, folder=tmp_path, queries=given[:count])
+        assert len(samples.calibration) == calibrating
+        assert np.array_equal(np.concatenate([samples.calibration, samples.queries]), given[:count])
 
 
 def test_a_small_file_is_its_own_sample(data: Path, tmp_path: Path) -> None:

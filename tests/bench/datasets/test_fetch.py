@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import re
 import socket
@@ -116,6 +117,18 @@ def test_an_interrupted_download_goes_on(server: Server, tmp_path: Path) -> None
         get(server, tmp_path / "f")
     assert get(server, tmp_path / "f") == CONTENT
     assert server.asked[-1] == ("/f", "bytes=100000-")
+
+
+def test_a_connection_that_breaks_is_not_a_broken_disk(
+    server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*_: object) -> bytes:
+        raise ConnectionResetError(errno.ECONNRESET, "Connection reset by peer")
+
+    monkeypatch.setattr("http.client.HTTPResponse.read", broken)
+    with pytest.raises(UnavailableError, match=r"http://.*/f cannot be downloaded: .*reset by peer") as raised:
+        get(server, tmp_path / "f")
+    assert str(raised.value).count("cannot be downloaded") == 1
 
 
 def test_what_arrived_in_full_before_the_rename_is_taken(server: Server, tmp_path: Path) -> None:

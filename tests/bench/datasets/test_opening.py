@@ -119,6 +119,17 @@ def test_neighbours_of_other_vectors_are_refused(files: LocalFiles, tmp_path: Pa
         dataset_of_files(given)
 
 
+def test_neighbours_that_were_right_are_not_those_of_other_queries(
+    files: LocalFiles, tmp_path: Path, own_cache: Path
+) -> None:
+    truth = truth_file(tmp_path, BASE)
+    dataset_of_files(LocalFiles(base=files.base, queries=files.queries, ground_truth=truth))
+    np.save(tmp_path / "others.npy", QUERIES[::-1])
+    others = LocalFiles(base=files.base, queries=str(tmp_path / "others.npy"), ground_truth=truth)
+    with pytest.raises(InvalidArgumentError, match=r"gt\.bin does not hold the nearest neighbours"):
+        dataset_of_files(others)
+
+
 def test_neighbours_of_too_few_queries_are_refused(files: LocalFiles, tmp_path: Path) -> None:
     write_ground_truth(tmp_path / "gt.bin", np.zeros((3, 10), np.int64))
     given = LocalFiles(base=files.base, queries=files.queries, ground_truth=str(tmp_path / "gt.bin"))
@@ -203,8 +214,15 @@ def test_a_packed_local_set(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> 
     monkeypatch.setenv("TIERVEC_DATA", str(tmp_path))
     assert (open_dataset("sift1m").ground_truth == ids).all()
     assert open_dataset("sift1m:150").key.n == 150
-    (folder / "base.u8bin.zst").write_bytes(b"not packed")
-    monkeypatch.setenv("TIERVEC_CACHE", str(tmp_path / "another"))
+    other = tmp_path / "elsewhere" / "sift1m"  # the same names with other vectors
+    other.mkdir(parents=True)
+    write_big_ann(tmp_path / "base.u8bin", np.ascontiguousarray(base[::-1]))
+    (other / "base.u8bin.zst").write_bytes(zstandard.compress((tmp_path / "base.u8bin").read_bytes()))
+    write_big_ann(other / "query.u8bin", queries)
+    write_ground_truth(other / "gt100.bin", len(base) - 1 - ids, distances)
+    monkeypatch.setenv("TIERVEC_DATA", str(tmp_path / "elsewhere"))
+    assert (open_dataset("sift1m").vectors.rows(0, 200) == base[::-1]).all()
+    (other / "base.u8bin.zst").write_bytes(b"not packed")
     with pytest.raises(DataLossError, match="is damaged"):
         open_dataset("sift1m")
 

@@ -33,6 +33,7 @@ from tiervec.bench.figures.files import csv_text, provenance_text
 from tiervec.bench.figures.findings import findings
 from tiervec.bench.figures.run_data import load, tier_text
 from tiervec.bench.figures.style import thousands
+from tiervec.bench.results import Result
 from tiervec.errors import InvalidArgumentError
 
 
@@ -49,8 +50,15 @@ def test_a_script_without_its_numbers_says_so(tmp_path: Path, monkeypatch: pytes
     run = write_run(tmp_path / "run", [result("recall", GRAPH, 1e4)])
     command = importlib.import_module("tiervec.bench.figures.command")
     monkeypatch.setattr(sys, "argv", ["growth", str(run), "--out", str(tmp_path / "out")])
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "growth.svg").touch()  # of an earlier report
     with pytest.raises(SystemExit, match="nothing for this figure"):
         command.main("growth")
+    assert not list((tmp_path / "out").iterdir())
+    (tmp_path / "file").touch()
+    monkeypatch.setattr(sys, "argv", ["recall", str(run), "--out", str(tmp_path / "file" / "out")])
+    with pytest.raises(SystemExit, match=r"writing the figure to .* failed: Not a directory"):
+        command.main("recall")
     monkeypatch.setattr(sys, "argv", ["growth", str(tmp_path / "no"), "--out", str(tmp_path / "out")])
     with pytest.raises(SystemExit, match=r"run\.json"):
         command.main("growth")
@@ -252,6 +260,23 @@ def test_notes_and_turns_are_kept(tmp_path: Path) -> None:
     assert sorted(of.split("; ")) == ["recall: cluster on sift1m, dram:", "recall: graph on sift1m, dram:"]
     assert data.out_of_turn() == ["recall"]
     assert sorted(row["notes"] for row in data.rows()) == ["", "a thread pool read", "a thread pool read"]
+
+
+def test_cells_with_other_threads_or_neighbours_are_other_lines(tmp_path: Path) -> None:
+    def cell(experiment: str, **changes: int) -> Result:
+        made = result(experiment, GRAPH, 1e4)
+        return dataclasses.replace(made, cell=dataclasses.replace(made.cell, **changes))
+
+    threads = [cell("latency", threads=each) for each in (1, 2)]
+    others = [cell("recall", k=each, batch=each) for each in (1, 10)]
+    data = load([write_run(tmp_path / "run", [*threads, *others, cell("growth")])])
+    assert sorted(row["label"] for row in data.rows()) == [
+        "graph",
+        "graph, 1 thread",
+        "graph, 2 threads",
+        "graph, k=1, batch 1",
+        "graph, k=10, batch 10",
+    ]
 
 
 def test_unanswered_queries_are_marked(tmp_path: Path) -> None:

@@ -140,6 +140,7 @@ def test_an_open_run_that_cannot_keep_up_is_stopped(opened: SystemProcess, tmp_p
         ("fail", "failed", "ValueError: no such thing"),
         ("missing", "missing", "No module named 'a_module_that_nobody_has'"),
         ("full", "full", "No space left on device"),
+        ("short", "full", "100 requested and 20 written"),
     ],
 )
 def test_what_goes_wrong_has_a_name(opened: SystemProcess, tmp_path: Path, how: str, status: str, says: str) -> None:
@@ -181,6 +182,36 @@ def test_what_it_started_ends_with_it(tmp_path: Path) -> None:
     while _runs(child):
         assert time.monotonic() < deadline
         time.sleep(0.01)
+
+
+def test_it_may_tidy_up_before_it_ends(tmp_path: Path) -> None:
+    module = tmp_path / "tidy.py"
+    module.write_text(
+        "class System:\n    def __init__(self, job):\n        self.folder = job.folder\n"
+        "    def version(self):\n        return '1'\n"
+        "    def close(self):\n        self.folder.joinpath('closed').touch()\n"
+    )
+    spec = SystemSpec(name="tidy", title="", file=module)
+    job = {"folder": str(tmp_path), "metric": "l2", "dim": 1, "dtype": "", "threads": 1, "seed": 1, "build": {}}
+    with SystemProcess(spec, python=Path(sys.executable), threads=1, log=tmp_path / "log") as process:
+        process.ask({"do": "version", **job, "opening": {}, "tier": None, "variant": {}, "affinity": None}, 60)
+        assert not (tmp_path / "closed").exists()
+    assert (tmp_path / "closed").exists()
+
+
+def test_one_that_does_not_end_is_ended(tmp_path: Path) -> None:
+    module = tmp_path / "stays.py"
+    module.write_text(
+        "import time\nclass System:\n    def __init__(self, job):\n        pass\n"
+        "    def version(self):\n        return '1'\n"
+        "    def close(self):\n        time.sleep(600)\n"
+    )
+    spec = SystemSpec(name="stays", title="", file=module)
+    job = {"folder": "", "metric": "l2", "dim": 1, "dtype": "", "threads": 1, "seed": 1, "build": {}, "opening": {}}
+    with SystemProcess(spec, python=Path(sys.executable), threads=1, log=tmp_path / "log") as process:
+        process.ask({"do": "version", **job, "tier": None, "variant": {}, "affinity": None}, 60)
+    assert not process.is_alive
+    assert not _runs(process.pid)
 
 
 def test_answers_that_are_none_are_refused(tmp_path: Path) -> None:
