@@ -165,7 +165,7 @@ def test_a_failing_caller_is_not_lost(opened: SystemProcess, tmp_path: Path) -> 
     assert opened.ask(search(tmp_path), 60)["answered"] == 40
 
 
-def test_what_it_started_ends_with_it(tmp_path: Path) -> None:
+def test_what_it_started_ends_with_it(tmp_path: Path, job: dict[str, Any]) -> None:
     module = tmp_path / "parent.py"
     module.write_text(
         "import subprocess\nclass System:\n    def __init__(self, job):\n"
@@ -173,10 +173,8 @@ def test_what_it_started_ends_with_it(tmp_path: Path) -> None:
         "    def version(self):\n        return str(self.child.pid)\n"
     )
     spec = SystemSpec(name="parent", title="", file=module)
-    job = {"folder": "", "metric": "l2", "dim": 1, "dtype": "", "threads": 1, "seed": 1, "build": {}, "opening": {}}
     with SystemProcess(spec, python=Path(sys.executable), threads=1, log=tmp_path / "log") as process:
-        request = {"do": "version", **job, "tier": None, "variant": {}, "affinity": None}
-        child = int(process.ask(request, 60)["version"])
+        child = int(process.ask({"do": "version", **job}, 60)["version"])
         assert os.path.exists(f"/proc/{child}")
     deadline = time.monotonic() + 30
     while _runs(child):
@@ -184,7 +182,8 @@ def test_what_it_started_ends_with_it(tmp_path: Path) -> None:
         time.sleep(0.01)
 
 
-def test_it_may_tidy_up_before_it_ends(tmp_path: Path) -> None:
+def test_it_may_tidy_up_before_it_ends(tmp_path: Path, job: dict[str, Any]) -> None:
+    (tmp_path / "index").mkdir()
     module = tmp_path / "tidy.py"
     module.write_text(
         "class System:\n    def __init__(self, job):\n        self.folder = job.folder\n"
@@ -192,14 +191,13 @@ def test_it_may_tidy_up_before_it_ends(tmp_path: Path) -> None:
         "    def close(self):\n        self.folder.joinpath('closed').touch()\n"
     )
     spec = SystemSpec(name="tidy", title="", file=module)
-    job = {"folder": str(tmp_path), "metric": "l2", "dim": 1, "dtype": "", "threads": 1, "seed": 1, "build": {}}
     with SystemProcess(spec, python=Path(sys.executable), threads=1, log=tmp_path / "log") as process:
-        process.ask({"do": "version", **job, "opening": {}, "tier": None, "variant": {}, "affinity": None}, 60)
-        assert not (tmp_path / "closed").exists()
-    assert (tmp_path / "closed").exists()
+        process.ask({"do": "version", **job}, 60)
+        assert not (tmp_path / "index" / "closed").exists()
+    assert (tmp_path / "index" / "closed").exists()
 
 
-def test_one_that_does_not_end_is_ended(tmp_path: Path) -> None:
+def test_one_that_does_not_end_is_ended(tmp_path: Path, job: dict[str, Any]) -> None:
     module = tmp_path / "stays.py"
     module.write_text(
         "import time\nclass System:\n    def __init__(self, job):\n        pass\n"
@@ -207,9 +205,8 @@ def test_one_that_does_not_end_is_ended(tmp_path: Path) -> None:
         "    def close(self):\n        time.sleep(600)\n"
     )
     spec = SystemSpec(name="stays", title="", file=module)
-    job = {"folder": "", "metric": "l2", "dim": 1, "dtype": "", "threads": 1, "seed": 1, "build": {}, "opening": {}}
     with SystemProcess(spec, python=Path(sys.executable), threads=1, log=tmp_path / "log") as process:
-        process.ask({"do": "version", **job, "tier": None, "variant": {}, "affinity": None}, 60)
+        process.ask({"do": "version", **job}, 60)
     assert not process.is_alive
     assert not _runs(process.pid)
 
