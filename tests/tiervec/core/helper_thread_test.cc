@@ -13,11 +13,19 @@ namespace {
 
 using namespace std::chrono_literals;
 
+constexpr auto kGiveUp = 60s;
+
+/// Until it is true or the time is over; asleep, so that the helper gets a processor where others need them all.
+void wait_until(const std::atomic<bool>& condition, std::chrono::microseconds at_most) {
+  const auto until = std::chrono::steady_clock::now() + at_most;
+  while (!condition && std::chrono::steady_clock::now() < until) std::this_thread::sleep_for(5us);
+}
+
 // In every second round `own` lets the helper begin: empty parts would nearly all be taken back.
 TEST(HelperThread, RunsBothPartsOnceAndWhatTheyWroteIsSeen) {
-  constexpr int kElsewhere = 500;
+  constexpr int kElsewhere = 100;
   HelperThread helper;
-  const auto give_up = std::chrono::steady_clock::now() + 20s;
+  const auto give_up = std::chrono::steady_clock::now() + kGiveUp;
   const std::thread::id here = std::this_thread::get_id();
   int own = 0;
   int other = 0;
@@ -28,9 +36,7 @@ TEST(HelperThread, RunsBothPartsOnceAndWhatTheyWroteIsSeen) {
     helper.run_both(
         [&]() noexcept {
           ++own;
-          const auto until = std::chrono::steady_clock::now() + 1ms;  // it may sleep
-          while (i % 2 == 0 && !begun && std::chrono::steady_clock::now() < until) {
-          }
+          if (i % 2 == 0) wait_until(begun, 200us);  // the helper may be asleep, and then does not come
         },
         [&]() noexcept {
           begun = true;
@@ -46,21 +52,16 @@ TEST(HelperThread, RunsBothPartsOnceAndWhatTheyWroteIsSeen) {
 
 /// Calls that follow each other, each of so many parts, until the helper has done one. False: it never did.
 bool helps(HelperThread& helper, int parts = 1) {
-  const auto give_up = std::chrono::steady_clock::now() + 20s;
+  const auto give_up = std::chrono::steady_clock::now() + kGiveUp;
   std::atomic<bool> there{false};
   const std::thread::id here = std::this_thread::get_id();
   while (!there && std::chrono::steady_clock::now() < give_up) {
     helper.begin_call();
     for (int part = 0; part < parts && !there; ++part) {
-      helper.run_both(
-          [&]() noexcept {
-            const auto until = std::chrono::steady_clock::now() + 20us;
-            while (!there && std::chrono::steady_clock::now() < until) {
-            }
-          },
-          [&]() noexcept {
-            if (std::this_thread::get_id() != here) there = true;
-          });
+      helper.run_both([&]() noexcept { wait_until(there, 20us); },
+                      [&]() noexcept {
+                        if (std::this_thread::get_id() != here) there = true;
+                      });
     }
     helper.end_call();
   }
@@ -127,16 +128,11 @@ TEST(HelperThread, CountsProcessorTimeOfParts) {
   while (!there) {
     (void)helper.take_time();
     helper.begin_call();
-    helper.run_both(
-        []() noexcept {
-          const auto until = std::chrono::steady_clock::now() + 20us;
-          while (std::chrono::steady_clock::now() < until) {
-          }
-        },
-        [&]() noexcept {
-          there = std::this_thread::get_id() != here;
-          if (there) std::this_thread::sleep_for(300ms);
-        });
+    helper.run_both([]() noexcept { std::this_thread::sleep_for(20us); },
+                    [&]() noexcept {
+                      there = std::this_thread::get_id() != here;
+                      if (there) std::this_thread::sleep_for(300ms);
+                    });
     helper.end_call();
   }
   EXPECT_LT(helper.take_time().cpu_ns, 200e6);
