@@ -250,14 +250,16 @@ rdma::WorkerTime ClusterSearcher::search(const ClusterSearchRequest& request) {
   HelpedCall call(helper);
   const std::size_t query_bytes = part_.dim * element_bytes(query_dtype());
   const double us_per_tick = 1e-3 / rdma::TickClock::ticks_per_ns();
+  const std::uint32_t in_flight = request.parameters.pipeline ? clusters_in_flight(*tier_, part_) : 1;
   rdma::WorkerTime time = engine_.run(
       {.count = request.count,
        .threads = request.threads,
-       .in_flight = request.parameters.pipeline ? clusters_in_flight(*tier_, part_) : 1,
+       .in_flight = in_flight,
+       .room = in_flight,
        .pooled = request.parameters.pipeline,
        .cancel = request.cancel,
        .deadline = request.deadline},
-      [&](std::uint32_t in_flight) { return std::make_unique<Context>(*tier_, part_, in_flight); },
+      [&](std::uint32_t room) { return std::make_unique<Context>(*tier_, part_, room); },
       [&](Context& context) {
         for (const auto& query : context.queries) query->reserve(request.parameters, helper != nullptr);
       },

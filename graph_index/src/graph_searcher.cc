@@ -134,14 +134,16 @@ rdma::WorkerTime GraphSearcher::search(const SearchRequest& request) {
   if (!request.parameters.pipeline) effective.parameters.beam_width = 1;
   const std::size_t query_bytes = part_.layout.dim * element_bytes(query_dtype());
   const double us_per_tick = 1e-3 / rdma::TickClock::ticks_per_ns();
+  const rdma::DeviceProfile profile = tier_->profile();
   return engine_.run(
       {.count = request.count,
        .threads = request.threads,
-       .in_flight = request.parameters.pipeline ? queries_in_flight(tier_->profile()) : 1,
+       .in_flight = queries_in_flight(profile, request.threads, effective.parameters.beam_width),
+       .room = request.parameters.pipeline ? queries_in_flight(profile) : 1,
        .pooled = request.parameters.pipeline,
        .cancel = request.cancel,
        .deadline = request.deadline},
-      [&](std::uint32_t in_flight) { return std::make_unique<Context>(*this, in_flight); },
+      [&](std::uint32_t room) { return std::make_unique<Context>(*this, room); },
       [&](Context& context) {
         for (const auto& traversal : context.traversals) traversal->reserve(effective.parameters);
       },

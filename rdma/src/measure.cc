@@ -75,7 +75,11 @@ class ReadLoop {
     }
     while (now < end) {
       queue_->flush();
-      reads += collect(true);
+      const std::uint64_t landed = collect(true);
+      if (landed == 0) {
+        queue_->wait();
+      }
+      reads += landed;
       now = TickClock::now();
     }
     const double elapsed_s = static_cast<double>(now - start) / TickClock::ticks_per_ns() * 1e-9;
@@ -207,6 +211,7 @@ std::vector<double> measure_latency_ns(Tier& tier, std::uint32_t read_bytes, std
     queue->submit(batch);
     queue->flush();
     while (queue->poll(done) == 0) {
+      queue->wait();
     }
     if (batch.error != ErrorCode::kOk) {
       fail(tier, batch);

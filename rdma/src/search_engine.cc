@@ -1,5 +1,6 @@
 #include <tiervec/rdma/search_engine.h>
 
+#include <algorithm>
 #include <cmath>
 #include <ctime>
 
@@ -9,6 +10,8 @@ namespace {
 constexpr std::uint32_t kFewestInFlight = 8;  // also hides the latency of this machine's own memory
 constexpr std::uint32_t kMostInFlight = 128;
 constexpr double kWorkPerReadUs = 0.4;  // CPU time that a read is good for, on the fast side
+constexpr std::uint32_t kDiskBlockBytes = 4096;
+constexpr std::uint32_t kDiskReads = 160;  // of all threads together
 
 }  // namespace
 
@@ -16,6 +19,15 @@ std::uint32_t queries_in_flight(const DeviceProfile& profile) noexcept {
   const double covered = std::ceil(profile.latency_us / kWorkPerReadUs) + 2;
   return static_cast<std::uint32_t>(
       std::clamp(covered, static_cast<double>(kFewestInFlight), static_cast<double>(kMostInFlight)));
+}
+
+std::uint32_t queries_in_flight(const DeviceProfile& profile, unsigned threads,
+                                std::uint32_t reads_per_round) noexcept {
+  const std::uint32_t most = queries_in_flight(profile);
+  if (profile.block_bytes < kDiskBlockBytes) return most;
+  const std::uint64_t reads = std::max(kDiskReads, 2 * reads_in_flight(profile));
+  const std::uint64_t at_once = std::uint64_t{std::max(1U, threads)} * std::max(1U, reads_per_round);
+  return static_cast<std::uint32_t>(std::clamp<std::uint64_t>((reads + at_once - 1) / at_once, kFewestInFlight, most));
 }
 
 double thread_cpu_us() noexcept {

@@ -8,7 +8,7 @@ namespace tiervec::rdma {
 
 namespace {
 
-// An idle worker first spins: most devices answer within microseconds. Then it lets other threads have the core.
+// An idle worker whose queue does not wait first spins, then lets other threads have the core.
 constexpr std::uint32_t kSpinTurns = 1024;
 
 constexpr std::uint32_t kDoneAtOnce = 16;  // batches polled for in a turn, or one a query
@@ -19,6 +19,7 @@ Worker::Worker(TierQueue& queue, std::uint32_t in_flight)
     : queue_(queue),
       target_(queue.load_store_target()),
       waiting_(in_flight),
+      in_flight_(in_flight),
       slots_(in_flight),
       done_(std::max(in_flight, kDoneAtOnce)) {
   if (in_flight == 0) {
@@ -34,6 +35,10 @@ Worker::Worker(TierQueue& queue, std::uint32_t in_flight)
 
 Worker::~Worker() {
   assert(running_ == 0);
+}
+
+void Worker::limit_in_flight(std::uint32_t in_flight) noexcept {
+  in_flight_ = std::clamp<std::uint32_t>(in_flight, 1, static_cast<std::uint32_t>(slots_.size()));
 }
 
 void Worker::begin_run() {
@@ -170,6 +175,7 @@ void Worker::wait_for_tier() {
     fail_waiting(*waiting_.front(), ErrorCode::kResourceExhausted);
     return;
   }
+  queue_.wait();
   if (++idle_turns_ > kSpinTurns) {
     std::this_thread::yield();
   }

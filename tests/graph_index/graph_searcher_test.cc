@@ -366,5 +366,22 @@ TEST(QueriesInFlight, GrowWithTheLatencyWithinBounds) {
   EXPECT_LE(in_flight(1e7), 1024U);
 }
 
+TEST(QueriesInFlight, AreSharedOutOverThreadsOnADisk) {
+  const rdma::DeviceProfile disk{.latency_us = 40, .reads_per_s = 100e3, .bytes_per_s = 2e9, .block_bytes = 4096};
+  const std::uint32_t most = queries_in_flight(disk);
+  EXPECT_EQ(queries_in_flight(disk, 2, 4), 20U);
+  EXPECT_EQ(queries_in_flight(disk, 4, 4), 10U);
+  EXPECT_EQ(queries_in_flight(disk, 2, 2), 40U);
+  EXPECT_EQ(queries_in_flight(disk, 64, 32), queries_in_flight({}));
+  EXPECT_EQ(queries_in_flight(disk, 1, 1), most);
+  EXPECT_EQ(queries_in_flight(disk, 0, 0), most);
+  rdma::DeviceProfile fast = disk;
+  fast.reads_per_s = 10e6;
+  EXPECT_GT(queries_in_flight(fast, 2, 4), queries_in_flight(disk, 2, 4));
+  rdma::DeviceProfile card = disk;
+  card.block_bytes = 64;
+  EXPECT_EQ(queries_in_flight(card, 2, 4), most);
+}
+
 }  // namespace
 }  // namespace tiervec::graph_index

@@ -16,15 +16,17 @@ class ScriptedQueue final : public TierQueue {
  public:
   explicit ScriptedQueue(std::uint32_t capacity) : capacity_(capacity) {}
 
-  bool complete_all = false;     // every flushed batch completes at the next poll
-  bool cancel_completes = true;  // a cancelled batch completes by itself
-  bool needs_release = false;    // views of completed batches count against the capacity
+  bool complete_all = false;      // every flushed batch completes at the next poll
+  bool cancel_completes = true;   // a cancelled batch completes by itself
+  bool complete_in_wait = false;  // and only there
+  bool needs_release = false;     // views of completed batches count against the capacity
   ErrorCode result = ErrorCode::kOk;
   std::uint32_t submits = 0;
   std::uint32_t flushes = 0;
   std::uint32_t polls = 0;
   std::uint32_t cancels = 0;
   std::uint32_t releases = 0;
+  std::uint32_t waits = 0;
   std::uint32_t wrong_calls = 0;
   std::vector<ReadBatch*> unflushed;
   std::vector<ReadBatch*> sent;
@@ -61,6 +63,11 @@ class ScriptedQueue final : public TierQueue {
     }
     completed.erase(completed.begin(), completed.begin() + static_cast<std::ptrdiff_t>(count));
     return count;
+  }
+  void wait() noexcept override {
+    ++waits;
+    wrong_calls += !unflushed.empty() || !completed.empty();
+    if (complete_in_wait && !sent.empty()) complete(*sent.front(), result);
   }
   void release(ReadBatch& batch) noexcept override {
     ++releases;

@@ -123,6 +123,36 @@ TEST(Worker, RunsEveryQueryWithinItsBound) {
   EXPECT_EQ(worker.counters().batches, 23U * 3);
 }
 
+TEST(Worker, ItsBoundCanBeLowered) {
+  ScriptedQueue queue(64);
+  queue.complete_all = true;
+  Worker worker(queue, 5);
+  for (const auto& [limit, most] : {std::pair{2U, 2U}, {1U, 1U}, {0U, 1U}, {5U, 5U}, {99U, 5U}}) {
+    Trace trace;
+    worker.limit_in_flight(limit);
+    worker.run(Source(23, [&](int id) { return read_times(worker, trace, id, 3); }));
+    EXPECT_EQ(trace.results, std::vector<ErrorCode>(23 * 3, ErrorCode::kOk)) << limit;
+    EXPECT_EQ(trace.most_running, most) << limit;
+  }
+}
+
+// With nothing to send and nothing to take in, and only then.
+TEST(Worker, WaitsInTheQueueWhileNoQueryCanGoOn) {
+  ScriptedQueue queue(64);
+  queue.complete_in_wait = true;
+  Worker worker(queue, 4);
+  Trace trace;
+  worker.run(Source(4, [&](int id) { return read_times(worker, trace, id, 3); }));
+  EXPECT_EQ(trace.results, std::vector<ErrorCode>(4 * 3, ErrorCode::kOk));
+  EXPECT_EQ(queue.waits, 12U);
+  EXPECT_EQ(queue.wrong_calls, 0U);
+
+  queue.complete_in_wait = false;
+  queue.complete_all = true;
+  worker.run(Source(4, [&](int id) { return read_times(worker, trace, id, 3); }));
+  EXPECT_EQ(queue.waits, 12U) << "each turn brought something";
+}
+
 TEST(Worker, TakesPlainTasksAndNone) {
   ScriptedQueue queue(8);
   queue.complete_all = true;

@@ -108,6 +108,17 @@ class UringReader final : public SectorReader {
     }
   }
 
+  // A thread that looked again and again would take the processor from the kernel's side of the reads, and on a virtual
+  // machine from the disk itself.
+  void wait() noexcept override {
+    if ((ring_.get()->features & IORING_FEAT_EXT_ARG) == 0) {
+      return;  // liburing would add a time-out to the reads, which poll would take for one
+    }
+    __kernel_timespec at_most{.tv_sec = 0, .tv_nsec = 1'000'000};
+    io_uring_cqe* first = nullptr;
+    (void)::io_uring_wait_cqe_timeout(ring_.get(), &first, &at_most);
+  }
+
   std::size_t poll(std::span<Landed> landed) noexcept override {
     send();
     std::array<io_uring_cqe*, kLandedAtOnce> entries;

@@ -29,6 +29,7 @@ struct Device {
   std::vector<SectorRead> sent;
   std::vector<Landed> landed;
   std::uint32_t sends = 0;
+  std::uint32_t waits = 0;
   std::uint32_t depth = 0;
   std::span<std::byte> buffers;
   bool is_gone = false;
@@ -71,6 +72,7 @@ class ScriptedReader final : public SectorReader {
     device_.added.clear();
     EXPECT_LE(device_.sent.size(), device_.depth);
   }
+  void wait() noexcept override { ++device_.waits; }
   std::size_t poll(std::span<Landed> landed) noexcept override {
     const std::size_t count = std::min(landed.size(), device_.landed.size());
     std::copy_n(device_.landed.begin(), count, landed.begin());
@@ -134,6 +136,30 @@ TEST_F(SsdQueueTest, OneSendForAllReadsOfAFlush) {
   EXPECT_EQ(counters_.flushes, 1U);
   queue->flush();
   EXPECT_EQ(device_.sends, 1U) << "nothing new";
+}
+
+TEST_F(SsdQueueTest, WaitsForTheDeviceOnly) {
+  const auto queue = open(16);
+  queue->wait();
+  EXPECT_EQ(device_.waits, 0U) << "nothing is in flight";
+  ReadBatch batch;
+  set(batch, {{5, 100}});
+  queue->submit(batch);
+  queue->wait();
+  EXPECT_EQ(device_.waits, 0U) << "nothing was sent";
+  queue->flush();
+  queue->wait();
+  EXPECT_EQ(device_.waits, 1U);
+  ReadBatch refused;
+  set(refused, {{kRegionBytes, 1}});
+  queue->submit(refused);
+  queue->wait();
+  EXPECT_EQ(device_.waits, 1U) << "one batch can be taken in";
+  EXPECT_EQ(poll(*queue), std::vector<ReadBatch*>{&refused});
+  device_.land_all();
+  EXPECT_EQ(poll(*queue), std::vector<ReadBatch*>{&batch});
+  queue->wait();
+  EXPECT_EQ(device_.waits, 1U) << "all have landed";
 }
 
 TEST_F(SsdQueueTest, ABatchIsDoneWhenAllItsReadsAre) {

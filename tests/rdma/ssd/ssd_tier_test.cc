@@ -41,6 +41,7 @@ class SsdTier : public ::testing::TestWithParam<const char*> {
     queue.flush();
     ReadBatch* done = nullptr;
     while (queue.poll({&done, 1}) == 0) {
+      queue.wait();
     }
     if (batch.error == ErrorCode::kOk) {
       EXPECT_EQ(static_cast<char>(batch.views[0][read.length - 1]), 'x');

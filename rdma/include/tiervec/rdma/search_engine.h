@@ -42,6 +42,10 @@ struct WorkerTime {
 /// queries of many short steps between reads.
 std::uint32_t queries_in_flight(const DeviceProfile& profile) noexcept;
 
+/// The same for one of so many `threads` whose queries read so many records at once. Fewer on a disk: a few reads for
+/// all threads keep it busy, and queries that only wait there push what the others use out of the caches.
+std::uint32_t queries_in_flight(const DeviceProfile& profile, unsigned threads, std::uint32_t reads_per_round) noexcept;
+
 /// CPU time of this thread.
 double thread_cpu_us() noexcept;
 
@@ -63,7 +67,8 @@ struct SearchCall {
   std::uint32_t count = 0;  // queries
   unsigned threads = 1;
   std::uint32_t in_flight = 1;  // queries on each thread
-  bool pooled = true;           // contexts are kept for the next search; all pooled ones have the same in_flight
+  std::uint32_t room = 1;       // a context's, for queries in flight
+  bool pooled = true;           // contexts are kept for the next search; all pooled ones have the same room
   const CancelToken* cancel = nullptr;
   Ticks deadline = kNever;
 };
@@ -74,7 +79,7 @@ class SearchEngine {
  public:
   explicit SearchEngine(std::shared_ptr<Tier> tier) : tier_(std::move(tier)) {}
 
-  /// Runs start(context, state, index) -> Task<void> for every query. make(in_flight) makes a context, prepare(context)
+  /// Runs start(context, state, index) -> Task<void> for every query. make(room) makes a context, prepare(context)
   /// makes room in one. Throws the first query's error after everything in flight has come back.
   template <class Make, class Prepare, class Start>
   WorkerTime run(const SearchCall& call, const Make& make, const Prepare& prepare, const Start& start) {
@@ -88,6 +93,7 @@ class SearchEngine {
       const double started = thread_cpu_us();
       const Ticks waited = context.worker.counters().idle_ticks;
       prepare(context);
+      context.worker.limit_in_flight(call.in_flight);
       context.worker.run(
           [&]() -> Query {
             const std::uint32_t index = state.next.fetch_add(1, std::memory_order_relaxed);
@@ -124,7 +130,7 @@ class SearchEngine {
           engine_.idle_.pop_back();
         }
       }
-      if (!context_) context_ = make(call.in_flight);
+      if (!context_) context_ = make(call.room);
     }
     ~Lease() {
       if (pooled_ && context_) {

@@ -75,6 +75,9 @@ class Worker {
   class ReadAwaiter;
   class YieldAwaiter;
 
+  /// At most so many of the queries that there is room for, from the next run on.
+  void limit_in_flight(std::uint32_t in_flight) noexcept;
+
   /// Runs queries until `next_query` has none left and all have finished. `next_query()` returns a Query or a
   /// Task<void>; an empty one means "no more" and it is not asked again. Once the token is set, no query is started
   /// any more. Throws what a query or next_query threw first, after the other queries were cancelled and finished.
@@ -183,6 +186,7 @@ class Worker {
   bool unflushed_ = false;
   bool admitting_ = false;  // next_query may have more
   std::uint32_t running_ = 0;
+  std::uint32_t in_flight_;       // most that run
   Ticks next_deadline_ = kNever;  // no deadline of a running query lies before it
   Ticks idle_since_ = kNever;
   std::uint32_t idle_turns_ = 0;
@@ -286,7 +290,7 @@ void Worker::run(NextQuery&& next_query, const CancelToken* token) {
 
 template <class NextQuery>
 void Worker::start_queries(NextQuery& next_query) {
-  while (!free_.empty()) {
+  while (running_ < in_flight_) {
     Query query;
     try {
       if constexpr (std::is_same_v<std::invoke_result_t<NextQuery&>, Task<void>>) {
