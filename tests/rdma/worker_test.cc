@@ -146,11 +146,8 @@ TEST(Worker, WaitsInTheQueueWhileNoQueryCanGoOn) {
   EXPECT_EQ(trace.results, std::vector<ErrorCode>(4 * 3, ErrorCode::kOk));
   EXPECT_EQ(queue.waits, 12U);
   EXPECT_EQ(queue.wrong_calls, 0U);
-
-  queue.complete_in_wait = false;
-  queue.complete_all = true;
-  worker.run(Source(4, [&](int id) { return read_times(worker, trace, id, 3); }));
-  EXPECT_EQ(queue.waits, 12U) << "each turn brought something";
+  worker.run(Source(4, [&](int id) { return yield_times(worker, trace, id, 3); }));
+  EXPECT_EQ(queue.waits, 12U) << "queries could go on";
 }
 
 TEST(Worker, TakesPlainTasksAndNone) {
