@@ -66,7 +66,8 @@ class ReadLoop {
         batches_(std::max(1U, request.reads_in_flight / batch_reads_)),
         queue_(tier.open_queue(static_cast<std::uint32_t>(batches_.size()) * batch_reads_)) {}
 
-  /// Runs from `start`, which is about now, to `end`; returns reads/s.
+  /// Runs from `start`, which is about now, to `end`; returns reads/s. Never sleeps: by itself, one thread gets more out
+  /// of a disk when it looks all the time.
   double run(Ticks start, Ticks end) {
     Ticks now = start;
     std::uint64_t reads = 0;
@@ -75,11 +76,7 @@ class ReadLoop {
     }
     while (now < end) {
       queue_->flush();
-      const std::uint64_t landed = collect(true);
-      if (landed == 0) {
-        queue_->wait();
-      }
-      reads += landed;
+      reads += collect(true);
       now = TickClock::now();
     }
     const double elapsed_s = static_cast<double>(now - start) / TickClock::ticks_per_ns() * 1e-9;
