@@ -34,12 +34,12 @@ class Receipt:
         code_distances: Distances computed from codes in fast memory.
         hot_records: Records found in fast memory, so that they were not read from the tier.
         rereads: Those of the reads that repeated others on another replica, because a record was not what was written.
-        cpu_us: CPU time in microseconds, summed over the workers. A worker that waits for reads polls the tier and does
-            not sleep, so its waiting is CPU time, too.
+        cpu_us: CPU time in microseconds, summed over the workers. A worker that waits for reads polls the tier, so that
+            its waiting is CPU time, too; on ``ssd:`` with io_uring it sleeps.
         waiting_us: Elapsed time in microseconds, summed over the workers, in which none of a worker's queries could go
-            on: it asked the tier for reads that have arrived, and took them in. Part of ``cpu_us`` as far as no other
-            thread wanted the processor meanwhile. 0 on tiers that are loaded from, such as ``dram:``, but for what a
-            second thread, which helps with a query, polled since the last search that it helped with.
+            on: it waited for reads, and took them in. Where it polls, part of ``cpu_us`` as far as no other thread
+            wanted the processor meanwhile. 0 on tiers that are loaded from, such as ``dram:``, but for what a second
+            thread, which helps with a query, polled since the last search that it helped with.
         wall_us: Elapsed time in microseconds, from the first query's start to the last one's end.
         latency_us: Time from start to end of each query in microseconds, float32 of shape (queries,).
         device: The device's profile as ``Tier.profile`` of the extension gives it (``latency_us``, ``reads_per_s``,
@@ -198,7 +198,7 @@ class Receipt:
         )
         if self.hot_records:
             lines.append(f"  hot records    {self.hot_records_per_query:.1f} per query, found in fast memory")
-        waiting = f", with up to {self.waiting_us_per_query:,.1f} us of polling for reads" if self.waiting_us else ""
+        waiting = f"; waited {self.waiting_us_per_query:,.1f} us for reads" if self.waiting_us else ""
         lines.append(f"  CPU time       {self.cpu_us_per_query:,.1f} us per query{waiting}")
         if self.queries:
             lines.append(

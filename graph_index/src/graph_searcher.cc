@@ -135,11 +135,12 @@ rdma::WorkerTime GraphSearcher::search(const SearchRequest& request) {
   const std::size_t query_bytes = part_.layout.dim * element_bytes(query_dtype());
   const double us_per_tick = 1e-3 / rdma::TickClock::ticks_per_ns();
   const rdma::DeviceProfile profile = tier_->profile();
+  const std::uint32_t room = request.parameters.pipeline ? queries_in_flight(profile) : 1;
   return engine_.run(
       {.count = request.count,
        .threads = request.threads,
-       .in_flight = queries_in_flight(profile, request.threads, effective.parameters.beam_width),
-       .room = request.parameters.pipeline ? queries_in_flight(profile) : 1,
+       .in_flight = std::min(room, queries_in_flight(profile, request.threads, effective.parameters.beam_width)),
+       .room = room,
        .pooled = request.parameters.pipeline,
        .cancel = request.cancel,
        .deadline = request.deadline},
@@ -238,6 +239,7 @@ void GraphSearcher::read_records(std::span<const std::uint32_t> vertices, std::s
     rdma::ReadBatch* done = nullptr;
     while (queue->poll({&done, 1}) == 0) {
       if (cancel != nullptr && cancel->cancelled()) queue->cancel(batch);
+      queue->wait();
     }
     if (batch.error != ErrorCode::kOk) throw Error(batch.error, rdma::describe_search_error(batch.error, tier_->url()));
     for (std::uint32_t i = 0; i < batch.count; ++i) {

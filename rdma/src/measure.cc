@@ -66,8 +66,8 @@ class ReadLoop {
         batches_(std::max(1U, request.reads_in_flight / batch_reads_)),
         queue_(tier.open_queue(static_cast<std::uint32_t>(batches_.size()) * batch_reads_)) {}
 
-  /// Runs from `start`, which is about now, to `end`; returns reads/s. Never sleeps: by itself, one thread gets more out
-  /// of a disk when it looks all the time.
+  /// Runs from `start`, which is about now, to `end`; returns reads/s. Never sleeps, as workers on a disk do: one
+  /// thread with nothing else to do gets more out of it when it looks all the time.
   double run(Ticks start, Ticks end) {
     Ticks now = start;
     std::uint64_t reads = 0;

@@ -25,6 +25,7 @@ void read_piece(Tier& tier, TierQueue& queue, ReadBatch& batch, std::span<std::b
     if (std::chrono::steady_clock::now() > deadline) {
       throw Error(ErrorCode::kDeadlineExceeded, what + ": no answer in time");
     }
+    queue.wait();
     std::this_thread::yield();
   }
   if (batch.error != ErrorCode::kOk) {

@@ -11,7 +11,7 @@ constexpr std::uint32_t kFewestInFlight = 8;  // also hides the latency of this 
 constexpr std::uint32_t kMostInFlight = 128;
 constexpr double kWorkPerReadUs = 0.4;  // CPU time that a read is good for, on the fast side
 constexpr std::uint32_t kDiskBlockBytes = 4096;
-constexpr std::uint32_t kDiskReads = 160;  // of all threads together
+constexpr std::uint32_t kDiskReads = 160;  // of all threads of a search together
 
 }  // namespace
 

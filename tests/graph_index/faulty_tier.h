@@ -32,15 +32,17 @@ class FaultyTier final : public rdma::Tier {
   ErrorCode failure = ErrorCode::kUnavailable;
   double latency_us = 0.1;
   double bytes_per_s = 1e10;  // at 10^7 reads a second
+  std::uint32_t block_bytes = 64;
 
   std::atomic<std::uint32_t> batches{0};
   std::atomic<std::int64_t> views{0};      // handed out and not released
   std::atomic<std::int64_t> in_flight{0};  // submitted and not polled
+  std::int64_t most_in_flight = 0;         // on one thread
 
   [[nodiscard]] std::string url() const override { return "faulty:"; }
   [[nodiscard]] std::uint64_t size_bytes() const noexcept override { return region.size(); }
   [[nodiscard]] rdma::DeviceProfile profile() const override {
-    return {.latency_us = latency_us, .reads_per_s = 1e7, .bytes_per_s = bytes_per_s};
+    return {.latency_us = latency_us, .reads_per_s = 1e7, .bytes_per_s = bytes_per_s, .block_bytes = block_bytes};
   }
   [[nodiscard]] bool verified_at_open() const noexcept override { return verified; }
 
@@ -61,7 +63,7 @@ class FaultyTier::Queue final : public rdma::TierQueue {
     batch.error = ErrorCode::kOk;
     if (number >= tier_->fail_at && number - tier_->fail_at < tier_->fail_count) batch.error = tier_->failure;
     used_ += batch.count;
-    ++tier_->in_flight;
+    tier_->most_in_flight = std::max(tier_->most_in_flight, ++tier_->in_flight);
     pending_.push_back({&batch, {}});
     for (std::uint32_t i = 0; batch.error == ErrorCode::kOk && i < batch.count; ++i) copy(batch, i);
   }

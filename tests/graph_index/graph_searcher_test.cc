@@ -359,6 +359,26 @@ TEST(GraphSearcher, FillingTheHotSetCanFail) {
   EXPECT_EQ(error_of(searcher, queries_of(index), with(10, 40)), ErrorCode::kOk);
 }
 
+// Workers are kept between searches, with room for the most queries.
+TEST(GraphSearcher, KeepsFewerWideQueriesInFlightOnADisk) {
+  const SmallIndex& index = shared_index();
+  const auto tier = std::make_shared<FaultyTier>(index.records);
+  tier->latency_us = 8;
+  tier->block_bytes = 4096;
+  GraphSearcher searcher(tier, index.part());
+  const auto most_in_flight = [&](std::uint32_t beam_width) {
+    tier->most_in_flight = 0;
+    EXPECT_EQ(error_of(searcher, queries_of(index), with(10, 40, beam_width)), ErrorCode::kOk);
+    return tier->most_in_flight;
+  };
+  const std::uint32_t room = queries_in_flight(tier->profile());
+  ASSERT_LT(room, kQueries);
+  ASSERT_LT(queries_in_flight(tier->profile(), 1, 16), room);
+  EXPECT_EQ(most_in_flight(16), queries_in_flight(tier->profile(), 1, 16));
+  EXPECT_EQ(most_in_flight(1), room);
+  EXPECT_EQ(most_in_flight(16), queries_in_flight(tier->profile(), 1, 16));
+}
+
 TEST(QueriesInFlight, GrowWithTheLatencyWithinBounds) {
   const auto in_flight = [](double latency_us) { return queries_in_flight({.latency_us = latency_us}); };
   EXPECT_GE(in_flight(0.05), 4U);

@@ -44,8 +44,8 @@ def test_hot_records_are_shown_where_there_are_any() -> None:
 
 
 def test_waiting_is_shown_where_there_is_any() -> None:
-    assert "polling" not in str(receipt())
-    assert "CPU time       50.0 us per query, with up to 30.0 us of polling for reads" in str(receipt(waiting_us=120.0))
+    assert "waited" not in str(receipt())
+    assert "CPU time       50.0 us per query; waited 30.0 us for reads" in str(receipt(waiting_us=120.0))
     assert receipt(waiting_us=120.0).as_dict()["waiting_us_per_query"] == 30.0
 
 

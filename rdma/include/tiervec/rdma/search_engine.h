@@ -42,8 +42,9 @@ struct WorkerTime {
 /// queries of many short steps between reads.
 std::uint32_t queries_in_flight(const DeviceProfile& profile) noexcept;
 
-/// The same for one of so many `threads` whose queries read so many records at once. Fewer on a disk: a few reads for
-/// all threads keep it busy, and queries that only wait there push what the others use out of the caches.
+/// The same for one of so many `threads` of a search whose queries read so many records at once. Fewer on what reads in
+/// blocks of 4 KiB, a disk: some reads of all threads keep it busy, and queries that only wait there push what the
+/// others use out of the caches. Searches beside this one are not counted.
 std::uint32_t queries_in_flight(const DeviceProfile& profile, unsigned threads, std::uint32_t reads_per_round) noexcept;
 
 /// CPU time of this thread.

@@ -3,7 +3,7 @@
 // A worker thread's scheduler: runs many queries on one TierQueue.
 //
 //   loop turn:   poll -> admit batches that waited for room -> flush -> stop what is cancelled or late
-//                -> start queries -> run every query that was ready when the turn began, once each
+//                -> start queries -> run every query that was ready when the turn began, once each; none: wait
 //
 //   life of a query:   started --> ready <--> running --> finished
 //                                    ^           | co_await read(batch)
@@ -15,6 +15,7 @@
 // - Every round handed to read() comes back to its query exactly once: with kOk, with the tier's error, with
 //   kCancelled (token), kDeadlineExceeded (the query's deadline), or kResourceExhausted (it can never fit the queue).
 // - run() returns or throws only when no query runs and no batch is in flight, also after a cancel or an exception.
+// - A token or a deadline is seen a turn later, at most a millisecond where the queue sleeps.
 // - Queries that are ready run in order, one step a turn each; a turn polls and flushes once. Nobody starves.
 // - After a stop every further read() of the query fails at once without reaching the queue, so a query that passes
 //   errors on ends at its next read. One that computes without reading should look at stopped().
@@ -41,7 +42,8 @@
 
 namespace tiervec::rdma {
 
-/// Set once, from any thread; every worker that runs with it stops within a turn of its loop.
+/// Set once, from any thread; every worker that runs with it stops within a turn of its loop, which may wait for a
+/// millisecond.
 class CancelToken {
  public:
   void cancel() noexcept { cancelled_.store(true, std::memory_order_relaxed); }
@@ -75,7 +77,7 @@ class Worker {
   class ReadAwaiter;
   class YieldAwaiter;
 
-  /// At most so many of the queries that there is room for, from the next run on.
+  /// Lets at most so many queries run at once, of those that there is room for; to be called between runs.
   void limit_in_flight(std::uint32_t in_flight) noexcept;
 
   /// Runs queries until `next_query` has none left and all have finished. `next_query()` returns a Query or a
