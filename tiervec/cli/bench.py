@@ -215,8 +215,8 @@ def _fetch(arguments: argparse.Namespace) -> int:
             print("tiervec bench fetch: error: --queries and --ground-truth need --path", file=sys.stderr)
             return 2
         with ProgressReport() as progress:
-            for path in fetch(arguments.dataset, cache=_cache(arguments), progress=progress):
-                print(path)
+            paths = fetch(arguments.dataset, cache=_cache(arguments), progress=progress)
+        print("\n".join(map(str, paths)) or f"{arguments.dataset} is at hand: nothing to fetch")
         return 0
     entry = load_registry().get(arguments.dataset)
     files = LocalFiles(

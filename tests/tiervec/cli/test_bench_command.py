@@ -28,6 +28,11 @@ def test_list_says_what_is_at_hand(command: Any) -> None:
     assert "`fetch`" in text
 
 
+def test_what_is_at_hand_is_not_fetched(command: Any) -> None:
+    outcome = command("bench", "fetch", "sample")
+    assert (outcome.status, outcome.out) == (0, "sample is at hand: nothing to fetch\n")
+
+
 def test_files_of_ones_own_get_a_name(command: Any, tmp_path: Path) -> None:
     np.save(tmp_path / "base.npy", np.eye(50, 8, dtype=np.float32))
     outcome = command("bench", "fetch", "mine", "--path", tmp_path / "base.npy", "--metric", "ip")
