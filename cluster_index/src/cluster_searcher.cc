@@ -259,7 +259,7 @@ rdma::WorkerTime ClusterSearcher::search(const ClusterSearchRequest& request) {
        .pooled = request.parameters.pipeline,
        .cancel = request.cancel,
        .deadline = request.deadline},
-      [&](std::uint32_t room) { return std::make_unique<Context>(*tier_, part_, room); },
+      [&](std::uint32_t queries) { return std::make_unique<Context>(*tier_, part_, queries); },
       [&](Context& context) {
         for (const auto& query : context.queries) query->reserve(request.parameters, helper != nullptr);
       },

@@ -144,7 +144,7 @@ rdma::WorkerTime GraphSearcher::search(const SearchRequest& request) {
        .pooled = request.parameters.pipeline,
        .cancel = request.cancel,
        .deadline = request.deadline},
-      [&](std::uint32_t room) { return std::make_unique<Context>(*this, room); },
+      [&](std::uint32_t queries) { return std::make_unique<Context>(*this, queries); },
       [&](Context& context) {
         for (const auto& traversal : context.traversals) traversal->reserve(effective.parameters);
       },
