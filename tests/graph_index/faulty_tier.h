@@ -35,9 +35,9 @@ class FaultyTier final : public rdma::Tier {
   std::uint32_t block_bytes = 64;
 
   std::atomic<std::uint32_t> batches{0};
-  std::atomic<std::int64_t> views{0};      // handed out and not released
-  std::atomic<std::int64_t> in_flight{0};  // submitted and not polled
-  std::int64_t most_in_flight = 0;         // on one thread
+  std::atomic<std::int64_t> views{0};           // handed out and not released
+  std::atomic<std::int64_t> in_flight{0};       // submitted and not polled
+  std::atomic<std::int64_t> most_in_flight{0};  // of a search with one thread
 
   [[nodiscard]] std::string url() const override { return "faulty:"; }
   [[nodiscard]] std::uint64_t size_bytes() const noexcept override { return region.size(); }
@@ -63,7 +63,8 @@ class FaultyTier::Queue final : public rdma::TierQueue {
     batch.error = ErrorCode::kOk;
     if (number >= tier_->fail_at && number - tier_->fail_at < tier_->fail_count) batch.error = tier_->failure;
     used_ += batch.count;
-    tier_->most_in_flight = std::max(tier_->most_in_flight, ++tier_->in_flight);
+    const std::int64_t submitted = ++tier_->in_flight;
+    if (submitted > tier_->most_in_flight) tier_->most_in_flight = submitted;
     pending_.push_back({&batch, {}});
     for (std::uint32_t i = 0; batch.error == ErrorCode::kOk && i < batch.count; ++i) copy(batch, i);
   }

@@ -369,7 +369,7 @@ TEST(GraphSearcher, KeepsFewerWideQueriesInFlightOnADisk) {
   const auto most_in_flight = [&](std::uint32_t beam_width) {
     tier->most_in_flight = 0;
     EXPECT_EQ(error_of(searcher, queries_of(index), with(10, 40, beam_width)), ErrorCode::kOk);
-    return tier->most_in_flight;
+    return tier->most_in_flight.load();
   };
   const std::uint32_t room = queries_in_flight(tier->profile());
   ASSERT_LT(room, kQueries);
