@@ -109,7 +109,7 @@ class UringReader final : public SectorReader {
   }
 
   // A thread that looked again and again would take the processor from the kernel's side of the reads, and on a virtual
-  // machine from the disk itself.
+  // machine from its host.
   void wait() noexcept override {
     if (::io_uring_sq_ready(ring_.get()) > 0) {
       return;  // the kernel has not taken all: poll offers them again
