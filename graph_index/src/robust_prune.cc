@@ -3,11 +3,6 @@
 #include <algorithm>
 
 namespace tiervec::graph_index {
-namespace {
-
-constexpr float kCosineRounding = 1e-6F;  // of the distance between two unit vectors
-
-}  // namespace
 
 std::span<const std::uint32_t> RobustPrune::choose(std::uint32_t vertex, std::vector<Scored>& pool,
                                                    std::uint32_t degree, float alpha) {
@@ -22,28 +17,40 @@ std::span<const std::uint32_t> RobustPrune::choose(std::uint32_t vertex, std::ve
   chosen_.clear();
   twins_ = 0;
   taken_.assign(pool.size(), false);
-  pick(pool, degree, 1.0F);
+  pick(pool, vertex, degree, 1.0F);
   if (alpha > 1.0F) {
-    pick(pool, degree, alpha);
+    pick(pool, vertex, degree, alpha);
   }
   return chosen_;
 }
 
-void RobustPrune::pick(const std::vector<Scored>& pool, std::uint32_t degree, float alpha) {
+void RobustPrune::pick(const std::vector<Scored>& pool, std::uint32_t vertex, std::uint32_t degree, float alpha) {
+  const bool by_angle = space_.metric() == Metric::kIp && alpha > 1.0F;
   for (std::size_t i = 0; i < pool.size() && chosen_.size() < degree; ++i) {
     if (taken_[i]) {
       continue;
     }
     const Scored& candidate = pool[i];
     // A twin stands where the vertex itself does: it makes nobody superfluous, and a few of them lead to the others.
-    const bool is_twin = candidate.distance <= (space_.metric() == Metric::kCosine ? kCosineRounding : 0.0F);
-    const bool occluded =
-        is_twin ? twins_ > degree / 8 : std::any_of(chosen_.begin() + twins_, chosen_.end(), [&](std::uint32_t nearer) {
-          return alpha * space_.distance(nearer, candidate.id) <= candidate.distance;
-        });
+    const bool is_twin = space_.twins(vertex, candidate.id, candidate.distance);
+    const auto others = std::span(chosen_).subspan(twins_);
+    bool occluded = false;
+    if (is_twin) {
+      occluded = twins_ > degree / 8;
+    } else if (by_angle) {
+      const float angle = space_.unit_distance(vertex, candidate.id);
+      occluded = std::any_of(others.begin(), others.end(), [&](std::uint32_t nearer) {
+        return alpha * space_.unit_distance(nearer, candidate.id) <= angle;
+      });
+    } else {
+      occluded = std::any_of(others.begin(), others.end(), [&](std::uint32_t nearer) {
+        return alpha * space_.distance(nearer, candidate.id) <= candidate.distance;
+      });
+    }
     if (!occluded) {
+      // Twins stay in front: with ip a longer vector may come before them.
+      chosen_.insert(is_twin ? chosen_.begin() + twins_ : chosen_.end(), candidate.id);
       twins_ += is_twin ? 1 : 0;
-      chosen_.push_back(candidate.id);
       taken_[i] = true;
     }
   }

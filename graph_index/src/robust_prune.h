@@ -20,6 +20,11 @@ struct Scored {
 /// dropped): nearest first, leaving out whoever is alpha times nearer to one already chosen (RobustPrune, DiskANN
 /// algorithm 2). With alpha > 1 the strict choice (alpha 1) goes first and the relaxed one fills up. Of vectors equal
 /// to the vertex's own a few are chosen, and they make no other candidate superfluous.
+///
+/// With ip the nearest candidates are those of the largest inner product, as of a query that is the vertex. The strict
+/// choice leaves out a candidate whose inner product with one already chosen is larger than with the vertex (ip-NSW,
+/// NeurIPS'18), so that walks climb to the long vectors. It keeps few where norms vary. The relaxed one compares angles
+/// and fills up with directions that are not covered yet. Where all norms are equal, both are the rule of l2.
 class RobustPrune {
  public:
   explicit RobustPrune(const VectorSpace& space) : space_(space) {}
@@ -28,7 +33,7 @@ class RobustPrune {
                                         float alpha);
 
  private:
-  void pick(const std::vector<Scored>& pool, std::uint32_t degree, float alpha);
+  void pick(const std::vector<Scored>& pool, std::uint32_t vertex, std::uint32_t degree, float alpha);
 
   const VectorSpace& space_;
   std::vector<std::uint32_t> chosen_;

@@ -8,6 +8,7 @@
 namespace tiervec::graph_index {
 namespace {
 
+constexpr float kUnitRounding = 1e-6F;       // of the squared distance between two unit vectors
 constexpr std::size_t kPrefetchBytes = 512;  // beyond it the hardware's own prefetcher follows
 
 }  // namespace
@@ -25,18 +26,20 @@ VectorSpace::VectorSpace(const void* data, std::uint32_t count, std::uint32_t di
   if (metric == Metric::kL2) {
     return;
   }
-  extra_.resize(count);
+  inverse_norms_.resize(count);
   parallel_blocks(count, 4096, threads, nullptr, [&](std::size_t begin, std::size_t end, unsigned) {
     for (std::size_t i = begin; i < end; ++i) {
       const std::byte* x = vector(static_cast<std::uint32_t>(i));
       const float squared = kernels_.pair_dot(x, x, dim_);
-      extra_[i] = metric == Metric::kIp ? squared : squared > 0 ? 1.0F / std::sqrt(squared) : 1.0F;
+      inverse_norms_[i] = squared > 0 ? 1.0F / std::sqrt(squared) : 1.0F;
     }
   });
-  if (metric == Metric::kIp && count > 0) {
-    const float largest = *std::max_element(extra_.begin(), extra_.end());
-    for (float& squared : extra_) squared = std::sqrt(std::max(0.0F, largest - squared));
-  }
+}
+
+bool VectorSpace::twins(std::uint32_t a, std::uint32_t b, float distance) const noexcept {
+  if (metric_ == Metric::kL2) return distance <= 0;
+  if (metric_ == Metric::kCosine) return distance <= kUnitRounding;
+  return inverse_norms_[a] == inverse_norms_[b] && unit_distance(a, b) <= kUnitRounding;
 }
 
 }  // namespace tiervec::graph_index

@@ -1,6 +1,7 @@
 #include "../../graph_index/src/robust_prune.h"
 
 #include <algorithm>
+#include <cmath>
 #include <cstddef>
 #include <cstdint>
 #include <random>
@@ -119,6 +120,46 @@ TEST_P(RobustPruneTest, AnEmptyPoolGivesNothing) {
   EXPECT_TRUE(prune_.choose(0, pool, 8, 1.2F).empty());
   pool = {{0, 0}};
   EXPECT_TRUE(prune_.choose(0, pool, 8, 1.2F).empty());
+}
+
+TEST(RobustPrune, ByInnerProductOfEqualNormsItChoosesAsByAngle) {
+  auto vectors = clustered(kCount, kDim, 5);
+  for (std::uint32_t i = 0; i < kCount; ++i) {
+    float* x = &vectors[std::size_t{i} * kDim];
+    float squared = 0;
+    for (std::uint32_t j = 0; j < kDim; ++j) squared += x[j] * x[j];
+    for (std::uint32_t j = 0; j < kDim; ++j) x[j] *= 3 / std::sqrt(squared);
+  }
+  const VectorSpace ip(vectors.data(), kCount, kDim, Dtype::kFloat32, Metric::kIp, 1);
+  const VectorSpace cosine(vectors.data(), kCount, kDim, Dtype::kFloat32, Metric::kCosine, 1);
+  RobustPrune prune_ip(ip), prune_cosine(cosine);
+  for (std::uint32_t vertex = 0; vertex < 50; ++vertex) {
+    std::vector<Scored> pool_ip, pool_cosine;
+    for (std::uint32_t id = 0; id < kCount; ++id) {
+      pool_ip.push_back({ip.distance(vertex, id), id});
+      pool_cosine.push_back({cosine.distance(vertex, id), id});
+    }
+    const auto a = prune_ip.choose(vertex, pool_ip, 8, 1.2F);
+    const auto b = prune_cosine.choose(vertex, pool_cosine, 8, 1.2F);
+    EXPECT_EQ(std::vector<std::uint32_t>(a.begin(), a.end()), std::vector<std::uint32_t>(b.begin(), b.end()));
+  }
+}
+
+TEST(RobustPrune, ByInnerProductOfUnequalNormsItFillsUpWithOtherDirections) {
+  // One vector is so long that the strict rule leaves out everybody else.
+  auto vectors = clustered(kCount, kDim, 6);
+  for (std::uint32_t j = 0; j < kDim; ++j) vectors[j] = 1000;
+  for (float& value : vectors) value = std::fabs(value) + 0.1F;
+  const VectorSpace space(vectors.data(), kCount, kDim, Dtype::kFloat32, Metric::kIp, 1);
+  RobustPrune prune(space);
+  std::vector<Scored> strict, relaxed;
+  for (std::uint32_t id = 0; id < kCount; ++id) strict.push_back({space.distance(7, id), id});
+  relaxed = strict;
+  const auto few = prune.choose(7, strict, 8, 1.0F);
+  EXPECT_EQ(std::vector<std::uint32_t>(few.begin(), few.end()), std::vector<std::uint32_t>{0});
+  const auto more = prune.choose(7, relaxed, 8, 1.2F);
+  EXPECT_EQ(more[0], 0U);
+  EXPECT_GT(more.size(), 1U);
 }
 
 INSTANTIATE_TEST_SUITE_P(Metrics, RobustPruneTest, ::testing::Values(Metric::kL2, Metric::kIp, Metric::kCosine),

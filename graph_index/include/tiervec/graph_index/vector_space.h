@@ -9,12 +9,11 @@
 
 namespace tiervec::graph_index {
 
-/// Vectors in this process's memory with the distance that a graph is built by, always a squared Euclidean one so that
-/// pruning by alpha makes sense:
-///   l2       between the vectors
-///   cosine   between their unit vectors
-///   ip       between the vectors with one more coordinate sqrt(M^2 - |x|^2), M the largest norm; neighbours by inner
-///            product are then neighbours by distance (Bachrach et al., RecSys'14)
+/// Vectors in this process's memory with the distance that a graph is built by. Smaller is closer; each is what a
+/// search compares by, so that a build's searches take the ways that queries will take:
+///   l2       squared, between the vectors
+///   cosine   squared Euclidean between their unit vectors
+///   ip       minus the inner product: no metric, so pruning has a rule of its own (robust_prune.h)
 /// Borrows the data, row-major `count` x `dim`.
 class VectorSpace {
  public:
@@ -32,11 +31,18 @@ class VectorSpace {
       return kernels_.pair_l2(vector(a), vector(b), dim_);
     }
     if (metric_ == Metric::kCosine) {
-      return 2.0F - 2.0F * kernels_.pair_dot(vector(a), vector(b), dim_) * extra_[a] * extra_[b];
+      return unit_distance(a, b);
     }
-    const float lift = extra_[a] - extra_[b];
-    return kernels_.pair_l2(vector(a), vector(b), dim_) + lift * lift;
+    return -kernels_.pair_dot(vector(a), vector(b), dim_);
   }
+
+  /// Squared Euclidean distance between the unit vectors of `a` and `b`. Not for l2.
+  [[nodiscard]] float unit_distance(std::uint32_t a, std::uint32_t b) const noexcept {
+    return 2.0F - 2.0F * kernels_.pair_dot(vector(a), vector(b), dim_) * inverse_norms_[a] * inverse_norms_[b];
+  }
+
+  /// True when `a` and `b`, at `distance` from each other, are equal as far as the metric can tell.
+  [[nodiscard]] bool twins(std::uint32_t a, std::uint32_t b, float distance) const noexcept;
 
   // Always inlined: g++ takes a function that only prefetches for one without effects and drops the calls.
   [[gnu::always_inline]] void prefetch(std::uint32_t id) const noexcept {
@@ -55,7 +61,7 @@ class VectorSpace {
   std::size_t vector_bytes_;
   std::size_t prefetch_bytes_;
   const VectorKernels& kernels_;
-  std::vector<float> extra_;  // cosine: 1 / norm; ip: the added coordinate; l2: empty
+  std::vector<float> inverse_norms_;  // 1 for a zero vector; l2: empty
 };
 
 }  // namespace tiervec::graph_index
