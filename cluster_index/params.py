@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from tiervec.codes import code_row_bytes
 from tiervec.errors import InvalidArgumentError
-from tiervec.parameter_checks import check_number, check_whole
+from tiervec.parameter_checks import check_choice, check_field, check_number, check_switch, check_whole
 
 __all__ = ["LARGEST_DIM", "LAYOUTS", "MOST_RERANKED", "MOST_VECTORS", "ClusterBuildParams", "ClusterSearchParams"]
 
@@ -61,18 +61,18 @@ class ClusterBuildParams:
 
     def __post_init__(self) -> None:
         if self.clusters is not None:
-            check_whole("clusters", self.clusters, 1, MOST_VECTORS)
-        check_whole("replicas", self.replicas, 1, _MOST_REPLICAS)
-        if self.layout not in LAYOUTS:
-            raise InvalidArgumentError(f"layout is {self.layout!r}; a cluster index has {', '.join(LAYOUTS)}")
-        check_number("closure", self.closure, 0, 10)
-        check_number("rng_factor", self.rng_factor, 1, 10)
-        for name in ("spill", "ordered"):
-            if not isinstance(value := getattr(self, name), bool):
-                raise InvalidArgumentError(f"{name} is {value!r}; it must be on or off")
-        if isinstance(self.align, bool) or self.align not in _ALIGNMENTS:
-            raise InvalidArgumentError(f"align is {self.align!r}; it must be one of {', '.join(map(str, _ALIGNMENTS))}")
+            check_field(self, "clusters", check_whole, 1, MOST_VECTORS)
+        check_field(self, "replicas", check_whole, 1, _MOST_REPLICAS)
+        check_field(self, "layout", check_choice, LAYOUTS, "a cluster index has")
+        check_field(self, "closure", check_number, 0, 10)
+        check_field(self, "rng_factor", check_number, 1, 10)
+        check_field(self, "spill", check_switch)
+        check_field(self, "ordered", check_switch)
+        check_field(self, "align", check_whole, _ALIGNMENTS[0], _ALIGNMENTS[-1])
+        if self.align not in _ALIGNMENTS:
+            raise InvalidArgumentError(f"align is {self.align}; it must be one of {', '.join(map(str, _ALIGNMENTS))}")
         code_row_bytes(self.code, self.code_bits, 128)
+        check_field(self, "code_bits", check_number, 0, 8)
 
     def count_for(self, vectors: int) -> int:
         """The number of clusters of so many vectors."""
@@ -105,8 +105,7 @@ class ClusterSearchParams:
     split: bool = False
 
     def __post_init__(self) -> None:
-        check_whole("nprobe", self.nprobe, 1, _MOST_PROBES)
-        check_whole("rerank", self.rerank, 1, MOST_RERANKED)
-        for name in ("pipeline", "split"):
-            if not isinstance(value := getattr(self, name), bool):
-                raise InvalidArgumentError(f"{name} is {value!r}; it must be on or off")
+        check_field(self, "nprobe", check_whole, 1, _MOST_PROBES)
+        check_field(self, "rerank", check_whole, 1, MOST_RERANKED)
+        check_field(self, "pipeline", check_switch)
+        check_field(self, "split", check_switch)

@@ -28,6 +28,7 @@ from numpy.typing import NDArray
 from tiervec.durable_files import storage_errors
 from tiervec.errors import DataLossError, InvalidArgumentError, NotFoundError, UnsupportedError
 from tiervec.graph_index.params import LARGEST_DEGREE, LARGEST_DIM, MOST_VECTORS
+from tiervec.parameter_checks import check_path
 
 __all__ = ["DISKANN_DTYPES", "DISKANN_METRICS", "DiskannIndex", "open_diskann"]
 
@@ -131,7 +132,9 @@ def open_diskann(path: str | os.PathLike[str], *, dtype: str | None = None, metr
         DataLossError: A file does not have the length or the content that its header says.
         UnsupportedError: An index of a form that cannot be imported; the sentence says which.
     """
-    prefix = _prefix(path)
+    text = check_path("path", path)
+    with storage_errors(f"looking for a DiskANN index at {text}", Path(text).parent):
+        prefix = _prefix(text)
     main = Path(f"{prefix}{_SUFFIX}")
     if Path(f"{main}_pq_pivots.bin").exists():
         raise UnsupportedError(f"{main} holds compressed vectors (built with pq_disk_bytes); exact ones are needed")
@@ -160,8 +163,7 @@ def open_diskann(path: str | os.PathLike[str], *, dtype: str | None = None, metr
     )
 
 
-def _prefix(path: str | os.PathLike[str]) -> str:
-    text = os.fspath(path)
+def _prefix(text: str) -> str:
     folder = Path(text)
     if not folder.is_dir():
         if Path(f"{text}{_SUFFIX}").is_file():

@@ -5,8 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from tiervec.codes import code_row_bytes
-from tiervec.errors import InvalidArgumentError
-from tiervec.parameter_checks import check_number, check_whole
+from tiervec.parameter_checks import check_choice, check_field, check_number, check_switch, check_whole
 
 __all__ = ["LARGEST_DEGREE", "LARGEST_DIM", "LAYOUTS", "MOST_VECTORS", "GraphBuildParams", "GraphSearchParams"]
 
@@ -45,12 +44,12 @@ class GraphBuildParams:
     code_bits: float = 4.0
 
     def __post_init__(self) -> None:
-        check_whole("graph_degree", self.graph_degree, 2, LARGEST_DEGREE)
-        check_whole("build_list", self.build_list, self.graph_degree, _LONGEST_LIST)
-        check_number("alpha", self.alpha, 1, 4)
-        if self.layout not in LAYOUTS:
-            raise InvalidArgumentError(f"layout is {self.layout!r}; a graph index has {', '.join(LAYOUTS)}")
+        check_field(self, "graph_degree", check_whole, 2, LARGEST_DEGREE)
+        check_field(self, "build_list", check_whole, self.graph_degree, _LONGEST_LIST)
+        check_field(self, "alpha", check_number, 1, 4)
+        check_field(self, "layout", check_choice, LAYOUTS, "a graph index has")
         code_row_bytes(self.code, self.code_bits, 128)
+        check_field(self, "code_bits", check_number, 0, 8)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,8 +75,7 @@ class GraphSearchParams:
     pipeline: bool = True
 
     def __post_init__(self) -> None:
-        check_whole("search_list", self.search_list, 1, _LONGEST_LIST)
-        check_whole("beam_width", self.beam_width, 1, _MOST_READS_PER_ROUND)
-        check_number("stop_margin", self.stop_margin, 0, 100)
-        if not isinstance(self.pipeline, bool):
-            raise InvalidArgumentError(f"pipeline is {self.pipeline!r}; it must be on or off")
+        check_field(self, "search_list", check_whole, 1, _LONGEST_LIST)
+        check_field(self, "beam_width", check_whole, 1, _MOST_READS_PER_ROUND)
+        check_field(self, "stop_margin", check_number, 0, 100)
+        check_field(self, "pipeline", check_switch)

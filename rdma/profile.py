@@ -22,6 +22,15 @@ import numpy as np
 from tiervec import _core
 from tiervec.environment import environment
 from tiervec.errors import InvalidArgumentError, ResourceExhaustedError, UnavailableError
+from tiervec.parameter_checks import (
+    check_callback,
+    check_number,
+    check_path,
+    check_text,
+    check_threads,
+    check_whole,
+    shown,
+)
 from tiervec.rdma.remote_url import RemoteUrl, is_remote
 from tiervec.sizes import format_size, parse_size
 
@@ -38,6 +47,8 @@ _FEWEST_READS_IN_FLIGHT = 64
 _MOST_READS_IN_FLIGHT = 1024
 _WARM_UP_S = 0.2  # also brings the whole region of mmap: into the page cache and the page table
 _CHUNK_BYTES = 4 << 20
+_MAX_RUNS = 10_000
+_MIN_RUN_SECONDS, _MAX_RUN_SECONDS = 1e-6, 60
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -223,12 +234,17 @@ def profile(
         >>> measured.emulated, [size.read_bytes for size in measured.sizes][:3]
         (True, [64, 128, 256])
     """
+    url = check_text("url", url, "dram:")
+    region = None if region is None else check_path("region", region)
+    check_callback("progress", progress)
     if is_remote(url):
         RemoteUrl.parse(url)
     else:
         _core.check_tier_url(url)
-    sizes = _check_arguments(read_sizes, threads=threads, runs=runs, run_seconds=run_seconds)
-    threads = threads or len(os.sched_getaffinity(0))
+    sizes = _sizes(read_sizes)
+    runs = check_whole("runs", runs, 1, _MAX_RUNS)
+    run_seconds = check_number("run_seconds", run_seconds, _MIN_RUN_SECONDS, _MAX_RUN_SECONDS)
+    threads = check_threads(threads) or len(os.sched_getaffinity(0))
     notes: list[str] = []
     if is_remote(url):
         if region is not None or region_bytes is not None:
@@ -247,19 +263,10 @@ def profile(
         return _measure(tier, sizes, threads, runs, run_seconds, notes, progress)
 
 
-def _check_arguments(read_sizes: Sequence[int], *, threads: int, runs: int, run_seconds: float) -> list[int]:
-    sizes = sorted(set(read_sizes))
-    if not sizes or sizes[0] < 1 or sizes[-1] > READ_SIZES[-1]:
-        raise InvalidArgumentError(
-            f"read_sizes is {list(read_sizes)}; it must hold sizes of 1 to {READ_SIZES[-1]} bytes"
-        )
-    if threads < 0 or threads > 1024:
-        raise InvalidArgumentError(f"threads is {threads}; it must be 0 (all CPUs) to 1024")
-    if runs < 1:
-        raise InvalidArgumentError(f"runs is {runs}; it must be at least 1")
-    if not 0 < run_seconds <= 60:
-        raise InvalidArgumentError(f"run_seconds is {run_seconds}; it must be more than 0 and at most 60")
-    return sizes
+def _sizes(read_sizes: Sequence[int]) -> list[int]:
+    if not isinstance(read_sizes, Sequence) or not read_sizes:
+        raise InvalidArgumentError(f"read_sizes is {shown(read_sizes)}; it must be a list of sizes in bytes")
+    return sorted({check_whole("one of read_sizes", size, 1, READ_SIZES[-1]) for size in read_sizes})
 
 
 def _measure(

@@ -26,6 +26,7 @@ from numpy.typing import NDArray
 from tiervec.errors import DataLossError, InvalidArgumentError, UnsupportedError
 from tiervec.index_directory import IndexDirectory, Section
 from tiervec.interruptible import BuildProgress
+from tiervec.parameter_checks import check_callback, check_path, check_switch, check_text, check_whole, shown
 from tiervec.rdma.memory_node.names import EXTENT_BYTES, extents_of
 from tiervec.rdma.remote_url import RemoteUrl
 
@@ -125,9 +126,16 @@ def publish(
     from tiervec.rdma.upload import Part, Upload, greet  # gRPC is only imported where it is needed
 
     began = time.perf_counter()
-    url = _one_url([to] if isinstance(to, str) else list(to), Path(os.path.abspath(path)).name)
-    if keep is not None and (isinstance(keep, bool) or not isinstance(keep, int) or keep < 1):
-        raise InvalidArgumentError(f"keep is {keep!r}; it must be at least 1, the version that is published")
+    path = check_path("path", path)
+    if not isinstance(to, (str, list, tuple)):
+        raise InvalidArgumentError(f"to is {shown(to)}; it must be a URL such as tcp://HOST:PORT, or a list of them")
+    urls = [check_text("a URL of to", text, "tcp://HOST:PORT") for text in ([to] if isinstance(to, str) else to)]
+    url = _one_url(urls, Path(os.path.abspath(path)).name)
+    if keep is not None:
+        keep = check_whole("keep", keep, 1, 2**31 - 1)
+    strip = check_switch("strip", strip)
+    node_path = None if node_path is None else check_text("node_path", node_path, "regions/docs.bin")
+    check_callback("progress", progress)
     stripes = max(len(replica) for replica in url.replicas)
     if node_path is not None and stripes > 1:
         raise InvalidArgumentError("a striped region cannot be loaded from a file of the nodes; send it")

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from tiervec import _core
 from tiervec.building import build, import_diskann, relayout
-from tiervec.calibration import check_target_recall, choose
+from tiervec.calibration import choose
 from tiervec.cluster_index.params import ClusterSearchParams
 from tiervec.errors import (
     DataLossError,
@@ -30,7 +30,17 @@ from tiervec.index_directory import IndexDirectory
 from tiervec.index_info import IndexInfo
 from tiervec.index_kind import OpenedIndex, search_natively
 from tiervec.index_kinds import index_kind
-from tiervec.parameter_checks import check_bytes, check_threads, checked_params
+from tiervec.parameter_checks import (
+    check_bytes,
+    check_fraction,
+    check_instance,
+    check_k,
+    check_path,
+    check_text,
+    check_threads,
+    check_timeout,
+    checked_params,
+)
 from tiervec.rdma.remote_url import is_remote
 from tiervec.receipt import Receipt
 from tiervec.sizes import format_size
@@ -39,8 +49,6 @@ from tiervec.vectors import as_queries, check_finite, check_range
 __all__ = ["Index", "IndexInfo", "SearchResult", "build", "import_diskann", "open", "relayout"]
 
 SearchParams = GraphSearchParams | ClusterSearchParams
-
-_LONGEST_TIMEOUT_S = 1e9  # the clock of the search counts nanoseconds in 64 bits
 
 
 class SearchResult(NamedTuple):
@@ -80,8 +88,11 @@ def open(  # noqa: A001 - the contract's name
         UnavailableError: No memory node of the tier answers.
         PermissionDeniedError: The memory node wants another token.
     """
-    directory = IndexDirectory.open(path, remote_tier=is_remote(tier))
-    return Index(directory, tier=tier, fast_memory=fast_memory, threads=check_threads(threads))
+    where = check_path("path", path)
+    tier = check_text("tier", tier, "dram:")
+    fast_memory, threads = check_bytes("fast_memory", fast_memory), check_threads(threads)
+    directory = IndexDirectory.open(where, remote_tier=is_remote(tier))
+    return Index(directory, tier=tier, fast_memory=fast_memory, threads=threads)
 
 
 class Index:
@@ -93,9 +104,6 @@ class Index:
     def __init__(self, directory: IndexDirectory, *, tier: str, fast_memory: int | None, threads: int) -> None:
         self._info = IndexInfo.from_manifest(directory.path, directory.manifest)
         self._kind = index_kind(self._info.kind)
-        if not isinstance(tier, str):
-            raise InvalidArgumentError(f"tier is {tier!r}; it must be a URL such as dram:")
-        check_bytes("fast_memory", fast_memory)
         if fast_memory is not None and fast_memory < self._info.fast_bytes:
             raise ResourceExhaustedError(
                 f"fast_memory is {format_size(fast_memory)}; the codes of {directory.path} need "
@@ -166,7 +174,7 @@ class Index:
             params: A mapping of search keys, or `GraphSearchParams` or `ClusterSearchParams`; with target_recall only
                 keys that it does not choose.
             filter: Not part of this version.
-            timeout_s: Seconds after which the search fails.
+            timeout_s: Seconds after which the search fails. None or infinity: no deadline.
             cancel: A `tiervec.CancelToken`; once another thread cancels it, the search ends.
 
         Returns:
@@ -181,8 +189,9 @@ class Index:
         """
         if filter is not None:
             raise UnsupportedError("filter is not part of this version; leave it out")
-        k = _check_k(k)
-        timeout_s = _check_timeout(timeout_s)
+        k = check_k(k)
+        timeout_s = check_timeout("timeout_s", timeout_s)
+        check_instance("cancel", cancel, _core.CancelToken, type(None))
         matrix = as_queries(queries, self._info.dtype, self._info.dim)
         check_finite(matrix, what="queries")
         check_range(matrix, "queries")
@@ -275,7 +284,7 @@ class Index:
         fixed = [key for key in self._grid.names if isinstance(params, Mapping) and key in params]
         if fixed:
             raise InvalidArgumentError(f"target_recall chooses {fixed[0]} itself; give one of the two")
-        chosen = self._choose(k, check_target_recall(target_recall))
+        chosen = self._choose(k, check_fraction("target_recall", target_recall))
         try:
             used = dataclasses.replace(given, **_whole_numbers(chosen.params))
         except InvalidArgumentError as error:
@@ -290,17 +299,3 @@ def _with_fast_bytes(info: IndexInfo, fast_bytes: int) -> IndexInfo:
 def _whole_numbers(params: Mapping[str, float]) -> dict[str, float]:
     """JSON does not keep 64 and 64.0 apart."""
     return {key: int(value) if float(value).is_integer() else value for key, value in params.items()}
-
-
-def _check_timeout(timeout_s: float | None) -> float | None:
-    if timeout_s is None:
-        return None
-    if isinstance(timeout_s, bool) or not isinstance(timeout_s, (int, float)) or not timeout_s > 0:
-        raise InvalidArgumentError(f"timeout_s is {timeout_s!r}; it must be a number above 0")
-    return min(float(timeout_s), _LONGEST_TIMEOUT_S)
-
-
-def _check_k(k: int) -> int:
-    if isinstance(k, bool) or not isinstance(k, (int, np.integer)) or not 1 <= k <= 10_000:
-        raise InvalidArgumentError(f"k is {k!r}; it must be a whole number from 1 to 10000")
-    return int(k)

@@ -15,7 +15,6 @@ from numpy.typing import NDArray
 from tiervec.cluster_index.params import ClusterBuildParams
 from tiervec.cluster_index.relayout import relayout_cluster_index
 from tiervec.durable_files import replaced_directory
-from tiervec.errors import InvalidArgumentError
 from tiervec.graph_index.diskann_files import open_diskann
 from tiervec.graph_index.diskann_import import import_params, write_imported
 from tiervec.graph_index.params import GraphBuildParams
@@ -26,7 +25,16 @@ from tiervec.index_kind import IndexBuild, IndexKind
 from tiervec.index_kinds import index_kind
 from tiervec.interruptible import BuildProgress
 from tiervec.memory_limit import choose_within, map_rows
-from tiervec.parameter_checks import check_bytes, check_keys, check_threads, checked_params
+from tiervec.parameter_checks import (
+    check_bytes,
+    check_callback,
+    check_choice,
+    check_keys,
+    check_path,
+    check_seed,
+    check_threads,
+    checked_params,
+)
 from tiervec.vector_files import VectorFile, open_vectors
 from tiervec.vectors import as_matrix, as_queries, check_finite, check_ids, check_range
 
@@ -92,12 +100,12 @@ def build(
         [0, 1, 2]
     """
     chosen = index_kind(kind)
-    if metric not in METRICS:
-        raise InvalidArgumentError(f"metric is {metric!r}; it must be one of {', '.join(METRICS)}")
+    check_choice("metric", metric, METRICS)
     build_params = checked_params(params, chosen.build_params, "build", kind)
     threads = check_threads(threads)
-    seed = _check_seed(seed)
-    check_bytes("memory_limit", memory_limit)
+    seed = check_seed(seed)
+    memory_limit = check_bytes("memory_limit", memory_limit)
+    check_callback("progress", progress)
     target = check_out(out)
     vectors = _load(data, _MemoryCheck(chosen, build_params, memory_limit, threads, progress), target.parent)
     check_finite(vectors)
@@ -160,7 +168,8 @@ def relayout(
     kind = directory.manifest.kind
     check_keys(given, index_kind(kind).build_params, "build", kind)
     threads = check_threads(threads)
-    check_bytes("memory_limit", memory_limit)
+    memory_limit = check_bytes("memory_limit", memory_limit)
+    check_callback("progress", progress)
 
     def write(target: Path) -> None:
         if kind == "graph":
@@ -224,7 +233,8 @@ def import_diskann(
     check_keys(given, GraphBuildParams, "build", "graph")
     source = open_diskann(path, dtype=dtype, metric=metric)
     used = import_params(source, given)
-    threads, seed, target = check_threads(threads), _check_seed(seed), check_out(out)
+    threads, seed, target = check_threads(threads), check_seed(seed), check_out(out)
+    check_callback("progress", progress)
     vectors, neighbors, degrees = source.read()
     check_finite(vectors)
     check_range(vectors, "the vectors of the index", least=_SMALLEST_VALUE)
@@ -276,7 +286,7 @@ def _load(data: Any, memory: _MemoryCheck, folder: Path) -> NDArray[Any]:
         matrix = as_matrix(data)
         memory.fits_in_memory(matrix.shape, matrix.itemsize, may_stream=False)
         return matrix
-    file = open_vectors(data)
+    file = open_vectors(check_path("data", data))
     if not memory.fits_in_memory(file.shape, file.dtype.itemsize, may_stream=True):
         return _mapped(file, folder, memory.progress)
     vectors = np.empty(file.shape, file.dtype)
@@ -305,15 +315,9 @@ def _reading(progress: BuildProgress | None) -> Callable[[int, int], None]:
 
 def _load_queries(queries: Any, vectors: NDArray[Any]) -> NDArray[Any]:
     if isinstance(queries, (str, os.PathLike)):
-        file = open_vectors(queries)
+        file = open_vectors(check_path("calibration_queries", queries))
         queries = file.rows(0, file.shape[0])
     matrix = as_queries(queries, vectors.dtype, vectors.shape[1], what="calibration_queries")
     check_finite(matrix, what="calibration_queries")
     check_range(matrix, "calibration_queries")
     return matrix
-
-
-def _check_seed(seed: int) -> int:
-    if isinstance(seed, bool) or not isinstance(seed, int) or not 0 <= seed < 2**63:
-        raise InvalidArgumentError(f"seed is {seed!r}; it must be a whole number from 0 to 2^63 - 1")
-    return seed

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from tiervec import _core
 from tiervec.errors import DataLossError, InvalidArgumentError
 from tiervec.interruptible import BuildProgress
+from tiervec.parameter_checks import check_fraction
 
 __all__ = [
     "CalibrationGrid",
@@ -25,7 +26,6 @@ __all__ = [
     "ChosenSearch",
     "Measured",
     "calibrate",
-    "check_target_recall",
     "choose",
 ]
 
@@ -251,17 +251,6 @@ def _measure(
     return row, found.reads
 
 
-def check_target_recall(target_recall: object) -> float:
-    """Refuses what no recall can be.
-
-    Raises:
-        InvalidArgumentError: It is not a number above 0 and at most 1.
-    """
-    if isinstance(target_recall, bool) or not isinstance(target_recall, (int, float)) or not 0 < target_recall <= 1:
-        raise InvalidArgumentError(f"target_recall is {target_recall!r}; it must be above 0 and at most 1")
-    return float(target_recall)
-
-
 def choose(
     grid: CalibrationGrid, calibration: Mapping[str, Any] | None, k: int, target_recall: float, vectors: int
 ) -> ChosenSearch:
@@ -274,7 +263,7 @@ def choose(
         InvalidArgumentError: A target outside (0, 1], or an index without calibration.
         DataLossError: The calibration is no table that `calibrate` makes.
     """
-    check_target_recall(target_recall)
+    check_fraction("target_recall", target_recall)
     if calibration is None:
         if vectors < _LEAST_BASE:
             return ChosenSearch(params=_everything(grid, max(vectors, k)), recall=1.0)

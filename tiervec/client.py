@@ -21,7 +21,8 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from tiervec.api import SearchResult
 from tiervec.errors import InvalidArgumentError
-from tiervec.rpc.calling import ClientTls, open_channel, translated
+from tiervec.parameter_checks import check_fraction, check_instance, check_k, check_text, check_timeout, shown
+from tiervec.rpc.calling import ClientTls, grpc_timeout, open_channel, translated
 from tiervec.service import wire
 from tiervec.service._generated import index_pb2, index_pb2_grpc, search_pb2, search_pb2_grpc
 from tiervec.vectors import as_matrix
@@ -34,19 +35,22 @@ class Client:
 
     Args:
         address: ``HOST:PORT``.
-        timeout_s: Seconds that a call may take unless the call says otherwise.
+        timeout_s: Seconds that a call may take unless the call says otherwise; None or infinity: no deadline.
         tls_ca: PEM file of the authorities to trust; given, the connection is encrypted. None: plain text.
 
     Raises:
         NotFoundError: The file ``tls_ca`` does not exist.
     """
 
-    def __init__(self, address: str, *, timeout_s: float = 30.0, tls_ca: str | os.PathLike[str] | None = None) -> None:
+    def __init__(
+        self, address: str, *, timeout_s: float | None = 30.0, tls_ca: str | os.PathLike[str] | None = None
+    ) -> None:
+        address = check_text("address", address, "127.0.0.1:7700")
+        self._timeout_s = check_timeout("timeout_s", timeout_s)
         # The server's limits bound what it sends; gRPC's default of 4 MiB would refuse legitimate responses.
         options = [("grpc.max_receive_message_length", -1), ("grpc.max_send_message_length", -1)]
         self._channel = open_channel(address, None if tls_ca is None else ClientTls(ca=tls_ca), options)
         self._address = address
-        self._timeout_s = timeout_s
         # The generated stubs have no types.
         self._search: Any = _stub(search_pb2_grpc.SearchServiceStub, self._channel)
         self._indexes: Any = _stub(index_pb2_grpc.IndexServiceStub, self._channel)
@@ -70,7 +74,7 @@ class Client:
             k: Neighbours per query.
             target_recall: Recall to aim at, above 0 and at most 1.
             params: Search parameters, for example ``{"search_list": 64, "pipeline": False}``.
-            timeout_s: Seconds that the call may take; None means the client's.
+            timeout_s: Seconds that the call may take, infinity for no deadline; None means the client's.
 
         Returns:
             ids (int64) and distances (float32) of shape (queries, k), padded with -1 and +inf, and the receipt.
@@ -79,23 +83,26 @@ class Client:
             TiervecError: Of the subclass that a local index would raise, or UnavailableError without a server,
                 DeadlineExceededError without an answer in time, ResourceExhaustedError above the server's limits.
         """
-        if not 0 <= k < 2**32:
-            raise InvalidArgumentError(f"k is {k}; it must be at least 1")
+        k = check_k(k)
+        if target_recall is not None:
+            target_recall = check_fraction("target_recall", target_recall)
+        check_instance("params", params, Mapping, type(None))
+        deadline_s = self._timeout_s if timeout_s is None else check_timeout("timeout_s", timeout_s)
         matrix = as_matrix(np.atleast_2d(queries) if _is_one_vector(queries) else queries, what="queries")
         request = search_pb2.SearchRequest(
-            index=index,
+            index=check_text("index", index, "docs"),
             queries=wire.vectors_message(matrix),
             k=k,
             target_recall=target_recall,
-            params={key: _as_text(value) for key, value in (params or {}).items()},
+            params=_texts({} if params is None else params),
         )
-        response = self._call(self._search.Search, request, timeout_s)
+        response = self._call(self._search.Search, request, deadline_s)
         ids, distances = wire.result_arrays(response, len(matrix), k)
         return SearchResult(ids, distances, wire.receipt_from_message(response.receipt))
 
     def indexes(self) -> list[str]:
         """Names of the indexes that the server has open."""
-        response = self._call(self._indexes.List, index_pb2.ListIndexesRequest())
+        response = self._call(self._indexes.List, index_pb2.ListIndexesRequest(), self._timeout_s)
         return [index.name for index in response.indexes]
 
     def info(self, index: str) -> dict[str, Any]:
@@ -104,7 +111,8 @@ class Client:
         Raises:
             NotFoundError: The server has no index of that name.
         """
-        return wire.index_document(self._call(self._indexes.Get, index_pb2.GetIndexRequest(name=index)))
+        request = index_pb2.GetIndexRequest(name=check_text("index", index, "docs"))
+        return wire.index_document(self._call(self._indexes.Get, request, self._timeout_s))
 
     def is_serving(self, index: str = "") -> bool:
         """Whether the server says that an index can answer now; the empty name asks about the server as a whole.
@@ -113,7 +121,8 @@ class Client:
             NotFoundError: The server has no index of that name.
             UnavailableError: No server answers at the address.
         """
-        response = self._call(self._health.Check, health_pb2.HealthCheckRequest(service=index))
+        request = health_pb2.HealthCheckRequest(service=check_text("index", index, "docs"))
+        response = self._call(self._health.Check, request, self._timeout_s)
         return bool(response.status == health_pb2.HealthCheckResponse.SERVING)
 
     def close(self) -> None:
@@ -128,9 +137,9 @@ class Client:
     ) -> None:
         self.close()
 
-    def _call(self, method: Callable[..., Any], request: Any, timeout_s: float | None = None) -> Any:
+    def _call(self, method: Callable[..., Any], request: Any, timeout_s: float | None) -> Any:
         try:
-            return method(request, timeout=self._timeout_s if timeout_s is None else timeout_s)
+            return method(request, timeout=grpc_timeout(timeout_s))
         except grpc.RpcError as error:
             raise translated(error, self._address) from None
         except ValueError as error:
@@ -145,5 +154,11 @@ def _is_one_vector(queries: Any) -> bool:
     return getattr(queries, "ndim", 0) == 1 or (isinstance(queries, list) and bool(queries) and np.isscalar(queries[0]))
 
 
+def _texts(params: Mapping[str, Any]) -> dict[str, str]:
+    return {check_text("a key of params", key, "search_list"): _as_text(value) for key, value in params.items()}
+
+
 def _as_text(value: Any) -> str:
-    return ("on" if value else "off") if isinstance(value, bool) else str(value)
+    if isinstance(value, (bool, np.bool_)):
+        return "on" if value else "off"
+    return shown(value) if not isinstance(value, str) else check_text("a value of params", value, "packed")

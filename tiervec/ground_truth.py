@@ -9,7 +9,6 @@ Some tools leave the distances out. The id 0xFFFFFFFF stands for "fewer than K e
 
 from __future__ import annotations
 
-import operator
 import os
 import struct
 from pathlib import Path
@@ -20,6 +19,7 @@ import numpy.typing as npt
 
 from tiervec.durable_files import replacing_file, storage_errors, write_blocks
 from tiervec.errors import DataLossError, InvalidArgumentError, NotFoundError
+from tiervec.parameter_checks import check_path, check_whole, shown
 from tiervec.vector_files.file_access import file_size, read_exactly, read_header
 from tiervec.vector_files.hdf5 import read_hdf5_array
 from tiervec.vector_files.npy import open_npy
@@ -84,7 +84,7 @@ def write_ground_truth(path: str | os.PathLike[str], ids: Any, distances: Any = 
         InvalidArgumentError: A shape, a value or a suffix that does not fit.
         ResourceExhaustedError: The disk is full.
     """
-    target = Path(path)
+    target = Path(check_path("path", path))
     if target.suffix.lower() in (".ivecs", ".npy", ".hdf5", ".h5"):
         raise InvalidArgumentError(f"{target} would be read as {target.suffix}; name ground truth .bin")
     rows = _matrix_of_ids(ids, "ids")
@@ -92,7 +92,10 @@ def write_ground_truth(path: str | os.PathLike[str], ids: Any, distances: Any = 
         raise InvalidArgumentError(f"ids of the shape {rows.shape} must not be empty and must be from -1 to 2**32 - 2")
     parts: list[npt.NDArray[Any]] = [np.where(rows < 0, _ABSENT, rows).astype("<u4")]
     if distances is not None:
-        parts.append(np.ascontiguousarray(distances, dtype="<f4"))
+        try:
+            parts.append(np.ascontiguousarray(distances, dtype="<f4"))
+        except (TypeError, ValueError, OverflowError):
+            raise InvalidArgumentError(f"distances is {shown(distances)}; it must be numbers, like ids") from None
         if parts[1].shape != rows.shape:
             raise InvalidArgumentError(f"distances have the shape {parts[1].shape}, but ids have {rows.shape}")
     with replacing_file(target, _HEADER.size + sum(part.nbytes for part in parts)) as file:
@@ -124,12 +127,7 @@ def recall(ids: Any, ground_truth: Any, k: int) -> float:
         >>> recall([[1, 2, 3]], [[3, 1, 9]], k=3)
         0.6666666666666666
     """
-    try:
-        k = operator.index(k)  # numpy's integers too
-    except TypeError:
-        raise InvalidArgumentError(f"k is {k!r}; it must be a whole number of at least 1") from None
-    if k < 1:
-        raise InvalidArgumentError(f"k is {k}; it must be at least 1")
+    k = check_whole("k", k, 1, 2**31 - 1)
     found, true = _matrix_of_ids(ids, "ids"), _matrix_of_ids(ground_truth, "ground_truth")
     if len(found) != len(true) or len(found) == 0:
         raise InvalidArgumentError(

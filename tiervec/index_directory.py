@@ -37,6 +37,7 @@ from tiervec.index_manifest import (
     serialize_manifest,
 )
 from tiervec.index_writer import IndexDirectoryWriter, check_out
+from tiervec.parameter_checks import check_path
 
 __all__ = [
     "FORMAT_VERSION",
@@ -86,7 +87,7 @@ class IndexDirectory:
             UnsupportedError: A newer version of TierVec wrote it.
             DataLossError: The manifest is damaged, or a section is missing, is a link or has another size.
         """
-        directory = _existing_directory(path)
+        directory = _existing_directory(check_path("path", path))
         index = cls(directory, parse_manifest(_read_manifest(directory), str(directory / MANIFEST_NAME)))
         index.published_to = _published_to(directory)
         may_be_absent = remote_tier or index.published_to is not None

@@ -8,6 +8,7 @@ from tiervec.cluster_index.kind import ClusterKind
 from tiervec.errors import UnsupportedError
 from tiervec.graph_index.kind import GraphKind
 from tiervec.index_kind import IndexKind
+from tiervec.parameter_checks import shown
 
 __all__ = ["INDEX_KINDS", "index_kind"]
 
@@ -26,5 +27,5 @@ def index_kind(name: object) -> IndexKind[Any, Any]:
     """
     found = INDEX_KINDS.get(name) if isinstance(name, str) else None
     if found is None:
-        raise UnsupportedError(f"index kind {name!r} is not part of this version; known: {', '.join(INDEX_KINDS)}")
+        raise UnsupportedError(f"index kind {shown(name)} is not part of this version; known: {', '.join(INDEX_KINDS)}")
     return found

@@ -45,6 +45,7 @@ from tiervec.index_manifest import (
     serialize_manifest,
 )
 from tiervec.installed_version import installed_version
+from tiervec.parameter_checks import check_path
 
 __all__ = ["IndexDirectoryWriter", "check_out"]
 
@@ -67,9 +68,7 @@ def check_out(out: str | os.PathLike[str], needed_bytes: int = 0) -> Path:
         InvalidArgumentError: It is not a directory, or may not be written.
         ResourceExhaustedError: Its file system has less than `needed_bytes` free.
     """
-    if "\0" in os.fspath(out):
-        raise InvalidArgumentError(f"out is {os.fspath(out)!r}, which is not a path")
-    target = Path(os.path.abspath(out))
+    target = Path(os.path.abspath(check_path("out", out)))
     if os.path.lexists(target):
         raise AlreadyExistsError(f"{target} already exists; choose another directory, or remove it first")
     if not target.parent.exists():

@@ -7,6 +7,7 @@ from fractions import Fraction
 from typing import Final
 
 from tiervec.errors import InvalidArgumentError
+from tiervec.parameter_checks import shown
 
 __all__ = ["format_size", "parse_size"]
 
@@ -43,9 +44,11 @@ def parse_size(text: str | int, *, what: str = "size") -> int:
         >>> parse_size("1.5 kB")
         1500
     """
-    match = _PATTERN.fullmatch(str(text))
+    match = None if isinstance(text, bool) else _PATTERN.fullmatch(text if isinstance(text, str) else shown(text))
     if match is None:
-        raise InvalidArgumentError(f"{what} is {text!r}; write a number and a unit, for example 8GiB, 500MB or 4096")
+        raise InvalidArgumentError(
+            f"{what} is {shown(text)}; write a number and a unit, for example 8GiB, 500MB or 4096"
+        )
     factor = _UNITS.get(match["unit"].lower())
     if factor is None:
         raise InvalidArgumentError(

@@ -8,6 +8,18 @@ from pathlib import Path
 from typing import Final
 
 from tiervec.errors import InvalidArgumentError
+from tiervec.parameter_checks import (
+    MAX_BYTES,
+    check_choice,
+    check_field,
+    check_instance,
+    check_number,
+    check_path,
+    check_switch,
+    check_text,
+    check_whole,
+    shown,
+)
 from tiervec.rdma.memory_node.names import TRANSPORTS
 from tiervec.rdma.memory_node.tokens import Tokens
 from tiervec.rpc.listening import TlsFiles, check_listen
@@ -15,6 +27,7 @@ from tiervec.rpc.listening import TlsFiles, check_listen
 __all__ = ["LOCK_MODES", "MemoryNodeConfig"]
 
 LOCK_MODES: Final = ("try", "require", "no")
+_MAX_DRAIN_S: Final = 86_400
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,28 +70,39 @@ class MemoryNodeConfig:
 
     def __post_init__(self) -> None:
         check_listen(self.listen)
-        if self.capacity_bytes < 1:
-            raise InvalidArgumentError(f"capacity is {self.capacity_bytes}; it must be at least 1 byte")
+        self._check_types()
         for transport in self.transports:
             if transport not in TRANSPORTS:
-                raise InvalidArgumentError(f"transport {transport!r} is unknown; known are {', '.join(TRANSPORTS)}")
+                raise InvalidArgumentError(
+                    f"transports has {shown(transport)}, which is unknown; known are {', '.join(TRANSPORTS)}"
+                )
         if not self.transports or len(set(self.transports)) != len(self.transports):
             raise InvalidArgumentError(f"transports is {','.join(self.transports)!r}; name one or both, each once")
-        if not 0 <= self.data_port <= 65535:
-            raise InvalidArgumentError(f"data port is {self.data_port}; it must be 0 to 65535")
-        if not 1 <= self.data_threads <= 256:
-            raise InvalidArgumentError(f"data threads is {self.data_threads}; it must be 1 to 256")
-        if self.lock_memory not in LOCK_MODES:
-            raise InvalidArgumentError(f"lock is {self.lock_memory!r}; it must be one of {', '.join(LOCK_MODES)}")
         if self.client_ca is not None and self.tls is None:
             raise InvalidArgumentError("a client CA needs a certificate and a key of the node (--tls-cert, --tls-key)")
-        if self.scrub_bytes_per_s < 0 or self.drain_s < 0:
-            raise InvalidArgumentError("the scrub rate and the drain time must be 0 or more")
         if self.tokens is None and not self.allow_anonymous and not self.is_loopback:
             raise InvalidArgumentError(
                 f"{self.listen} can be reached from other machines and there is no token file: give --token-file, or "
                 f"--allow-anonymous when everybody on that network may read and replace the regions"
             )
+
+    def _check_types(self) -> None:
+        check_field(self, "capacity_bytes", check_whole, 1, MAX_BYTES)
+        check_instance("transports", self.transports, tuple, list)
+        for name in ("data_dir", "client_ca"):
+            if getattr(self, name) is not None:
+                object.__setattr__(self, name, Path(check_path(name, getattr(self, name))))
+        for name in ("device", "data_host"):
+            if getattr(self, name) is not None:
+                check_field(self, name, check_text, "mlx5_0" if name == "device" else "10.0.0.1")
+        check_field(self, "data_port", check_whole, 0, 65535)
+        check_field(self, "data_threads", check_whole, 1, 256)
+        check_instance("tls", self.tls, TlsFiles, type(None))
+        check_instance("tokens", self.tokens, Tokens, type(None))
+        check_field(self, "allow_anonymous", check_switch)
+        check_field(self, "lock_memory", check_choice, LOCK_MODES)
+        check_field(self, "scrub_bytes_per_s", check_whole, 0, MAX_BYTES)
+        check_field(self, "drain_s", check_number, 0, _MAX_DRAIN_S)
 
     @property
     def host(self) -> str:

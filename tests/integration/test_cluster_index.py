@@ -419,7 +419,7 @@ BAD: dict[str, tuple[dict[str, Any], str]] = {
     "more clusters than vectors": ({"clusters": 101}, "clusters is 101, but there are 100 vectors"),
     "no clusters": ({"clusters": 0}, "clusters is 0"),
     "clusters as a text": ({"clusters": "8"}, "clusters is '8'"),
-    "no replicas": ({"replicas": 0}, "replicas is 0; it must be a whole number from 1 to 32"),
+    "no replicas": ({"replicas": 0}, "replicas is 0; it must be an integer from 1 to 32"),
     "too many replicas": ({"replicas": 33}, "replicas is 33"),
     "layout": ({"layout": "packed"}, "layout is 'packed'; a cluster index has coded, grouped, decoupled, replicated"),
     "closure": ({"closure": -1}, "closure is -1"),

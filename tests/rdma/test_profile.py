@@ -96,8 +96,8 @@ def test_progress_counts_up_to_the_end() -> None:
     ("options", "message"),
     [
         ({"read_sizes": []}, "read_sizes is"),
-        ({"read_sizes": [0, 64]}, "sizes of 1 to 65536 bytes"),
-        ({"read_sizes": [65537]}, "sizes of 1 to 65536 bytes"),
+        ({"read_sizes": [0, 64]}, "one of read_sizes is 0; it must be an integer from 1 to 65536"),
+        ({"read_sizes": [65537]}, "one of read_sizes is 65537"),
         ({"threads": -1}, "threads is -1"),
         ({"runs": 0}, "runs is 0"),
         ({"run_seconds": 0}, "run_seconds is 0"),

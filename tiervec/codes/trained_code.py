@@ -12,10 +12,12 @@ from numpy.typing import NDArray
 
 from tiervec import _core
 from tiervec.errors import DataLossError, InvalidArgumentError
+from tiervec.parameter_checks import check_choice, check_number
 
 __all__ = ["CODE_NAMES", "TrainedCode", "code_row_bytes", "train_code"]
 
 CODE_NAMES = ("rabitq", "sq", "pq")
+_MIN_CODE_BITS, _MAX_CODE_BITS = 0.5, 8
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -95,16 +97,12 @@ def code_row_bytes(name: str, code_bits: float, dim: int) -> int:
         >>> code_row_bytes("rabitq", 4, 128), code_row_bytes("sq", 8, 128), code_row_bytes("pq", 2, 128)
         (64, 132, 32)
     """
-    if name not in CODE_NAMES:
-        raise InvalidArgumentError(f"code is {name!r}; it must be one of {', '.join(CODE_NAMES)}")
-    if isinstance(code_bits, bool) or not isinstance(code_bits, (int, float)):
-        raise InvalidArgumentError(f"code_bits is {code_bits!r}; it must be a number")
+    check_choice("code", name, CODE_NAMES)
+    code_bits = check_number("code_bits", code_bits, _MIN_CODE_BITS, _MAX_CODE_BITS)
     if name == "sq":
         if code_bits not in (4, 8):
             raise InvalidArgumentError(f"code_bits is {code_bits}; code sq has 4 or 8")
         return (dim * int(code_bits) + 7) // 8 + 4
-    if not 0.5 <= code_bits <= 8:
-        raise InvalidArgumentError(f"code_bits is {code_bits}; code {name} has 0.5 to 8 bits per dimension")
     budget = int(dim * code_bits / 8)
     if name == "rabitq":
         return max(budget, 8)

@@ -9,10 +9,14 @@ from typing import Any
 
 import grpc
 
+from tiervec.durable_files import storage_error
 from tiervec.errors import InvalidArgumentError, NotFoundError, TiervecError, UnavailableError
+from tiervec.parameter_checks import check_path
 from tiervec.rpc.status_codes import error_class
 
-__all__ = ["ClientTls", "open_channel", "translated"]
+__all__ = ["ClientTls", "grpc_timeout", "open_channel", "translated"]
+
+_MAX_TIMEOUT_S = 1e8  # about three years; gRPC takes a far longer deadline for one that is over
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,7 +39,7 @@ def open_channel(address: str, tls: ClientTls | None, options: list[tuple[str, A
 
     Raises:
         NotFoundError: A TLS file does not exist.
-        InvalidArgumentError: A certificate without its key.
+        InvalidArgumentError: A TLS file cannot be read, or a certificate without its key.
     """
     if tls is None:
         return grpc.insecure_channel(address, options)
@@ -49,6 +53,11 @@ def open_channel(address: str, tls: ClientTls | None, options: list[tuple[str, A
     return grpc.secure_channel(address, credentials, options)
 
 
+def grpc_timeout(timeout_s: float | None) -> float | None:
+    """A checked timeout as gRPC takes it: a very long one is no deadline."""
+    return None if timeout_s is None or timeout_s > _MAX_TIMEOUT_S else timeout_s
+
+
 def translated(error: Any, address: str) -> TiervecError:
     """The error of ours that a failed call stands for; the sentence begins with the address."""
     code, details = error.code(), error.details() or error.code().name.lower()
@@ -59,7 +68,10 @@ def translated(error: Any, address: str) -> TiervecError:
 
 
 def _read(path: str | os.PathLike[str]) -> bytes:
+    name = check_path("the TLS file", path)
     try:
-        return Path(path).read_bytes()
+        return Path(name).read_bytes()
     except FileNotFoundError:
-        raise NotFoundError(f"TLS file {os.fspath(path)} does not exist") from None
+        raise NotFoundError(f"TLS file {name} does not exist") from None
+    except OSError as error:
+        raise storage_error(error, f"reading TLS file {name}", Path(name).parent) from None

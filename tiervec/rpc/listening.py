@@ -10,6 +10,7 @@ from typing import Any
 import grpc
 
 from tiervec.errors import InvalidArgumentError, NotFoundError, UnavailableError
+from tiervec.parameter_checks import check_text, shown
 
 __all__ = ["TlsFiles", "bind", "check_listen"]
 
@@ -24,9 +25,9 @@ class TlsFiles:
 
 def check_listen(listen: str) -> None:
     """Refuses what is not ``HOST:PORT`` (``[::1]:7700`` for IPv6)."""
-    host, colon, port = listen.rpartition(":")
-    if not (colon and host and port.isascii() and port.isdigit() and int(port) <= 65535):
-        raise InvalidArgumentError(f"listen address {listen!r} must be HOST:PORT, for example 127.0.0.1:7700")
+    host, colon, port = check_text("listen", listen, "127.0.0.1:7700").rpartition(":")
+    if not (colon and host and port.isascii() and port.isdigit() and len(port) <= 5 and int(port) <= 65535):
+        raise InvalidArgumentError(f"listen address {shown(listen)} must be HOST:PORT, for example 127.0.0.1:7700")
 
 
 def bind(server: Any, listen: str, tls: TlsFiles | None, client_ca: Path | None = None) -> int:

@@ -11,6 +11,16 @@ from pathlib import Path
 from typing import Any
 
 from tiervec.errors import InvalidArgumentError, NotFoundError
+from tiervec.parameter_checks import (
+    MAX_THREADS,
+    check_bytes,
+    check_field,
+    check_instance,
+    check_number,
+    check_path,
+    check_text,
+    check_whole,
+)
 from tiervec.rpc.listening import TlsFiles, check_listen
 from tiervec.sizes import parse_size
 
@@ -20,6 +30,8 @@ else:
     import tomli as tomllib
 
 __all__ = ["IndexEntry", "Limits", "ServeConfig", "TlsFiles", "load_config"]
+
+_MAX_DRAIN_S = 86_400
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,9 +55,8 @@ class Limits:
     def __post_init__(self) -> None:
         for field in dataclasses.fields(self):
             least = 0 if field.name in ("max_concurrent_searches", "max_waiting_searches") else 1
-            value = getattr(self, field.name)
-            if value < least:
-                raise InvalidArgumentError(f"limits.{field.name} is {value}; it must be at least {least}")
+            value = check_whole(f"limits.{field.name}", getattr(self, field.name), least, 2**31 - 1)
+            object.__setattr__(self, field.name, value)
 
     @property
     def concurrent_searches(self) -> int:
@@ -68,6 +79,13 @@ class IndexEntry:
     path: Path
     tier: str | None = None
     fast_memory: int | None = None
+
+    def __post_init__(self) -> None:
+        check_field(self, "name", check_text, "docs")
+        object.__setattr__(self, "path", Path(check_path("path", self.path)))
+        if self.tier is not None:
+            check_field(self, "tier", check_text, "dram:")
+        check_field(self, "fast_memory", check_bytes)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -94,10 +112,14 @@ class ServeConfig:
 
     def __post_init__(self) -> None:
         check_listen(self.listen)
-        if self.threads < 0:
-            raise InvalidArgumentError(f"threads is {self.threads}; it must be 0 (all allowed CPUs) or more")
-        if self.drain_s < 0:
-            raise InvalidArgumentError(f"drain_s is {self.drain_s}; it must be 0 or more seconds")
+        check_field(self, "tier", check_text, "dram:")
+        check_field(self, "threads", check_whole, 0, MAX_THREADS)
+        check_field(self, "drain_s", check_number, 0, _MAX_DRAIN_S)
+        check_instance("indexes", self.indexes, tuple, list)
+        for entry in self.indexes:
+            check_instance("one of indexes", entry, IndexEntry)
+        check_instance("tls", self.tls, TlsFiles, type(None))
+        check_instance("limits", self.limits, Limits)
         names = [entry.name for entry in self.indexes]
         for name in names:
             if not name:

@@ -13,6 +13,7 @@ import numpy as np
 
 from tiervec.durable_files import replacing_file, write_blocks
 from tiervec.errors import InvalidArgumentError
+from tiervec.parameter_checks import check_path
 from tiervec.vector_files.file_access import check_file_size, check_shape, file_size, read_header
 from tiervec.vector_files.flat_file import FlatVectorFile
 from tiervec.vectors import as_matrix
@@ -55,7 +56,7 @@ def write_big_ann(path: str | Path, array: Any) -> None:
         InvalidArgumentError: Another suffix or dtype, or more than 2**32 - 1 rows.
         ResourceExhaustedError: The disk is full.
     """
-    target = Path(path)
+    target = Path(check_path("path", path))
     matrix = as_matrix(array, what="array")
     stored = BIG_ANN_DTYPES.get(target.suffix.lower())
     if stored is None:

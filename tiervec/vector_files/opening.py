@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Final
 
 from tiervec.errors import InvalidArgumentError
+from tiervec.parameter_checks import check_path
 from tiervec.vector_files.big_ann import BIG_ANN_DTYPES, open_big_ann
 from tiervec.vector_files.hdf5 import open_hdf5
 from tiervec.vector_files.npy import open_npy
@@ -41,7 +42,7 @@ def split_path(path: str | os.PathLike[str]) -> tuple[str, str | None]:
         >>> split_path("sift.hdf5:test"), split_path("a:b.npy")
         (('sift.hdf5', 'test'), ('a:b.npy', None))
     """
-    name = os.fspath(path)
+    name = check_path("path", path)
     match = _PART.fullmatch(name)
     return (match["file"], match["part"]) if match else (name, None)
 

@@ -58,7 +58,7 @@ def test_the_intrinsic_dimension_is_what_was_asked_and_not_the_full_one(tmp_path
     ("text", "says"),
     [
         ("n=0", "n is 0"),
-        ("dim=8,intrinsic=9", "intrinsic is 9; it must be a whole number from 1 to 8"),
+        ("dim=8,intrinsic=9", "intrinsic is 9; it must be an integer from 1 to 8"),
         ("colour=red", "unknown parameter 'colour'"),
         ("n", "'n' must be KEY=VALUE"),
         ("n=many", "n='many' must be a whole number"),

@@ -17,15 +17,15 @@ def config(**settings: Any) -> MemoryNodeConfig:
     ("settings", "words"),
     [
         ({"listen": "7800"}, "must be HOST:PORT"),
-        ({"capacity_bytes": 0}, "capacity is 0"),
-        ({"transports": ("tcp", "ftp")}, "transport 'ftp' is unknown; known are tcp, rdma"),
+        ({"capacity_bytes": 0}, "capacity_bytes is 0"),
+        ({"transports": ("tcp", "ftp")}, "transports has 'ftp', which is unknown; known are tcp, rdma"),
         ({"transports": ("tcp", "tcp")}, "each once"),
         ({"transports": ()}, "name one or both"),
-        ({"data_port": 70000}, "data port is 70000"),
-        ({"data_threads": 0}, "data threads is 0"),
-        ({"lock_memory": "maybe"}, "lock is 'maybe'"),
+        ({"data_port": 70000}, "data_port is 70000; it must be an integer from 0 to 65535"),
+        ({"data_threads": 0}, "data_threads is 0"),
+        ({"lock_memory": "maybe"}, "lock_memory is 'maybe'"),
         ({"client_ca": "ca.pem"}, "needs a certificate and a key"),
-        ({"scrub_bytes_per_s": -1}, "must be 0 or more"),
+        ({"scrub_bytes_per_s": -1}, "scrub_bytes_per_s is -1; it must be an integer from 0"),
     ],
 )
 def test_refusals(settings: dict[str, Any], words: str) -> None:

@@ -92,8 +92,8 @@ def test_relayout_within_a_limit_of_memory(command: Any, own_copy: Path, tmp_pat
 
 BAD_BUILDS: dict[str, tuple[list[str], str]] = {
     "more clusters than vectors": (["clusters=71"], "clusters is 71, but there are 70 vectors"),
-    "no clusters": (["clusters=0"], "clusters is 0; it must be a whole number from 1"),
-    "no replicas": (["replicas=0"], "replicas is 0; it must be a whole number from 1 to 32"),
+    "no clusters": (["clusters=0"], "clusters is 0; it must be an integer from 1"),
+    "no replicas": (["replicas=0"], "replicas is 0; it must be an integer from 1 to 32"),
     "a layout of graphs": (["layout=packed"], "layout is 'packed'; a cluster index has coded, grouped, decoupled"),
     "a typing mistake": (["layuot=coded"], "unknown parameter 'layuot' for the build of a cluster index; did you mean"),
     "a graph's key": (["graph_degree=8"], "unknown parameter 'graph_degree' for the build of a cluster index"),
@@ -142,8 +142,8 @@ def test_relayout_wants_a_layout_of_the_kind_of_index(command: Any, folder: Path
 @pytest.mark.parametrize(
     ("setting", "text"),
     [
-        ("nprobe=0", "nprobe is 0; it must be a whole number from 1"),
-        ("rerank=0", "rerank is 0; it must be a whole number from 1 to 10000"),
+        ("nprobe=0", "nprobe is 0; it must be an integer from 1"),
+        ("rerank=0", "rerank is 0; it must be an integer from 1 to 10000"),
         ("search_list=5", "unknown parameter 'search_list' for the search of a cluster index"),
     ],
 )
