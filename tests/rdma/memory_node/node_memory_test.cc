@@ -5,6 +5,10 @@
 
 #include <algorithm>
 #include <cstdint>
+#include <cstring>
+#include <fstream>
+#include <memory>
+#include <vector>
 
 #include <gtest/gtest.h>
 
@@ -23,6 +27,35 @@ TEST(NodeMemoryTest, IsZeroedAlignedAndWritable) {
       std::all_of(memory.data(), memory.data() + memory.size_bytes(), [](std::byte b) { return b == std::byte{0}; }));
   memory.data()[memory.size_bytes() - 1] = std::byte{1};
   EXPECT_FALSE(memory.locked()) << "nobody asked for it";
+}
+
+std::uint64_t resident_bytes() {
+  std::ifstream file("/proc/self/statm");
+  std::uint64_t pages = 0;
+  std::uint64_t resident = 0;
+  file >> pages >> resident;
+  return resident * static_cast<std::uint64_t>(::sysconf(_SC_PAGESIZE));
+}
+
+// A node counts whole small pages against its capacity: the system must not take more, not even a huge page of padding.
+TEST(NodeMemoryTest, TakesNoMoreThanItsPages) {
+  const auto page = static_cast<std::uint64_t>(::sysconf(_SC_PAGESIZE));
+  for (const std::uint64_t size : {std::uint64_t{1}, page, page + 1, 2 * kOneMiB - 1, 2 * kOneMiB, 2 * kOneMiB + 1}) {
+    const NodeMemory memory(size, false);
+    EXPECT_EQ(memory.mapped_bytes(), (size + page - 1) / page * page);
+    EXPECT_TRUE(memory.mapped_bytes() >= 2 * kOneMiB || !memory.huge_pages()) << size;
+  }
+  const std::uint64_t before = resident_bytes();
+  std::vector<std::unique_ptr<NodeMemory>> held;
+  for (int i = 0; i < 100; ++i) {
+    held.push_back(std::make_unique<NodeMemory>(i % 2 == 0 ? 1 : 2 * kOneMiB + 1, true));
+    std::memset(held.back()->data(), 1, held.back()->size_bytes());
+  }
+  const std::uint64_t taken = resident_bytes() - before;
+#if !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)  // they have memory of their own
+  EXPECT_LE(taken, 50 * (2 * kOneMiB + page) + 50 * page + 4 * kOneMiB);
+#endif
+  EXPECT_GE(taken, 100 * kOneMiB);
 }
 
 TEST(NodeMemoryTest, SaysWhetherItCouldLock) {
