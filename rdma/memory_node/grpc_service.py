@@ -224,6 +224,7 @@ class MemoryNodeService(memory_node_pb2_grpc.MemoryNodeServiceServicer):
             checksum=region.digest() if sealed else 0,
             sealed_at_s=region.sealed_at_s,
             locked=region.is_locked,
+            damage=region.damage,
         )
         if with_extents:
             message.extent_checksums.extend(np.where(whole, region.checksums, 0).tolist())

@@ -4,6 +4,10 @@
     attach                                           a reader; it reads on a data plane
     load_stored                                      after a start with a data directory
 
+A step that changes what is stored has one operation on the disk that decides it (see `storage.py`). What can fail comes
+before it, so that memory, disk, readers and the listing always agree: on the old state when the step raised, on the new
+one when it did not. One error means more: "is done, but the disk does not confirm it". The state is then the new one.
+
 Safe to call from many threads. The table of regions has one lock, the bytes of a region their own, and never both are
 taken in the other order.
 """
@@ -11,12 +15,10 @@ taken in the other order.
 from __future__ import annotations
 
 import logging
-import os
 import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from tiervec.errors import (
     DataLossError,
@@ -31,7 +33,7 @@ from tiervec.rdma.memory_node.memory import RegionMemory, memory_bytes
 from tiervec.rdma.memory_node.names import EXTENT_BYTES, TRANSPORTS, check_name
 from tiervec.rdma.memory_node.region import Region, RegionState, RemoteKey
 from tiervec.rdma.memory_node.region_table import RegionTable
-from tiervec.rdma.memory_node.storage import RegionStorage, StoredRegion
+from tiervec.rdma.memory_node.storage import ImportedFile, RegionStorage
 from tiervec.sizes import format_size
 
 __all__ = ["Attached", "Counters", "MemoryNode"]
@@ -91,8 +93,9 @@ class MemoryNode:
         self._memory = RegionMemory(lock_memory)
         self._abandoned_after_s = abandoned_after_s
         self._table = RegionTable(capacity_bytes)
+        self._current_is_stale = False  # current.json names versions that are not there any more
         self._stopping = threading.Event()
-        self._to_load: list[tuple[Region, StoredRegion]] = []
+        self._to_load: list[Region] = []
         if storage is not None:
             self._find_stored(storage)
 
@@ -138,23 +141,36 @@ class MemoryNode:
         region = Region(name=name, version=version, size_bytes=size_bytes, memory=memory)
         with self._table.lock:
             self._table.end_reservation(size_bytes)
+            if (lost := self._table.lost(name, version)) is not None:
+                _log.warning("%s, which could not be served, makes room for a new upload", lost.label)
+                if (unconfirmed := self._remove(lost)) is not None:
+                    _log.warning("%s", unconfirmed)
             added = self._table.add(region)  # somebody may have been quicker
         if added is region:
             _log.info("%s of %s was created", region.label, format_size(size_bytes))
         return added
 
     def write_extent(self, region: Region, index: int, checksum: int, data: bytes) -> None:
-        """Takes one extent of a region that is being uploaded; see `Region.write`."""
+        """Takes one extent of a region that is being uploaded, or one that repairs a damaged region.
+
+        Raises:
+            InvalidArgumentError, DataLossError: See `Region.check`.
+            ResourceExhaustedError, UnavailableError: The repair cannot be stored; the extent stays damaged.
+        """
         self._refuse_when_stopping()
-        try:
-            region.write(index, data, checksum)
-        except TiervecError:
-            self.counters.refused_extents += 1
-            raise
-        self.counters.uploaded_extents += 1
-        if region.state is RegionState.DAMAGED:
-            if self._storage is not None:
+        with region.lock:
+            try:
+                region.check(index, data, checksum)
+            except TiervecError:
+                self.counters.refused_extents += 1
+                raise
+            repairs = region.state is RegionState.DAMAGED
+            if repairs and self._storage is not None:
+                # The disk first: once memory is right, the scrubber lets readers in.
                 self._storage.write_extent(region.region_id, index, data)
+            region.write(index, data, checksum)
+        self.counters.uploaded_extents += 1
+        if repairs:
             self.counters.extents_repaired += 1
             self._mark(region, index, damaged=False)
 
@@ -163,37 +179,51 @@ class MemoryNode:
 
         Raises:
             UnsupportedError: The node has no data directory.
-            DataLossError: The file does not have this checksum (XXH3, 64 bits, hexadecimal; empty: any).
+            DataLossError: The file cannot be read, or does not have this checksum (XXH3, 64 bits, hexadecimal; empty:
+                any). Nothing of it stays in memory.
         """
-        import xxhash
-
         if self._storage is None:
             raise UnsupportedError("this memory node has no data directory (--data-dir), so it cannot load a file")
         with self._storage.open_import(path) as file:
-            region = self.create(name, version, os.fstat(file.fileno()).st_size)
+            region = self.create(name, version, file.size_bytes)
             if region.state is not RegionState.RECEIVING:
                 return region
-            whole = xxhash.xxh3_64()
-            for index in range(region.extents):
-                data = _read_fully(file, min(EXTENT_BYTES, region.size_bytes - index * EXTENT_BYTES))
-                whole.update(data)
-                self.write_extent(region, index, xxhash.xxh3_64_intdigest(data), data)
-        if checksum and whole.hexdigest() != checksum.lower():
-            self.delete(name, version)
-            raise DataLossError(
-                f"file {path!r} of the node's data directory has checksum {whole.hexdigest()}; expected was {checksum}"
-            )
+            try:
+                self._fill(region, file, checksum)
+            except BaseException:
+                with self._table.lock, region.lock:
+                    if region.state is RegionState.RECEIVING and not region.is_sealing:
+                        self._remove(region)
+                raise
         return region
+
+    def _fill(self, region: Region, file: ImportedFile, checksum: str) -> None:
+        import xxhash
+
+        whole = xxhash.xxh3_64()
+        for index in range(region.extents):
+            at = index * EXTENT_BYTES
+            data = file.read(min(EXTENT_BYTES, region.size_bytes - at), at)
+            whole.update(data)
+            self.write_extent(region, index, xxhash.xxh3_64_intdigest(data), data)
+        if checksum and whole.hexdigest() != checksum.lower():
+            raise DataLossError(
+                f"the file for {region.label} in the node's data directory has checksum {whole.hexdigest()}; "
+                f"expected was {checksum}"
+            )
 
     def seal(self, name: str, version: str) -> Region:
         """Verifies all extents in memory, stores the region, and lets readers in. Sealing again verifies again.
 
         Raises:
             InvalidArgumentError: Extents are missing.
-            DataLossError: Memory is not what was sent.
+            DataLossError: Memory is not what was sent, or the stored region cannot be served.
+            ResourceExhaustedError, UnavailableError: The disk is full or fails; it is not sealed, and can be again.
         """
         region = self._table.find(name, version)
         with region.lock:
+            if region.loss:
+                raise DataLossError(f"{region.label} is {region.damage}; publish it again, or delete it")
             if region.state is RegionState.LOADING or region.is_sealing:
                 raise UnavailableError(f"{region.label} is busy; try again in a moment")
             missing = int((~region.present).sum())
@@ -206,6 +236,8 @@ class MemoryNode:
             self._check_memory(region)
             if region.state is RegionState.RECEIVING:
                 self._let_readers_in(region)
+            elif self._storage is not None:
+                self._storage.confirm()  # the disk may not have confirmed it the first time
         finally:
             region.is_sealing = False
         return region
@@ -224,11 +256,13 @@ class MemoryNode:
                     f"{region.label} is {region.state.name.lower()}; only a ready one can be current"
                 )
             changed = {**self._table.current, name: version}
-            if self._storage is not None:
-                self._storage.save_current(changed)
+            unconfirmed = None if self._storage is None else self._storage.save_current(changed)
+            self._current_is_stale = False
             self._table.current = changed
         self._report_health(name)
         _log.info("%s is current", region.label)
+        if unconfirmed is not None:
+            raise unconfirmed
         return region
 
     def get(self, name: str, version: str = "") -> Region:
@@ -252,7 +286,7 @@ class MemoryNode:
 
         Raises:
             NotFoundError: There is no such version.
-            UnavailableError: It is being sealed or loaded.
+            UnavailableError: It is being sealed or loaded, or the disk fails; then it stays, and is still served.
         """
         if not version:
             raise InvalidArgumentError(f"deleting a version of region {name} needs the version")
@@ -260,18 +294,11 @@ class MemoryNode:
         with self._table.lock, region.lock:
             if region.is_sealing or region.state is RegionState.LOADING:
                 raise UnavailableError(f"{region.label} is busy; try again in a moment")
-            was_current = self._table.is_current(region)
-            self._table.remove(region)
-            if was_current and self._storage is not None:
-                self._storage.save_current(self._table.current)
-            for transport in region.keys:
-                self._planes[transport].withdraw(region.region_id)
-            region.keys.clear()
-            region.state = RegionState.DELETED
-            if self._storage is not None:
-                self._storage.remove(region.region_id)
+            unconfirmed = self._remove(region)
         self._report_health(name)
         _log.info("%s was deleted", region.label)
+        if unconfirmed is not None:
+            raise unconfirmed
         return memory_bytes(region.size_bytes)
 
     def attach(self, name: str, version: str, transport: str) -> Attached:
@@ -298,9 +325,7 @@ class MemoryNode:
         if region.state is RegionState.LOADING:
             raise UnavailableError(f"{region.label} is being loaded from the node's disk; try again in a moment")
         if region.state is RegionState.DAMAGED:
-            raise DataLossError(
-                f"{region.label} is damaged in {len(region.damaged):,} of {region.extents:,} extents; publish it again"
-            )
+            raise DataLossError(f"{region.label} is {region.damage}; publish it again")
         self.counters.attaches += 1
         return Attached(region=region, transport=transport, port=plane.port, key=region.keys[transport])
 
@@ -309,17 +334,18 @@ class MemoryNode:
         for name in tuple(self._table.current):
             self._report_health(name)
         while self._to_load and not self._stopping.is_set():
-            region, stored = self._to_load.pop(0)
+            region = self._to_load.pop(0)
             try:
-                self._load_one(region, stored)
-            except TiervecError as error:
-                _log.error("%s is not served: %s", region.label, error)
-                self._table.forget(region)
+                self._load_one(region)
+            except Exception as error:  # whatever is wrong with one region, the others are served
+                _log.error("%s is not served: %s", region.label, error, exc_info=not isinstance(error, TiervecError))
+                region.lose(f"it could not be loaded: {error}")
                 self._report_health(region.name)
 
     def ready_regions(self) -> Sequence[Region]:
         """Those whose memory is to be verified: sealed ones, damaged ones among them."""
-        return [r for r in self._table.list() if r.state in (RegionState.READY, RegionState.DAMAGED)]
+        sealed = (RegionState.READY, RegionState.DAMAGED)
+        return [region for region in self._table.list() if region.state in sealed and not region.loss]
 
     def verify_extent(self, region: Region, index: int) -> bool:
         """Compares one extent in memory with its checksum; repairs it from the disk when it is wrong, if it can."""
@@ -358,7 +384,7 @@ class MemoryNode:
             self._storage.close()
 
     def _find_stored(self, storage: RegionStorage) -> None:
-        for stored in storage.stored():
+        for stored in sorted(storage.stored(), key=lambda found: bool(found.damage)):  # the whole copy of two
             need = self.used_bytes + memory_bytes(stored.size_bytes)
             if need > self.capacity_bytes:
                 raise ResourceExhaustedError(
@@ -376,24 +402,32 @@ class MemoryNode:
                 sealed_at_s=stored.sealed_at_s,
             )
             region.checksums[:] = stored.checksums
-            if self._table.add(region) is region:
-                self._to_load.append((region, stored))
+            if stored.damage:
+                _log.error("%s is not served: %s", region.label, stored.damage)
+                region.lose(stored.damage)
+            if not self._table.add_stored(region):
+                _log.error("regions/%016x is a second copy of %s; it is left alone", stored.region_id, region.label)
+            elif not stored.damage:
+                self._to_load.append(region)
         held = {(region.name, region.version) for region in self._table.list()}
-        self._table.current = {name: version for name, version in storage.current().items() if (name, version) in held}
+        stored_current = storage.current()
+        self._table.current = {name: version for name, version in stored_current.items() if (name, version) in held}
+        self._current_is_stale = len(self._table.current) < len(stored_current)
 
-    def _load_one(self, region: Region, stored: StoredRegion) -> None:
+    def _load_one(self, region: Region) -> None:
         assert self._storage is not None
         region.memory = self._memory.allocate(region.name, region.size_bytes)
-        with self._storage.open_extents(stored.region_id) as file:
-            for index in range(region.extents):
-                if self._stopping.is_set():
-                    return
-                into = region.extent(index)
-                into[:] = _read_fully(file, len(into))
-                if region.is_right(index):
-                    region.present[index] = True
-                else:
-                    region.damaged.add(index)
+        for index in range(region.extents):
+            if self._stopping.is_set():
+                return
+            try:
+                self._storage.read_extent(region.region_id, index, region.extent(index))
+            except DataLossError as error:
+                _log.error("%s: %s", region.label, error)
+            if region.is_right(index):
+                region.present[index] = True
+            else:
+                region.damaged.add(index)
         if region.damaged:
             # It stays to be seen and deleted; nobody may attach.
             self.counters.extents_damaged += len(region.damaged)
@@ -411,30 +445,62 @@ class MemoryNode:
         self._report_health(region.name)
 
     def _let_readers_in(self, region: Region) -> None:
+        unconfirmed = None
         region.sealed_at_s = time.time()
-        stored = False
         try:
+            self._serve(region)  # nobody knows the token before the region is ready
             if self._storage is not None:
-                self._storage.save(region)
-                stored = True
-            self._serve(region)
+                self._refresh_current(self._storage)
+                unconfirmed = self._storage.save(region)
         except BaseException:
-            if stored and self._storage is not None:
-                self._storage.remove(region.region_id)
+            self._withdraw(region)
             region.sealed_at_s = 0.0
             raise
         region.state = RegionState.READY
         self._report_health(region.name)
         _log.info("%s is sealed and served", region.label)
+        if unconfirmed is not None:
+            raise unconfirmed
+
+    def _refresh_current(self, storage: RegionStorage) -> None:
+        """Before a region is stored: no name of a version that is gone may come to stand for it by itself."""
+        with self._table.lock:
+            if self._current_is_stale:
+                unconfirmed = storage.save_current(self._table.current)
+                if unconfirmed is not None:
+                    raise unconfirmed
+                self._current_is_stale = False
+
+    def _remove(self, region: Region) -> TiervecError | None:
+        """Takes a region out of the disk, then out of everything else, under the table's lock.
+
+        Returns:
+            None, or the error that a power failure may bring it back.
+
+        Raises:
+            UnavailableError: The disk fails. Nothing has changed.
+        """
+        unconfirmed = None
+        if self._storage is not None and region.state is not RegionState.RECEIVING:
+            unconfirmed = self._storage.remove(region.region_id)
+            # Not written now: a delete must work on a full disk. A name that stands for nothing does no harm.
+            self._current_is_stale = self._current_is_stale or self._table.is_current(region)
+        self._table.remove(region)
+        self._withdraw(region)
+        region.state = RegionState.DELETED
+        return unconfirmed
+
+    def _withdraw(self, region: Region) -> None:
+        for transport in region.keys:
+            self._planes[transport].withdraw(region.region_id)
+        region.keys.clear()
 
     def _serve(self, region: Region) -> None:
         try:
             for transport, plane in self._planes.items():
                 region.keys[transport] = plane.serve(region)
         except BaseException:
-            for transport in region.keys:
-                self._planes[transport].withdraw(region.region_id)
-            region.keys.clear()
+            self._withdraw(region)
             raise
 
     def _check_memory(self, region: Region) -> None:
@@ -455,13 +521,13 @@ class MemoryNode:
         if self._storage is None:
             return False
         into = region.extent(index)
+        data = bytearray(len(into))
         try:
-            data = self._storage.read_extent(region.region_id, index, len(into))
+            self._storage.read_extent(region.region_id, index, memoryview(data))
         except DataLossError as error:
             _log.error("%s cannot be repaired: %s", region.label, error)
             return False
-        if len(data) == len(into):
-            into[:] = data
+        into[:] = data
         return region.is_right(index)
 
     def _mark(self, region: Region, index: int, *, damaged: bool) -> None:
@@ -494,14 +560,3 @@ class MemoryNode:
         with self._table.lock:
             current = self._table.current_region(name)
             self.on_health(name, current is not None and current.state is RegionState.READY)
-
-
-def _read_fully(file: Any, size: int) -> bytes:
-    """`size` bytes, or fewer at the end of the file."""
-    parts, missing = [], size
-    while missing and (part := file.read(missing)):
-        parts.append(part)
-        missing -= len(part)
-    if missing:
-        raise DataLossError(f"{file.name} became shorter while it was read; {missing:,} bytes are missing")
-    return b"".join(parts)

@@ -58,6 +58,7 @@ class Region:
         present: Which extents are there.
         checksums: XXH3 (64 bits) of each that is.
         damaged: Extents found to be wrong and not repaired.
+        loss: Why a stored region cannot be served at all; it then has no memory and no extents. Empty otherwise.
         keys: By transport: where the data planes have it.
         sealed_at_s: Seconds since 1970, or 0.
         touched_at: Monotonic time of the last extent that arrived.
@@ -73,6 +74,7 @@ class Region:
     present: NDArray[np.bool_] = field(init=False, repr=False)
     checksums: NDArray[np.uint64] = field(init=False, repr=False)
     damaged: set[int] = field(default_factory=set)
+    loss: str = ""
     keys: dict[str, RemoteKey] = field(default_factory=dict, repr=False)
     sealed_at_s: float = 0.0
     touched_at: float = field(default_factory=time.monotonic)
@@ -103,8 +105,23 @@ class Region:
         first = index * EXTENT_BYTES
         return memoryview(self.memory)[first : min(first + EXTENT_BYTES, self.size_bytes)]
 
-    def write(self, index: int, data: bytes, checksum: int) -> None:
-        """Puts an extent that arrived into its place. A sealed region takes only what repairs it.
+    @property
+    def damage(self) -> str:
+        """Why readers are refused; empty unless it is damaged."""
+        if self.state is not RegionState.DAMAGED:
+            return ""
+        return f"damaged: {self.loss}" if self.loss else f"damaged in {len(self.damaged):,} of {self.extents:,} extents"
+
+    def lose(self, reason: str) -> None:
+        """A stored region cannot be served at all: it stays to be seen, to be deleted, and to be published again."""
+        with self.lock:
+            self.memory, self.loss, self.state = None, reason, RegionState.DAMAGED
+            self.size_bytes = 0
+            self.damaged.clear()
+            self.__post_init__()
+
+    def check(self, index: int, data: bytes, checksum: int) -> None:
+        """Checks an extent that arrived, before anything is written. A sealed region takes only what repairs it.
 
         Raises:
             InvalidArgumentError: There is no such extent, it has another size, or the region takes no extents any more.
@@ -123,12 +140,18 @@ class Region:
                 f"extent {index:,} of {self.label} arrived with checksum {actual:016x}, sent as {checksum:016x}"
             )
         with self.lock:
-            repairs = index in self.damaged and checksum == int(self.checksums[index])
+            repairs = (
+                self.state is RegionState.DAMAGED and index in self.damaged and checksum == int(self.checksums[index])
+            )
             if (self.state is not RegionState.RECEIVING and not repairs) or self.is_sealing:
                 state = "being sealed" if self.is_sealing else self.state.name.lower()
                 raise InvalidArgumentError(
                     f"{self.label} is {state} and takes no extents; a sealed region never changes"
                 )
+
+    def write(self, index: int, data: bytes, checksum: int) -> None:
+        """Puts an extent that was checked into its place."""
+        with self.lock:
             self.extent(index)[:] = data
             self.checksums[index] = checksum
             self.present[index] = True

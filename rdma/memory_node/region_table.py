@@ -58,7 +58,8 @@ class RegionTable:
             if needed > free:
                 raise ResourceExhaustedError(
                     f"region {name} takes {format_size(needed)}; the memory node has {format_size(max(0, free))} free "
-                    f"of {format_size(self._capacity_bytes)}: delete old versions, or give the node more --capacity"
+                    f"of {format_size(self._capacity_bytes)}, {needed - free:,} bytes too few: "
+                    f"delete old versions, or give the node more --capacity"
                 )
             if len(self._regions) >= _MOST_REGIONS:
                 raise ResourceExhaustedError(f"the memory node has {_MOST_REGIONS:,} regions, the most it takes")
@@ -79,17 +80,24 @@ class RegionTable:
             found = self.existing(region.name, region.version, region.size_bytes)
             return self._regions.setdefault((region.name, region.version), region) if found is None else found
 
-    def forget(self, region: Region) -> None:
-        """Takes a version out; its name may still stand for it, until another version is there."""
+    def add_stored(self, region: Region) -> bool:
+        """Adds a region that was found on the disk; False when its version is there."""
         with self.lock:
-            self._regions.pop((region.name, region.version), None)
+            return self._regions.setdefault((region.name, region.version), region) is region
 
     def remove(self, region: Region) -> None:
         """Takes a version out; a name that stood for it stands for nothing."""
         with self.lock:
-            if self.is_current(region):
-                self.current.pop(region.name)
-            self.forget(region)
+            if self._regions.get((region.name, region.version)) is region:
+                if self.is_current(region):
+                    self.current.pop(region.name)
+                del self._regions[region.name, region.version]
+
+    def lost(self, name: str, version: str) -> Region | None:
+        """The version, if it is on the disk and cannot be served."""
+        with self.lock:
+            found = self._regions.get((name, version))
+        return found if found is not None and found.loss else None
 
     def clear(self) -> None:
         """Takes all out."""
@@ -97,13 +105,15 @@ class RegionTable:
             self._regions.clear()
 
     def existing(self, name: str, version: str, size_bytes: int) -> Region | None:
-        """The version, if it is there; an upload of it counts as going on.
+        """The version, if it is there and not lost; an upload of it counts as going on.
 
         Raises:
             InvalidArgumentError: It has another size.
         """
         with self.lock:
             found = self._regions.get((name, version))
+        if found is not None and found.loss:
+            return None
         if found is not None:
             if found.size_bytes != size_bytes:
                 raise InvalidArgumentError(

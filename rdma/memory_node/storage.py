@@ -7,185 +7,313 @@
     DIR/regions/ID/checksums.bin      XXH3 (64 bits) of each extent, little-endian
     DIR/regions/ID/region.json        name, version, size, attach token, checksum of checksums.bin
 
-A region's directory appears by a rename when all of it is on the disk. Files with secrets are readable by their owner
-only (0600), directories too (0700).
+Each step has one operation that decides it; before it nothing has happened, after it everything has:
+
+    save            the rename of .ID.tmp, whole and synced, to ID
+    remove          the unlink of region.json, which takes no space; a folder without one is a remainder
+    save_current    the rename of .current.json.tmp to current.json
+
+A step that fails before it raises and leaves the old state. When only the sync after it fails, the step is done, but a
+power failure may undo it: it returns the error for the caller to raise once its own state is the new one. Remainders of
+steps that did not end are removed by the next start. Files and folders are for their owner only (0600, 0700).
 """
 
 from __future__ import annotations
 
-import fcntl
-import json
 import logging
 import os
 import re
-import shutil
-import stat
 from collections.abc import Iterator, Mapping
-from contextlib import suppress
-from dataclasses import dataclass
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, BinaryIO, Final
+from typing import Final, Literal
 
 import numpy as np
 import xxhash
 from numpy.typing import NDArray
 
-from tiervec.durable_files import replacing_file, require_free_space, storage_errors, sync_directory, write_blocks
-from tiervec.errors import DataLossError, InvalidArgumentError, NotFoundError, UnavailableError
-from tiervec.rdma.memory_node.names import EXTENT_BYTES, check_name, extents_of
+from tiervec.durable_files import storage_error, storage_errors
+from tiervec.errors import (
+    DataLossError,
+    InvalidArgumentError,
+    NotFoundError,
+    ResourceExhaustedError,
+    TiervecError,
+    UnavailableError,
+)
+from tiervec.rdma.memory_node.names import EXTENT_BYTES, extents_of
 from tiervec.rdma.memory_node.region import Region
+from tiervec.rdma.memory_node.storage_files import StorageFiles
+from tiervec.rdma.memory_node.stored_documents import (
+    LONGEST_DOCUMENT,
+    RegionDocument,
+    encode,
+    named_in,
+    parse_current,
+    parse_ports,
+    parse_region,
+)
 
-__all__ = ["RegionStorage", "StoredRegion"]
+__all__ = ["ImportedFile", "RegionStorage", "StoredRegion"]
 
 _log = logging.getLogger(__name__)
-_FORMAT: Final = 1
 _REGION_FOLDER: Final = re.compile(r"[0-9a-f]{16}", re.ASCII)
-_LONGEST_JSON: Final = 1 << 20
+_TEMPORARY: Final = re.compile(r"\.(current|node)\.json\.tmp.*", re.ASCII)
+_BLOCK_BYTES: Final = 8 << 20
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class StoredRegion:
-    """What the disk knows of a region, its bytes apart."""
+    """What the disk knows of a region, its bytes apart.
+
+    Attributes:
+        damage: Why it cannot be served; its size is then 0, it has no checksums, and where even its name is lost it is
+            called ``unreadable-ID`` in version ``unknown``.
+    """
 
     name: str
     version: str
-    size_bytes: int
     region_id: int
-    token: bytes
-    sealed_at_s: float
-    checksums: NDArray[np.uint64]
+    size_bytes: int = 0
+    token: bytes = field(default=b"", repr=False)
+    sealed_at_s: float = 0.0
+    checksums: NDArray[np.uint64] = field(default_factory=lambda: np.zeros(0, np.uint64), repr=False)
+    damage: str = ""
+
+
+class ImportedFile:
+    """A file of the operator's, open for reading. A context manager.
+
+    Attributes:
+        size_bytes: When it was opened.
+    """
+
+    def __init__(self, files: StorageFiles, descriptor: int, path: str, size_bytes: int) -> None:
+        self.size_bytes = size_bytes
+        self._files, self._descriptor, self._path = files, descriptor, path
+
+    def read(self, size: int, at: int) -> bytes:
+        """`size` bytes from the offset `at`.
+
+        Raises:
+            DataLossError: They cannot be read, or the file became shorter.
+        """
+        data = bytearray(size)
+        try:
+            got = _read_into(self._files, self._descriptor, memoryview(data), at)
+        except OSError as error:
+            raise DataLossError(f"{self._path!r} in the node's data directory: {error.strerror}") from error
+        if got < size:
+            raise DataLossError(
+                f"{self._path!r} in the node's data directory became shorter while it was read; "
+                f"{size - got:,} bytes are missing"
+            )
+        return bytes(data)
+
+    def __enter__(self) -> ImportedFile:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._files.close(self._descriptor)
 
 
 class RegionStorage:
-    """A data directory, locked for this process.
+    """A data directory, locked for this process. The caller sees to it that no two steps run at once on one region.
+
+    Args:
+        folder: The directory; made when it is not there.
+        files: The operations on the disk.
 
     Raises:
-        UnavailableError: Another node uses it.
+        UnavailableError: Another node uses it, or its disk fails.
         InvalidArgumentError: It cannot be made or written.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, files: StorageFiles | None = None) -> None:
         self.folder = Path(os.path.abspath(folder))
+        self._files = StorageFiles() if files is None else files
         self._regions = self.folder / "regions"
         with storage_errors(f"using the data directory {self.folder}", self.folder):
-            self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-            self._regions.mkdir(mode=0o700, exist_ok=True)
-            self._lock = os.open(self.folder / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            with suppress(FileExistsError):  # by a file; the next line says so
+                self.folder.parent.mkdir(parents=True, exist_ok=True)
+            for path in (self.folder, self._regions):
+                with suppress(FileExistsError):
+                    self._files.make_folder(path)
+            self._lock = self._files.open(self.folder / "lock", "lock")
         try:
-            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            os.close(self._lock)
-            raise UnavailableError(f"the data directory {self.folder} is used by another memory node") from None
-        self._remove_unfinished()
+            self._take_lock()
+            with storage_errors(f"using the data directory {self.folder}", self.folder):
+                self._remove_remainders()
+        except BaseException:
+            self._files.close(self._lock)
+            raise
 
     def close(self) -> None:
         """Lets another node use the directory."""
         with suppress(OSError):
-            os.close(self._lock)
+            self._files.close(self._lock)
 
-    def save(self, region: Region) -> None:
-        """Stores a region whose extents are all there; on the disk when this returns.
+    # ---- steps -------------------------------------------------------------------------------------------------------
+
+    def save(self, region: Region) -> TiervecError | None:
+        """Stores a region whose extents are all there.
+
+        Returns:
+            None when it is on the disk; the error, when a power failure may undo it.
 
         Raises:
-            ResourceExhaustedError: The disk is full; nothing of it stays.
+            ResourceExhaustedError: The disk is full; nothing is stored.
+            UnavailableError: The disk fails; nothing is stored.
         """
         final, temporary = self._folder_of(region.region_id), self._regions / f".{region.region_id:016x}.tmp"
         act = f"storing {region.label} in {self.folder}"
-        require_free_space(self.folder, region.size_bytes, act)
         checksums = np.ascontiguousarray(region.checksums, "<u8").tobytes()
-        document = {
-            "format": _FORMAT,
-            "name": region.name,
-            "version": region.version,
-            "size_bytes": region.size_bytes,
-            "region_id": f"{region.region_id:016x}",
-            "token": region.token.hex(),
-            "sealed_at_s": region.sealed_at_s,
-            "checksum": xxhash.xxh3_64_hexdigest(checksums),
-        }
+        document = RegionDocument(
+            name=region.name,
+            version=region.version,
+            size_bytes=region.size_bytes,
+            region_id=f"{region.region_id:016x}",
+            token=region.token,
+            sealed_at_s=region.sealed_at_s,
+            checksum=xxhash.xxh3_64_hexdigest(checksums),
+        )
+        self._require_space(region.size_bytes, act)
         with storage_errors(act, self.folder, region.size_bytes):
-            shutil.rmtree(temporary, ignore_errors=True)
             try:
-                temporary.mkdir(mode=0o700)
-                _write(temporary / "extents.bin", memoryview(region.memory)[: region.size_bytes])
-                _write(temporary / "checksums.bin", memoryview(checksums))
-                _write(temporary / "region.json", memoryview(_json(document)))
-                sync_directory(temporary)
-                os.rename(temporary, final)
-                sync_directory(self._regions)
-            except BaseException:
-                shutil.rmtree(temporary, ignore_errors=True)
+                self._discard(temporary)
+                self._files.make_folder(temporary)
+                self._write_file(temporary / "extents.bin", memoryview(region.memory)[: region.size_bytes])
+                self._write_file(temporary / "checksums.bin", memoryview(checksums))
+                self._write_file(temporary / "region.json", memoryview(document.encode()))
+                self._sync_folder(temporary)
+                self._files.rename(temporary, final)
+            except OSError:
+                self._discard(temporary)
                 raise
+        return self._confirmed(act, self._regions)
 
-    def remove(self, region_id: int) -> None:
-        """Forgets a region; it does not come back even when the node is killed in the middle."""
-        folder = self._folder_of(region_id)
-        doomed = self._regions / f".{region_id:016x}.gone"
-        with storage_errors(f"removing {folder}", self.folder), suppress(FileNotFoundError):
-            os.rename(folder, doomed)
-            sync_directory(self._regions)
-        shutil.rmtree(doomed, ignore_errors=True)
+    def remove(self, region_id: int) -> TiervecError | None:
+        """Forgets a region; one that was never stored is none. Needs no space.
 
-    def stored(self) -> Iterator[StoredRegion]:
-        """The regions on the disk. A folder that cannot be understood is named in the log and left alone."""
-        for folder in sorted(self._regions.iterdir()):
-            if _REGION_FOLDER.fullmatch(folder.name) is None:
-                continue
-            try:
-                yield self._read(folder)
-            except (DataLossError, InvalidArgumentError, NotFoundError) as error:
-                _log.error("%s is not served: %s", folder, error)
-
-    def open_extents(self, region_id: int) -> BinaryIO:
-        """The file with the bytes of a region.
+        Returns:
+            None when it is gone from the disk; the error, when a power failure may bring it back.
 
         Raises:
-            DataLossError: It is not there.
+            UnavailableError: The disk fails, or may not be written; the region stays.
+        """
+        folder = self._folder_of(region_id)
+        act = f"removing {folder}"
+        with storage_errors(act, self.folder):
+            try:
+                self._files.unlink(folder / "region.json")
+            except FileNotFoundError:
+                return None
+        unconfirmed = self._confirmed(act, folder)
+        if self._discard(folder):
+            unconfirmed = self._confirmed(act, self._regions) and unconfirmed
+        return unconfirmed
+
+    def save_current(self, current: Mapping[str, str]) -> TiervecError | None:
+        """Stores which versions are current.
+
+        Returns:
+            None when it is on the disk; the error, when a power failure may undo it.
+
+        Raises:
+            ResourceExhaustedError, UnavailableError: The disk is full or fails; what was stored stays.
+        """
+        return self._replace(self.folder / "current.json", encode(current))
+
+    def confirm(self) -> None:
+        """Waits until all steps so far are on the disk.
+
+        Raises:
+            UnavailableError: The disk fails.
+        """
+        with storage_errors(f"syncing {self.folder}", self.folder):
+            self._sync_folder(self._regions)
+            self._sync_folder(self.folder)
+
+    def write_extent(self, region_id: int, index: int, data: bytes) -> None:
+        """Repairs one extent on the disk.
+
+        Raises:
+            ResourceExhaustedError, UnavailableError: The disk is full or fails; the extent stays damaged, maybe in
+                another way.
+        """
+        path = self._folder_of(region_id) / "extents.bin"
+        with storage_errors(f"repairing {path}", self.folder), self._opened(path, "update") as file:
+            self._write(file, memoryview(data), index * EXTENT_BYTES)
+            self._files.sync(file)
+
+    # ---- what is there -----------------------------------------------------------------------------------------------
+
+    def stored(self) -> Iterator[StoredRegion]:
+        """The regions on the disk; those that cannot be understood say why.
+
+        Raises:
+            UnavailableError: The folder of the regions cannot be read.
+        """
+        with storage_errors(f"reading {self._regions}", self.folder):
+            names = self._files.names(self._regions)
+        for name in names:
+            # A remainder that could not be removed is none; there was a warning.
+            if _REGION_FOLDER.fullmatch(name) is not None and not self._is_remainder(self._regions / name):
+                yield self._read_region(name)
+
+    def read_extent(self, region_id: int, index: int, into: memoryview) -> None:
+        """Reads one extent from the disk.
+
+        Raises:
+            DataLossError: It cannot be read, or is not whole.
         """
         path = self._folder_of(region_id) / "extents.bin"
         try:
-            return open(path, "rb", buffering=0)
+            with self._opened(path, "read") as file:
+                got = _read_into(self._files, file, into, index * EXTENT_BYTES)
         except OSError as error:
-            raise DataLossError(f"{path} cannot be read: {error.strerror}") from error
-
-    def read_extent(self, region_id: int, index: int, size: int) -> bytes:
-        """One extent from the disk; shorter than `size` when the file is.
-
-        Raises:
-            DataLossError: It cannot be read.
-        """
-        with self.open_extents(region_id) as file:
-            try:
-                return os.pread(file.fileno(), size, index * EXTENT_BYTES)
-            except OSError as error:
-                raise DataLossError(f"{file.name} cannot be read: {error.strerror}") from error
-
-    def write_extent(self, region_id: int, index: int, data: bytes) -> None:
-        """Repairs one extent on the disk."""
-        path = self._folder_of(region_id) / "extents.bin"
-        with storage_errors(f"repairing {path}", self.folder), open(path, "r+b", buffering=0) as file:
-            os.pwrite(file.fileno(), data, index * EXTENT_BYTES)
-            os.fsync(file.fileno())
+            raise DataLossError(f"extent {index:,} of {path} cannot be read: {error.strerror}") from error
+        if got < len(into):
+            raise DataLossError(f"extent {index:,} of {path} has {got:,} bytes; it must have {len(into):,}")
 
     def current(self) -> dict[str, str]:
-        """Name of a region -> its current version."""
-        document = self._read_json(self.folder / "current.json")
-        return {name: version for name, version in document.items() if isinstance(version, str)}
-
-    def save_current(self, current: Mapping[str, str]) -> None:
-        """Stores which versions are current, atomically."""
-        self._replace(self.folder / "current.json", current)
+        """Name of a region -> its current version; nothing, with an error in the log, when the file is damaged."""
+        path = self.folder / "current.json"
+        try:
+            text = self._read_document(path)
+            return {} if text is None else parse_current(text)
+        except DataLossError as error:
+            _log.error("%s is damaged: %s; no region has a current version until one is switched to", path, error)
+            return {}
 
     def ports(self) -> dict[str, int]:
-        """Transport -> the port that its data plane had."""
-        document = self._read_json(self.folder / "node.json")
-        return {key: port for key, port in document.items() if isinstance(port, int) and 0 < port < 65536}
+        """Transport -> the port that its data plane had; nothing, with a warning in the log, when that is lost."""
+        path = self.folder / "node.json"
+        try:
+            text = self._read_document(path)
+            return {} if text is None else parse_ports(text)
+        except DataLossError as error:
+            _log.warning("%s is damaged: %s; the data planes take the ports they are told, or free ones", path, error)
+            return {}
 
     def save_ports(self, ports: Mapping[str, int]) -> None:
-        """Stores the ports of the data planes."""
-        self._replace(self.folder / "node.json", ports)
+        """Stores the ports of the data planes. A node starts without that too: a failure is a warning in the log."""
+        path = self.folder / "node.json"
+        data = encode(ports)
+        try:
+            if self._read_document(path) == data:
+                return
+        except DataLossError:
+            pass  # it is written again
+        try:
+            unconfirmed = self._replace(path, data)
+        except TiervecError as error:
+            unconfirmed = error
+        if unconfirmed is not None:
+            _log.warning("%s; after a restart the data planes may have other ports", unconfirmed)
 
-    def open_import(self, path: str) -> BinaryIO:
+    def open_import(self, path: str) -> ImportedFile:
         """Opens a file of the operator's below the data directory.
 
         Raises:
@@ -197,92 +325,190 @@ class RegionStorage:
             raise InvalidArgumentError(
                 f"path {path!r} must be relative to the node's data directory, without '..' and outside of regions/"
             )
-        here = os.open(self.folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        descriptor = size = -1
         try:
-            for part in parts[:-1]:
-                below = os.open(part, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=here)
-                os.close(here)
-                here = below
-            descriptor = os.open(parts[-1], os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=here)
+            descriptor = self._files.open_below(self.folder, parts)
+            size = self._files.size(descriptor)
         except FileNotFoundError:
             raise NotFoundError(f"the node's data directory has no file {path!r}") from None
         except OSError as error:
+            if descriptor >= 0:
+                self._files.close(descriptor)
             raise InvalidArgumentError(
                 f"{path!r} in the node's data directory cannot be opened: {error.strerror}; it must be a plain file"
             ) from None
-        finally:
-            os.close(here)
-        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-            os.close(descriptor)
+        if size < 0:
+            self._files.close(descriptor)
             raise InvalidArgumentError(f"{path!r} in the node's data directory is not a plain file")
-        return os.fdopen(descriptor, "rb", buffering=0)
+        return ImportedFile(self._files, descriptor, path, size)
+
+    # ---- below -------------------------------------------------------------------------------------------------------
 
     def _folder_of(self, region_id: int) -> Path:
         return self._regions / f"{region_id:016x}"
 
-    def _remove_unfinished(self) -> None:
-        for entry in self._regions.iterdir():
-            if entry.name.startswith("."):
-                shutil.rmtree(entry, ignore_errors=True)
-
-    def _read(self, folder: Path) -> StoredRegion:
-        document = self._read_json(folder / "region.json")
+    def _take_lock(self) -> None:
         try:
-            size, token = document["size_bytes"], bytes.fromhex(document["token"])
-            region_id, sealed_at_s = int(document["region_id"], 16), float(document["sealed_at_s"])
-            name, version = check_name(document["name"]), check_name(document["version"], "version")
-            expected = document["checksum"]
-        except (KeyError, TypeError, ValueError) as error:
-            raise DataLossError(f"{folder / 'region.json'} does not describe a region: {error}") from error
-        if type(size) is not int or not 0 < size < 2**63 or len(token) != 16 or f"{region_id:016x}" != folder.name:
-            raise DataLossError(f"{folder / 'region.json'} does not describe a region: a value is out of range")
-        try:
-            checksums = (folder / "checksums.bin").read_bytes()
-            stored = (folder / "extents.bin").stat().st_size
+            self._files.lock(self._lock)
+        except BlockingIOError:
+            raise UnavailableError(f"the data directory {self.folder} is used by another memory node") from None
         except OSError as error:
-            raise DataLossError(f"{folder} is not whole: {error.strerror}") from error
-        if len(checksums) != 8 * extents_of(size) or xxhash.xxh3_64_hexdigest(checksums) != expected:
-            raise DataLossError(f"{folder / 'checksums.bin'} is damaged")
-        if stored != size:
-            raise DataLossError(f"{folder / 'extents.bin'} has {stored:,} bytes; the region has {size:,}")
+            raise storage_error(error, f"locking the data directory {self.folder}", self.folder) from error
+
+    def _require_space(self, needed_bytes: int, act: str) -> None:
+        with storage_errors(act, self.folder):
+            free = self._files.free_bytes(self.folder)
+        if free < needed_bytes:
+            raise ResourceExhaustedError(
+                f"{act} needs {needed_bytes:,} bytes, but only {free:,} are free in {self.folder}"
+            )
+
+    def _remove_remainders(self) -> None:
+        for name in self._files.names(self.folder):
+            if _TEMPORARY.fullmatch(name) is not None:
+                self._try_to_remove(self.folder / name)
+        for name in self._files.names(self._regions):
+            folder = self._regions / name
+            if name.startswith(".") or (_REGION_FOLDER.fullmatch(name) is not None and self._is_remainder(folder)):
+                self._discard(folder)
+
+    def _is_remainder(self, folder: Path) -> bool:
+        try:
+            with self._opened(folder / "region.json", "read"):
+                return False
+        except FileNotFoundError:
+            return True
+        except OSError:
+            return False  # it will be listed as damaged
+
+    def _try_to_remove(self, path: Path) -> None:
+        try:
+            self._files.unlink(path)
+        except OSError as error:
+            _log.warning("%s, a remainder, cannot be removed: %s; the next start tries again", path, error.strerror)
+
+    def _discard(self, folder: Path) -> bool:
+        """Removes a folder and the files in it; what cannot be removed is a remainder. True when nothing is left."""
+        try:
+            for name in self._files.names(folder):
+                self._files.unlink(folder / name)
+            self._files.remove_folder(folder)
+        except FileNotFoundError:
+            pass
+        except NotADirectoryError:
+            self._try_to_remove(folder)
+        except OSError as error:
+            _log.warning("%s, a remainder, cannot be removed: %s; the next start tries again", folder, error.strerror)
+            return False
+        return True
+
+    def _confirmed(self, act: str, folder: Path) -> TiervecError | None:
+        """Syncs the entries of a folder after the operation that decided a step."""
+        try:
+            self._sync_folder(folder)
+        except OSError as error:
+            return UnavailableError(
+                f"{act} is done, but the disk does not confirm it ({error.strerror}): a power failure may undo it"
+            )
+        return None
+
+    def _replace(self, path: Path, data: bytes) -> TiervecError | None:
+        temporary, act = path.with_name(f".{path.name}.tmp"), f"writing {path}"
+        with storage_errors(act, self.folder):
+            try:
+                self._write_file(temporary, memoryview(data))
+                self._files.rename(temporary, path)
+            except OSError:
+                with suppress(OSError):
+                    self._files.unlink(temporary)
+                raise
+        return self._confirmed(act, self.folder)
+
+    def _write_file(self, path: Path, data: memoryview) -> None:
+        with self._opened(path, "create") as file:
+            self._write(file, data, 0)
+            self._files.sync(file)
+
+    def _write(self, file: int, data: memoryview, at: int) -> None:
+        done = 0
+        while done < len(data):  # a disk that fills up takes a part, and refuses the rest
+            done += self._files.write(file, data[done : done + _BLOCK_BYTES], at + done)
+
+    def _sync_folder(self, path: Path) -> None:
+        with self._opened(path, "folder") as folder:
+            self._files.sync(folder)
+
+    @contextmanager
+    def _opened(self, path: Path, to: Literal["read", "create", "update", "folder"]) -> Iterator[int]:
+        descriptor = self._files.open(path, to)
+        try:
+            yield descriptor
+        finally:
+            self._files.close(descriptor)
+
+    def _read_region(self, folder_name: str) -> StoredRegion:
+        folder, region_id = self._regions / folder_name, int(folder_name, 16)
+        named: tuple[str, str] | None = None
+        try:
+            text = self._read_document(folder / "region.json")
+            if text is None:
+                raise DataLossError("region.json is missing")
+            named = named_in(text)
+            try:
+                document = parse_region(text, folder_name)
+            except DataLossError as error:
+                raise DataLossError(f"region.json is damaged: {error}") from None
+            checksums = self._read_checksums(folder, document)
+        except DataLossError as error:
+            name, version = named or (f"unreadable-{folder_name}", "unknown")
+            return StoredRegion(name=name, version=version, region_id=region_id, damage=f"{folder}: {error}")
         return StoredRegion(
-            name=name,
-            version=version,
-            size_bytes=size,
+            name=document.name,
+            version=document.version,
             region_id=region_id,
-            token=token,
-            sealed_at_s=sealed_at_s,
-            checksums=np.frombuffer(checksums, "<u8").astype(np.uint64),
+            size_bytes=document.size_bytes,
+            token=document.token,
+            sealed_at_s=document.sealed_at_s,
+            checksums=checksums,
         )
 
-    def _read_json(self, path: Path) -> dict[str, Any]:
+    def _read_checksums(self, folder: Path, document: RegionDocument) -> NDArray[np.uint64]:
+        size = self._size_of(folder / "extents.bin")
+        if size != document.size_bytes:
+            raise DataLossError(f"extents.bin has {size:,} bytes; the region has {document.size_bytes:,}")
+        expected = 8 * extents_of(document.size_bytes)
+        data = self._read_file(folder / "checksums.bin", expected + 1)
+        if data is None or len(data) != expected or xxhash.xxh3_64_hexdigest(data) != document.checksum:
+            raise DataLossError("checksums.bin is missing or damaged")
+        return np.frombuffer(data, "<u8").astype(np.uint64)
+
+    def _size_of(self, path: Path) -> int:
         try:
-            with open(path, "rb") as file:
-                text = file.read(_LONGEST_JSON + 1)
-        except FileNotFoundError:
-            return {}
+            with self._opened(path, "read") as file:
+                return max(0, self._files.size(file))
         except OSError as error:
-            raise DataLossError(f"{path} cannot be read: {error.strerror}") from error
+            raise DataLossError(f"{path.name} cannot be read: {error.strerror}") from error
+
+    def _read_document(self, path: Path) -> bytes | None:
+        return self._read_file(path, LONGEST_DOCUMENT + 1)
+
+    def _read_file(self, path: Path, most: int) -> bytes | None:
+        """At most so many bytes of a plain file; None when it is not there."""
         try:
-            document = json.loads(text)
-        except (ValueError, RecursionError) as error:
-            raise DataLossError(f"{path} is damaged: it is not valid JSON") from error
-        if not isinstance(document, dict):
-            raise DataLossError(f"{path} is damaged: it holds no JSON object")
-        return document
-
-    def _replace(self, path: Path, document: Mapping[str, Any]) -> None:
-        with replacing_file(path) as file:
-            os.fchmod(file.fileno(), 0o600)
-            file.write(_json(document))
-
-
-def _json(document: Mapping[str, Any]) -> bytes:
-    return json.dumps(dict(document), indent=2, sort_keys=True).encode() + b"\n"
+            with self._opened(path, "read") as file:
+                size = self._files.size(file)
+                if size < 0:
+                    raise DataLossError(f"{path.name} is not a plain file")
+                data = bytearray(min(size, most))
+                return bytes(data[: _read_into(self._files, file, memoryview(data), 0)])
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            raise DataLossError(f"{path.name} cannot be read: {error.strerror}") from error
 
 
-def _write(path: Path, data: memoryview) -> None:
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-    with os.fdopen(descriptor, "wb", buffering=0) as file:
-        write_blocks(file, data)
-        os.fsync(file.fileno())
+def _read_into(files: StorageFiles, descriptor: int, into: memoryview, at: int) -> int:
+    done = 0
+    while done < len(into) and (got := files.read(descriptor, into[done:], at + done)):
+        done += got
+    return done

@@ -96,6 +96,7 @@ def _document(client: MemoryNodeClient) -> dict[str, Any]:
                 "extents_present": region.extents_present,
                 "locked": region.locked,
                 "sealed_at_s": region.sealed_at_s,
+                "damage": region.damage,
             }
             for region in regions
         ],
@@ -134,4 +135,9 @@ def _text(document: dict[str, Any]) -> str:
     ]
     if rows:
         lines += ["", table_text(("region", "version", "state", "size", "extents"), rows, right=("size", "extents"))]
+    lines += [
+        f"  {region['name']} {region['version']}: {region['damage']}"
+        for region in document["regions"]
+        if region["damage"]
+    ]
     return "\n".join(lines)

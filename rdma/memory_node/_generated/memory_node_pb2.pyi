@@ -43,7 +43,7 @@ class Node(_message.Message):
     def __init__(self, protocol: _Optional[int] = ..., version: _Optional[str] = ..., capacity_bytes: _Optional[int] = ..., used_bytes: _Optional[int] = ..., transports: _Optional[_Iterable[str]] = ..., extent_bytes: _Optional[int] = ..., persistent: bool = ...) -> None: ...
 
 class Region(_message.Message):
-    __slots__ = ("name", "version", "state", "size_bytes", "current", "extents_present", "extents", "checksum", "sealed_at_s", "extent_checksums", "present", "locked")
+    __slots__ = ("name", "version", "state", "size_bytes", "current", "extents_present", "extents", "checksum", "sealed_at_s", "extent_checksums", "present", "locked", "damage")
     NAME_FIELD_NUMBER: _ClassVar[int]
     VERSION_FIELD_NUMBER: _ClassVar[int]
     STATE_FIELD_NUMBER: _ClassVar[int]
@@ -56,6 +56,7 @@ class Region(_message.Message):
     EXTENT_CHECKSUMS_FIELD_NUMBER: _ClassVar[int]
     PRESENT_FIELD_NUMBER: _ClassVar[int]
     LOCKED_FIELD_NUMBER: _ClassVar[int]
+    DAMAGE_FIELD_NUMBER: _ClassVar[int]
     name: str
     version: str
     state: RegionState
@@ -68,7 +69,8 @@ class Region(_message.Message):
     extent_checksums: _containers.RepeatedScalarFieldContainer[int]
     present: bytes
     locked: bool
-    def __init__(self, name: _Optional[str] = ..., version: _Optional[str] = ..., state: _Optional[_Union[RegionState, str]] = ..., size_bytes: _Optional[int] = ..., current: bool = ..., extents_present: _Optional[int] = ..., extents: _Optional[int] = ..., checksum: _Optional[int] = ..., sealed_at_s: _Optional[float] = ..., extent_checksums: _Optional[_Iterable[int]] = ..., present: _Optional[bytes] = ..., locked: bool = ...) -> None: ...
+    damage: str
+    def __init__(self, name: _Optional[str] = ..., version: _Optional[str] = ..., state: _Optional[_Union[RegionState, str]] = ..., size_bytes: _Optional[int] = ..., current: bool = ..., extents_present: _Optional[int] = ..., extents: _Optional[int] = ..., checksum: _Optional[int] = ..., sealed_at_s: _Optional[float] = ..., extent_checksums: _Optional[_Iterable[int]] = ..., present: _Optional[bytes] = ..., locked: bool = ..., damage: _Optional[str] = ...) -> None: ...
 
 class CreateRegionRequest(_message.Message):
     __slots__ = ("name", "version", "size_bytes")

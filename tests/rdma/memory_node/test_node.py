@@ -19,6 +19,7 @@ from tiervec.errors import (
     UnavailableError,
     UnsupportedError,
 )
+from tiervec.rdma.memory_node.memory import memory_bytes
 from tiervec.rdma.memory_node.names import EXTENT_BYTES
 from tiervec.rdma.memory_node.node import MemoryNode
 from tiervec.rdma.memory_node.region import Region, RegionState, RemoteKey
@@ -144,9 +145,11 @@ def test_capacity(node: MemoryNode) -> None:
     node.create("a", "v1", 5 << 20)
     with pytest.raises(ResourceExhaustedError, match="region b takes 4 MiB; the memory node has 3 MiB free of 8 MiB"):
         node.create("b", "v1", 4 << 20)
-    node.create("c", "v1", 3 << 20)
+    with pytest.raises(ResourceExhaustedError, match=r"region c takes 3 MiB; .*, 8,192 bytes too few: delete old"):
+        node.create("c", "v1", 3 << 20)  # the node keeps more of a region than its bytes
+    node.create("c", "v1", (3 << 20) - 8192)
     assert node.used_bytes == 8 << 20
-    assert node.delete("a", "v1") == 5 << 20
+    assert node.delete("a", "v1") == memory_bytes(5 << 20) == (5 << 20) + 4096
     node.create("b", "v1", 4 << 20)
     with pytest.raises(InvalidArgumentError, match="must be at least 1 byte"):
         node.create("d", "v1", 0)
@@ -164,8 +167,8 @@ def test_memory_that_is_being_allocated_counts(plane: FakePlane, monkeypatch: py
 
     monkeypatch.setattr(_core, "NodeMemory", slow)
     node.create("a", "v1", 5 << 20)
-    assert seen == [5 << 20]
-    assert node.used_bytes == 5 << 20
+    assert seen == [memory_bytes(5 << 20)]
+    assert node.used_bytes == memory_bytes(5 << 20)
 
     def none_left(size: int, lock: bool) -> Any:
         raise ResourceExhaustedError("this machine has not as much memory")
@@ -173,7 +176,7 @@ def test_memory_that_is_being_allocated_counts(plane: FakePlane, monkeypatch: py
     monkeypatch.setattr(_core, "NodeMemory", none_left)
     with pytest.raises(ResourceExhaustedError, match="has not as much memory"):
         node.create("b", "v1", 2 << 20)
-    assert node.used_bytes == 5 << 20
+    assert node.used_bytes == memory_bytes(5 << 20)
 
 
 def test_an_abandoned_upload_makes_room(plane: FakePlane) -> None:
@@ -355,7 +358,7 @@ def test_stored_regions_must_fit(tmp_path: Path, plane: FakePlane) -> None:
     put(node)
     node.close()
     storage = RegionStorage(tmp_path)
-    with pytest.raises(ResourceExhaustedError, match="take more than the capacity of 1 MiB; give at least 2 MiB"):
+    with pytest.raises(ResourceExhaustedError, match="take more than the capacity of 1 MiB; give at least 2"):
         MemoryNode(1 << 20, [plane], storage, lock_memory="no")
     storage.close()
 

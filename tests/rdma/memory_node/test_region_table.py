@@ -66,10 +66,12 @@ def test_taking_out() -> None:
     table.current = {"sift": "v2"}
     assert list(table.list()) == [other, one, two]
     assert list(table.list("sift")) == [one, two]
-    table.forget(two)
-    assert table.current == {"sift": "v2"}, "it may come back"
-    assert table.current_region("sift") is None
-    table.add(two)
+    two.lose("its file is gone")
+    assert table.lost("sift", "v2") is two
+    assert table.existing("sift", "v2", two.size_bytes + 1) is None, "an upload may take its place"
+    assert not table.add_stored(region(version="v2"))
+    table.remove(region(version="v2"))  # another one of this name
+    assert table.current_region("sift") is two
     table.remove(two)
     assert table.current == {}
     table.clear()
