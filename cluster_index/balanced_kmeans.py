@@ -56,6 +56,8 @@ def train_centroids(
     """
     random = np.random.default_rng(seed)
     rows = _sample(random, space.count, max(count, min(count * _LEAF_POINTS, most_rows or space.count)))
+    usual = space.usual(rows)
+    rows = usual if len(usual) >= count else rows
     if count <= _FLAT:
         centroids = _balanced_leaf(faiss, space.rows(rows), count, seed)
         _report(progress, count, count, 0.0)

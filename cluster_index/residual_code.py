@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tiervec.codes import TrainedCode, train_code
+from tiervec.codes.centering import robust_center
 
 __all__ = ["train_residual_code"]
 
@@ -45,5 +46,5 @@ def train_residual_code(
     residuals -= origins
     trained = train_code(name, residuals, metric="l2", code_bits=code_bits, seed=seed, threads=threads)
     arrays = dict(trained.arrays)
-    arrays["center"] = origins.mean(axis=0, dtype=np.float64).astype(np.float32)
+    arrays["center"] = robust_center(origins)
     return TrainedCode(name=name, metric=metric, dim=trained.dim, arrays=arrays, scalars=trained.scalars)

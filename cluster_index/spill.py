@@ -26,10 +26,10 @@ def spill_clusters(
     space: ClusterSpace, clustering: Clustering, threads: int, progress: BuildProgress | None = None
 ) -> NDArray[np.uint32]:
     """The second cluster of each vector, uint32 (vectors,); of one cluster there is none, and nothing is returned."""
-    centroids, dim = clustering.centroids, clustering.centroids.shape[1]
+    centroids, dim = space.converted_centroids(clustering.centroids), clustering.centroids.shape[1]
     if len(centroids) < 2:
         return np.empty(0, np.uint32)
-    index = CentroidIndex(load_faiss(threads), centroids, clustering.group_means())
+    index = CentroidIndex(load_faiss(threads), centroids, space.converted_centroids(clustering.group_means()))
     home = clustering.memberships.home
     chosen = np.empty(space.count, np.uint32)
     rows_at_once = max(1, _BLOCK_VALUES // (_CANDIDATES * dim))

@@ -252,7 +252,7 @@ class SmallClusters {
     parameters.center = center;
     parameters.steps.assign(options.dim, 2 * spread / 255);
     parameters.widths.assign(options.dim, 8);
-    parameters.addend_scale = std::max(1e-3F, spread * spread * static_cast<float>(options.dim) / 64);
+    parameters.unbiased = false;
     return std::make_shared<codes::DotCode>(std::move(parameters));
   }
 

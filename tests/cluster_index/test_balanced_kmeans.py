@@ -34,7 +34,8 @@ def test_there_are_as_many_centroids_as_asked_for(count: int, clusters: int) -> 
 
 def test_every_vector_is_a_centroid_when_there_are_as_many() -> None:
     vectors = blobs(90, 4)
-    centroids = train_centroids(faiss, ClusterSpace(vectors, "l2"), 90, seed=1)
+    space = ClusterSpace(vectors, "l2")
+    centroids = space.plain_centroids(train_centroids(faiss, space, 90, seed=1))
     np.testing.assert_allclose(np.sort(centroids, axis=0), np.sort(vectors, axis=0), rtol=1e-5)
 
 
@@ -51,7 +52,8 @@ def test_sizes_are_balanced(clusters: int, cluster: Callable[..., Any]) -> None:
 
 def test_balance_costs_little_closeness() -> None:
     vectors = blobs(3000, 8)
-    balanced = train_centroids(faiss, ClusterSpace(vectors, "l2"), 60, seed=1)
+    space = ClusterSpace(vectors, "l2")
+    balanced = space.plain_centroids(train_centroids(faiss, space, 60, seed=1))
     plain = faiss.Kmeans(8, 60, niter=15, seed=1, max_points_per_centroid=10_000)
     plain.train(vectors)
 

@@ -58,8 +58,10 @@ def test_the_native_rule_is_the_slow_one(
 
 
 def assigned(vectors: Array, centroids: Array, replicas: int, closure: float = 1.0) -> Memberships:
+    space = ClusterSpace(vectors, "l2")
+    centroids = space.converted_centroids(centroids)
     index = CentroidIndex(faiss, centroids, centroids[:1])
-    return assign(ClusterSpace(vectors, "l2"), centroids, index, replicas=replicas, closure=closure, threads=1)
+    return assign(space, centroids, index, replicas=replicas, closure=closure, threads=1)
 
 
 @given(

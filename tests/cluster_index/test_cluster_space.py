@@ -45,8 +45,16 @@ def test_any_rows_are_converted_alike(metric: str) -> None:
     np.testing.assert_array_equal(space.rows(np.array([3, 77, 199])), whole[[3, 77, 199]])
     np.testing.assert_array_equal(space.rows(slice(20, 30)), whole[20:30])
     centroids = space.plain_centroids(whole[:5])
+    np.testing.assert_array_equal(space.converted_centroids(centroids), whole[:5, :9])
     assert centroids.shape == (5, 9)
     assert centroids.flags.c_contiguous
+
+
+def test_vectors_far_from_the_origin_are_moved_to_it() -> None:
+    far = vectors_of("float32") + np.float32(1e6)
+    points = ClusterSpace(far, "l2").rows(slice(0, 200))
+    assert np.abs(points).max() < 200
+    np.testing.assert_allclose(points[1:] - points[:1], far[1:] - far[:1], atol=1e-5)
 
 
 def test_inner_products_have_one_more_coordinate_that_makes_all_norms_equal() -> None:

@@ -42,12 +42,13 @@ def test_the_second_cluster_has_the_least_loss(metric: str, tmp_path: Path) -> N
     clustering = clustering_of(built(tmp_path / "index", metric=metric))
     space = ClusterSpace(BASE, metric)
     found = spill_clusters(space, clustering, threads=1)
+    centroids = space.converted_centroids(clustering.centroids)
     points = space.rows(slice(0, 200))[:, : BASE.shape[1]].astype(np.float64)
     for point, home, chosen in zip(points, clustering.memberships.home, found, strict=False):
-        squared = ((point - clustering.centroids) ** 2).sum(axis=1)
-        own = point - clustering.centroids[home]
+        squared = ((point - centroids) ** 2).sum(axis=1)
+        own = point - centroids[home]
         direction = own / np.linalg.norm(own)
-        loss = squared + ((point - clustering.centroids) @ direction) ** 2
+        loss = squared + ((point - centroids) @ direction) ** 2
         near = [c for c in np.argsort(squared)[:8] if c != home]
         assert chosen != home
         assert loss[chosen] == pytest.approx(loss[near].min(), rel=1e-4)

@@ -141,7 +141,6 @@ class SmallIndex {
       parameters.steps.push_back((high - low) / 255);
       parameters.widths.push_back(8);
     }
-    parameters.addend_scale = static_cast<float>(options.dim);
     parameters.unbiased = false;
     auto trained = std::make_shared<codes::DotCode>(std::move(parameters));
     rows.resize(std::size_t{options.count} * trained->row_bytes());

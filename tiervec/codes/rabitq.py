@@ -14,9 +14,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from tiervec.codes.centering import directions_from, robust_center
+
 __all__ = ["train"]
 
-_FACTOR_BYTES = 4
+_FACTOR_BYTES = 6
 # Step of the uniform grid with least squared error for a unit normal variable, and that error, by bits (Max, 1960).
 # A tenth more step loses nothing there and clips less of what is not normal.
 _STEP = {2: 0.996, 4: 0.335, 6: 0.104, 8: 0.0308}
@@ -26,24 +28,19 @@ _STEP_MARGIN = 1.1
 
 def train(vectors: NDArray[np.float32], row_bytes: int) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
     """Trains on float32 vectors (rows, dim), unit length for cosine; returns (arrays, scalars) of a dot code."""
-    center = vectors.mean(axis=0, dtype=np.float64)
-    covariance = np.cov(vectors - center.astype(np.float32), rowvar=False, bias=True).reshape(len(center), -1)
-    variances, axes = np.linalg.eigh(covariance)
+    center = robust_center(vectors)
+    directions = directions_from(vectors, center)
+    variances, axes = np.linalg.eigh(directions.T.astype(np.float64) @ directions / max(1, len(directions)))
     variances, axes = np.maximum(variances[::-1], 0), axes[:, ::-1]
     widths = allocate_bits(variances, 8 * (row_bytes - _FACTOR_BYTES))
     steps = np.array([_STEP.get(int(width), 0.0) for width in widths]) * np.sqrt(variances) * _STEP_MARGIN
     arrays = {
-        "center": center.astype(np.float32),
+        "center": center,
         "rotation": np.ascontiguousarray(axes.T, dtype=np.float32),
         "widths": widths,
         "steps": steps.astype(np.float32),
     }
-    return arrays, {"row_bytes": row_bytes, "addend_scale": addend_scale(float(variances.sum())), "unbiased": True}
-
-
-def addend_scale(mean_squared_norm: float) -> float:
-    """Puts a typical squared norm at 64 in half precision, with room for a thousand times more."""
-    return mean_squared_norm / 64 if mean_squared_norm > 0 else 1.0
+    return arrays, {"row_bytes": row_bytes, "unbiased": True}
 
 
 def allocate_bits(variances: NDArray[np.float64], budget_bits: int) -> NDArray[np.uint8]:

@@ -7,8 +7,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tiervec.codes.rabitq import addend_scale
-
 __all__ = ["train"]
 
 _TAIL = 0.001  # of the sample's values on each side are clipped
@@ -23,5 +21,4 @@ def train(vectors: NDArray[np.float32], row_bytes: int, bits: int) -> tuple[dict
         "widths": np.full(vectors.shape[1], bits, np.uint8),
         "steps": ((high - low) / 2**bits).astype(np.float32),
     }
-    mean_squared_norm = float(((vectors - center) ** 2).sum(axis=1).mean())
-    return arrays, {"row_bytes": row_bytes, "addend_scale": addend_scale(mean_squared_norm), "unbiased": False}
+    return arrays, {"row_bytes": row_bytes, "unbiased": False}

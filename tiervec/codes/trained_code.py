@@ -18,6 +18,8 @@ __all__ = ["CODE_NAMES", "TrainedCode", "code_row_bytes", "train_code"]
 
 CODE_NAMES = ("rabitq", "sq", "pq")
 _MIN_CODE_BITS, _MAX_CODE_BITS = 0.5, 8
+_LEAST_ROW = 8  # bytes, of the native code
+_SHORT_ROW = 24  # bytes; below, the factors would take a large part of the budget
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -52,7 +54,6 @@ class TrainedCode:
             self.arrays["widths"],
             self.arrays["steps"],
             int(self.scalars["row_bytes"]),
-            float(self.scalars["addend_scale"]),
             bool(self.scalars["unbiased"]),
         )
 
@@ -87,25 +88,26 @@ class TrainedCode:
 def code_row_bytes(name: str, code_bits: float, dim: int) -> int:
     """Fast memory of one vector's code in bytes.
 
-    ``rabitq`` keeps its two factors within the budget of ``code_bits`` per dimension; ``sq`` adds four bytes for them;
-    ``pq`` spends one byte per part and needs parts that divide the dimension.
+    ``rabitq`` keeps its two factors, six bytes, within the budget of ``code_bits`` per dimension; a budget below 24
+    bytes gets two more; ``sq`` adds six bytes for them; ``pq`` spends one byte per part and needs parts that divide the
+    dimension.
 
     Raises:
         InvalidArgumentError: An unknown code, or bits that it does not have.
 
     Example:
         >>> code_row_bytes("rabitq", 4, 128), code_row_bytes("sq", 8, 128), code_row_bytes("pq", 2, 128)
-        (64, 132, 32)
+        (64, 134, 32)
     """
     check_choice("code", name, CODE_NAMES)
     code_bits = check_number("code_bits", code_bits, _MIN_CODE_BITS, _MAX_CODE_BITS)
     if name == "sq":
         if code_bits not in (4, 8):
             raise InvalidArgumentError(f"code_bits is {code_bits}; code sq has 4 or 8")
-        return (dim * int(code_bits) + 7) // 8 + 4
+        return max((dim * int(code_bits) + 7) // 8 + 6, _LEAST_ROW)
     budget = int(dim * code_bits / 8)
     if name == "rabitq":
-        return max(budget, 8)
+        return budget if budget >= _SHORT_ROW else max(budget, _LEAST_ROW) + 2
     return next(parts for parts in range(max(budget, 1), 0, -1) if dim % parts == 0)
 
 

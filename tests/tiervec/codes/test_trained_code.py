@@ -203,7 +203,7 @@ FORGED: dict[str, dict[str, Any]] = {
     "two dimensions": {"center": np.zeros((2, 4), np.float32)},
     "widths": {"widths": np.full(8, 7, np.uint8)},
     "no widths": {"widths": np.zeros(8, np.uint8)},
-    "too many widths": {"widths": np.full(8, 8, np.uint8), "scalar_row_bytes": np.int64(11)},
+    "too many widths": {"widths": np.full(8, 8, np.uint8), "scalar_row_bytes": np.int64(13)},
     "rotation": {"rotation": np.zeros((8, 7), np.float32)},
     "infinite rotation": {"rotation": np.full((8, 8), np.inf, np.float32)},
     "steps": {"steps": np.full(8, -1, np.float32)},
@@ -213,8 +213,6 @@ FORGED: dict[str, dict[str, Any]] = {
     "row_bytes many": {"scalar_row_bytes": np.zeros(2, np.int64)},
     "row_bytes text": {"scalar_row_bytes": np.array("x")},
     "no row_bytes": {"scalar_row_bytes": None},
-    "addend_scale": {"scalar_addend_scale": np.float64(0)},
-    "addend_scale infinite": {"scalar_addend_scale": np.float64(1e300)},
 }
 
 

@@ -62,8 +62,9 @@ DotCodeParameters some_parameters(Metric metric, bool rotated, bool unbiased) {
     parameters.widths.push_back(width);
     parameters.steps.push_back(width == 0 ? 0.0F : 5.0F / static_cast<float>(1U << width));
   }
-  parameters.addend_scale = 0.3F;
   parameters.unbiased = unbiased;
+  // The grid of an unbiased code is for directions.
+  for (float& step : parameters.steps) step /= unbiased ? std::sqrt(static_cast<float>(kDim)) : 1.0F;
   return parameters;
 }
 
@@ -101,13 +102,14 @@ Estimate estimate(const DotCodeParameters& p, const float* query, const float* v
   double inner = 0;
   double largest = 0;
   double grid_units = 0;
+  for (const double value : x) squared += value * value;
+  const double scale = p.unbiased ? 1 / std::sqrt(squared) : 1;
   for (std::uint32_t d = 0; d < p.dim; ++d) {
     query_squared += q[d] * q[d];
-    squared += x[d] * x[d];
     if (p.widths[d] == 0) continue;
     const double step = static_cast<double>(p.steps[d]);
     const double levels = static_cast<double>(1U << p.widths[d]);
-    const double u = std::clamp(std::floor(x[d] / step + levels / 2), 0.0, levels - 1);
+    const double u = std::clamp(std::floor(x[d] * scale / step + levels / 2), 0.0, levels - 1);
     const double grid = (u + 0.5 - levels / 2) * step;
     grid_squared += grid * grid;
     agreement += x[d] * grid;
@@ -116,7 +118,8 @@ Estimate estimate(const DotCodeParameters& p, const float* query, const float* v
     grid_units += std::fabs(u + 0.5 - levels / 2);
   }
   double addend = p.unbiased ? squared : grid_squared;
-  double factor = p.unbiased ? (agreement > squared / 8 ? squared / agreement : 1) : 1;
+  const bool correctable = agreement >= 0.25 * std::sqrt(squared * grid_squared);
+  double factor = !p.unbiased ? 1 : correctable ? squared / agreement : agreement / grid_squared;
   Estimate found;
   if (p.metric == Metric::kL2) {
     factor *= 2;
@@ -187,7 +190,8 @@ TEST_P(DotCodeTest, WithManyBitsTheEstimateIsTheDistance) {
       // Far from the origin, where a centre matters; of unit length the spread is smaller.
       const float shift = metric == Metric::kCosine ? 0.0F : 4.0F;
       std::fill(parameters.center.begin(), parameters.center.end(), shift);
-      std::fill(parameters.steps.begin(), parameters.steps.end(), (metric == Metric::kCosine ? 2.0F : 10.0F) / 256);
+      std::fill(parameters.steps.begin(), parameters.steps.end(),
+                (metric == Metric::kCosine || unbiased ? 2.0F : 10.0F) / 256);
       const auto moved = [&](std::vector<float> values) {
         for (float& value : values) value += shift;
         return values;
@@ -279,8 +283,6 @@ TEST(DotCodeParameters, WhatDoesNotFitTogetherIsRefused) {
   EXPECT_NE(refusal([](auto& p) { p.row_bytes = 15; }), "");
   EXPECT_NE(refusal([](auto& p) { p.row_bytes = 0; }), "");
   EXPECT_NE(refusal([](auto& p) { p.row_bytes = 1U << 30U; }), "");
-  EXPECT_NE(refusal([](auto& p) { p.addend_scale = 0; }), "");
-  EXPECT_NE(refusal([](auto& p) { p.addend_scale = kInfinity; }), "");
   EXPECT_NE(refusal([](auto& p) { std::fill(p.widths.begin(), p.widths.end(), std::uint8_t{0}); }), "");
   EXPECT_NE(refusal([](auto& p) { p.center[1] = kNan; }), "");
   EXPECT_NE(refusal([](auto& p) { p.steps[1] = kInfinity; }), "");

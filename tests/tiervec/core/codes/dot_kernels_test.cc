@@ -11,7 +11,6 @@
 #include <gtest/gtest.h>
 
 #include <tiervec/core/codes/dot_code.h>
-#include <tiervec/core/half.h>
 
 #include "tiervec/core/simd_levels.h"
 
@@ -45,13 +44,16 @@ class SomeRows {
     for (std::uint32_t byte = 0; byte < code_bytes; ++byte) cut(byte, widths, values);
     shape_.masks = masks_.data();
     shape_.has_wide_fields = widths == Widths::kUpToEight;
-    query_ = {.offset = 3.5F, .dot_shift = -117.25F, .dot_scale = 0.01F, .addend_scale = 0.25F};
+    query_ = {.offset = 3.5F, .dot_shift = -117.25F, .dot_scale = 0.01F};
     rows_.resize(std::size_t{row_bytes} * count);
     for (auto& byte : rows_) byte = static_cast<std::uint8_t>(values == Values::kLargest ? 255 : random_());
     std::uniform_real_distribution<float> factor(0.0F, 4.0F);
     for (std::uint32_t row = 0; row < count; ++row) {
-      const std::uint16_t factors[2] = {float_to_half(factor(random_)), float_to_half(factor(random_))};
-      std::memcpy(&rows_[std::size_t{row} * row_bytes + code_bytes], factors, sizeof factors);
+      const float factors[2] = {factor(random_), factor(random_)};
+      for (std::uint32_t i = 0; i < 2; ++i) {  // their upper three bytes
+        std::memcpy(&rows_[std::size_t{row} * row_bytes + code_bytes + i * std::size_t{3}],
+                    reinterpret_cast<const std::uint8_t*>(&factors[i]) + 1, 3);
+      }
     }
   }
 

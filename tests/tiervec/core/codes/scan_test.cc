@@ -45,8 +45,8 @@ DotCodeParameters some_code(std::uint32_t dim, Metric metric, const std::vector<
     parameters.widths.push_back(widths[d % widths.size()]);
     parameters.steps.push_back(6.0F / static_cast<float>(1U << parameters.widths.back()));
   }
-  parameters.row_bytes = pack_fields(parameters.widths).code_bytes + kFactorBytes;
-  parameters.addend_scale = static_cast<float>(dim) / 16;
+  parameters.row_bytes = std::max(8U, pack_fields(parameters.widths).code_bytes + kFactorBytes);
+  for (float& step : parameters.steps) step /= std::sqrt(static_cast<float>(dim));
   return parameters;
 }
 
@@ -133,8 +133,9 @@ TEST(Scan, TheLargestSumsFit) {
   for (const SimdLevel level : testing::simd_levels()) {
     for (const auto& widths : {kEveryWidth, kNarrow, kSix, std::vector<std::uint8_t>{8}}) {
       for (const std::uint32_t dim : {1U, 16U, 100U, 384U}) {
-        const DotCode code(some_code(dim, Metric::kL2, widths), level);
-        const DotCodeParameters& parameters = code.parameters();
+        DotCodeParameters parameters = some_code(dim, Metric::kL2, widths);
+        parameters.unbiased = false;
+        const DotCode code(parameters, level);
         std::vector<float> vectors(std::size_t{kRows} * dim);
         std::vector<float> query(dim);
         for (std::uint32_t d = 0; d < dim; ++d) {
@@ -144,8 +145,7 @@ TEST(Scan, TheLargestSumsFit) {
         std::vector<std::uint8_t> rows(std::size_t{kRows} * code.row_bytes());
         code.encode(vectors.data(), kRows, rows.data());
         const HugeBuffer blocks = blocks_of(code, rows);
-        const auto expected =
-            distances_of(DotCode(some_code(dim, Metric::kL2, widths), SimdLevel::kPortable), query, rows);
+        const auto expected = distances_of(DotCode(parameters, SimdLevel::kPortable), query, rows);
         const Scanned found = scan(code, query, {blocks.as<std::uint8_t>(), 0, kRows, kInfinity}, kInfinity);
         ASSERT_EQ(found.rows.size(), kRows);
         for (std::uint32_t i = 0; i < kRows; ++i) {
@@ -336,10 +336,8 @@ TEST(Residuals, EstimateBetterThanRowsRelativeToTheCenter) {
       parameters.dim = kDim;
       parameters.center.assign(kDim, 0.0F);
       parameters.widths.assign(kDim, 2);
-      const float scale = metric == Metric::kCosine ? 1 / (4 * std::sqrt(length)) : 1.0F;
-      parameters.steps.assign(kDim, (residual ? 0.3F : 4.0F) * scale);
+      parameters.steps.assign(kDim, 1 / std::sqrt(static_cast<float>(kDim)));
       parameters.row_bytes = kDim / 4 + kFactorBytes;
-      parameters.addend_scale = metric == Metric::kCosine ? 0.01F : 8.0F;
       const DotCode code(parameters);
       std::vector<std::uint8_t> rows(kRows * code.row_bytes());
       if (residual) {

@@ -1,6 +1,7 @@
 #include <tiervec/core/codes/dot_code.h>
 
 #include <algorithm>
+#include <bit>
 #include <cmath>
 #include <cstring>
 #include <numeric>
@@ -13,8 +14,13 @@ namespace tiervec::codes {
 namespace {
 
 constexpr std::size_t kStateAlignment = 64;
-constexpr std::size_t kStrip = 16;  // outputs of a rotation kernel come in multiples of it
+constexpr std::uint32_t kLeastRow = 8;  // kernels load the last eight bytes at once
+constexpr std::uint32_t kColumn = 4;    // bytes of a row in one column of a block
+constexpr std::size_t kStrip = 16;      // outputs of a rotation kernel come in multiples of it
 constexpr float kLargestHalf = 65504.0F;
+// Of what a row stores, so that an estimate stays finite for every query whose squared norm is.
+constexpr float kLargestAddend = 1e38F;
+constexpr float kLargestFactor = 1e15F;
 constexpr std::uint32_t kLargestQuery = 127;  // of a prepared query, either sign
 
 std::size_t rounded_up(std::size_t value, std::size_t unit) {
@@ -34,12 +40,9 @@ void check(const DotCodeParameters& p, std::uint32_t code_bytes) {
   if (code_bytes == 0) {
     fail("at least one dimension must have bits");
   }
-  if (p.row_bytes < code_bytes + kFactorBytes || p.row_bytes > (1u << 20)) {
+  if (p.row_bytes < std::max(code_bytes + kFactorBytes, kLeastRow) || p.row_bytes > (1u << 20)) {
     fail("a row of " + std::to_string(p.row_bytes) + " bytes cannot hold " + std::to_string(code_bytes) +
          " bytes of code and " + std::to_string(kFactorBytes) + " of factors");
-  }
-  if (!(p.addend_scale > 0) || !std::isfinite(p.addend_scale)) {
-    fail("addend_scale must be positive");
   }
   const auto finite = [](const std::vector<float>& values) {
     return std::all_of(values.begin(), values.end(), [](float value) { return std::isfinite(value); });
@@ -59,9 +62,24 @@ void normalize(float* vector, std::size_t dim) noexcept {
   }
 }
 
-void store_half(float value, std::uint8_t* to) noexcept {
-  const std::uint16_t half = float_to_half(std::clamp(value, -kLargestHalf, kLargestHalf));
-  std::memcpy(to, &half, sizeof half);
+// The upper three bytes of a float32, rounded.
+void store_upper_bytes(float value, float largest, std::uint8_t* to) noexcept {
+  const auto bits = std::bit_cast<std::uint32_t>(std::clamp(value, -largest, largest)) + 0x80;
+  for (int byte = 1; byte < 4; ++byte) *to++ = static_cast<std::uint8_t>(bits >> (8 * byte));
+}
+
+float load_upper_bytes(const std::uint8_t* at) noexcept {
+  std::uint32_t bits;
+  std::memcpy(&bits, at, sizeof bits);
+  return std::bit_cast<float>(bits & kFactorMask);
+}
+
+// A vector that lies almost across its code, in dimensions without bits, would be corrected by noise: it is projected.
+float unbiased_factor(float squared, float agreement, float reconstructed) noexcept {
+  constexpr float kLeastCosine = 0.25F;
+  if (agreement <= 0) return 0;
+  const float cosine = agreement / std::sqrt(squared) / std::sqrt(reconstructed);
+  return cosine >= kLeastCosine ? squared / agreement : agreement / reconstructed;
 }
 
 bool has_wide_field(std::uint32_t mask) noexcept {
@@ -136,12 +154,12 @@ DotCode::DotCode(DotCodeParameters parameters, SimdLevel level)
 }
 
 void DotCode::arrange_blocks() {
-  block_.columns = (layout_.code_bytes + 3) / 4;
-  block_.block_bytes = (block_.columns + 1) * DotBlockShape::kColumnBytes;
+  block_.columns = (std::max(layout_.code_bytes + kFactorBytes, 2 * kColumn) + kColumn - 1) / kColumn;
+  block_.block_bytes = block_.columns * DotBlockShape::kColumnBytes;
   PairSums sums;
   for (std::uint32_t plane = 0; plane < kPlanes; ++plane) {
-    for (std::uint32_t column = 0; column < block_.columns; ++column) {
-      const std::uint32_t byte = column * 4;
+    for (std::uint32_t column = 0; column * kColumn < layout_.code_bytes; ++column) {
+      const std::uint32_t byte = column * kColumn;
       const std::size_t at =
           (std::size_t{byte / shape_.chunk_bytes} * kPlanes + plane) * shape_.chunk_bytes + byte % shape_.chunk_bytes;
       std::uint32_t mask;
@@ -258,6 +276,7 @@ void DotCode::encode_row(const Origin& origin, float squared, float along_origin
   float reconstructed = 0;  // |x^|^2
   float agreement = 0;      // <x', x^>
   float from_origin = 0;    // <T (o - c), x^>
+  const float scale = parameters_.unbiased && squared > 0 ? 1.0F / std::sqrt(squared) : 1.0F;
   for (std::uint32_t plane = 0; plane < kPlanes; ++plane) {
     for (std::uint32_t byte = 0; byte < layout_.code_bytes; ++byte) {
       const std::int32_t d = layout_.dimension[plane][byte];
@@ -265,7 +284,7 @@ void DotCode::encode_row(const Origin& origin, float squared, float along_origin
       const float step = parameters_.steps[static_cast<std::size_t>(d)];
       const float levels = static_cast<float>(1u << parameters_.widths[static_cast<std::size_t>(d)]);
       const float x = rotated[output_of_[static_cast<std::size_t>(d)]];
-      const float u = step > 0 ? std::clamp(std::floor(x / step + levels / 2), 0.0F, levels - 1) : levels / 2;
+      const float u = step > 0 ? std::clamp(std::floor(x * scale / step + levels / 2), 0.0F, levels - 1) : levels / 2;
       const float grid = (u + 0.5F - levels / 2) * step;
       row[byte] = static_cast<std::uint8_t>(row[byte] | (static_cast<unsigned>(u) << (2 * plane)));
       reconstructed += grid * grid;
@@ -277,16 +296,15 @@ void DotCode::encode_row(const Origin& origin, float squared, float along_origin
   float factor = 1;
   if (parameters_.unbiased) {
     addend = squared;
-    // A vector that the grid cannot tell from the centre has no direction to correct.
-    factor = agreement > squared / 8 ? squared / agreement : 1;
+    factor = unbiased_factor(squared, agreement, reconstructed);
   }
   if (parameters_.metric == Metric::kL2) factor *= 2;
   if (parameters_.metric == Metric::kCosine) addend *= 0.5F;
   if (parameters_.metric == Metric::kIp) addend = -along_origin;
   addend += factor * from_origin + origin.offset;
   std::uint8_t* factors = row + parameters_.row_bytes - kFactorBytes;
-  store_half(addend / parameters_.addend_scale, factors);
-  store_half(factor, factors + 2);
+  store_upper_bytes(addend, kLargestAddend, factors);
+  store_upper_bytes(factor, kLargestFactor, factors + 3);
 }
 
 void DotCode::make_query(const float* query, std::byte* state) const noexcept {
@@ -317,7 +335,6 @@ void DotCode::make_query(const float* query, std::byte* state) const noexcept {
   const float shift = static_cast<float>(twice_shift) / 2;
   head->dot_shift = shift;
   head->dot_scale = unit;
-  head->addend_scale = parameters_.addend_scale;
   switch (parameters_.metric) {
     case Metric::kL2:
       head->offset = squared;
@@ -339,10 +356,9 @@ void DotCode::distances(const std::byte* state, const std::uint8_t* rows, const 
 
 float DotCode::decode(const std::uint8_t* row, float* vector) const {
   const std::size_t dim = parameters_.dim;
-  std::uint16_t factors[2];
-  std::memcpy(factors, row + parameters_.row_bytes - kFactorBytes, sizeof factors);
-  const float addend = half_to_float(factors[0]) * parameters_.addend_scale;
-  const float scale = half_to_float(factors[1]) * (parameters_.metric == Metric::kL2 ? 0.5F : 1.0F);
+  const std::uint8_t* end = row + parameters_.row_bytes;
+  const float addend = load_upper_bytes(end - kAddendFromEnd);
+  const float scale = load_upper_bytes(end - kFactorFromEnd) * (parameters_.metric == Metric::kL2 ? 0.5F : 1.0F);
   std::vector<float> grid(rotated_size_);
   for (std::uint32_t plane = 0; plane < kPlanes; ++plane) {
     for (std::uint32_t byte = 0; byte < layout_.code_bytes; ++byte) {
@@ -379,16 +395,15 @@ float DotCode::decode(const std::uint8_t* row, float* vector) const {
 
 void DotCode::arrange_block(const std::uint8_t* rows, std::uint8_t* block) const noexcept {
   std::memset(block, 0, block_.block_bytes);
-  const std::size_t code_bytes = parameters_.row_bytes - kFactorBytes;
+  const auto put = [&](std::uint32_t row, std::size_t at, std::uint8_t value) {
+    block[at / kColumn * DotBlockShape::kColumnBytes + std::size_t{row} * kColumn + at % kColumn] = value;
+  };
+  const std::size_t factors_at = std::size_t{block_.columns} * kColumn - kFactorBytes;
   for (std::uint32_t i = 0; i < kBlockRows; ++i) {
     const std::uint8_t* row = rows + std::size_t{i} * parameters_.row_bytes;
-    std::uint8_t* lane = block + std::size_t{i} * 4;
-    for (std::uint32_t column = 0; column < block_.columns; ++column) {
-      const std::size_t from = std::size_t{column} * 4;
-      std::memcpy(lane + std::size_t{column} * DotBlockShape::kColumnBytes, row + from,
-                  std::min<std::size_t>(4, code_bytes - from));
-    }
-    std::memcpy(lane + std::size_t{block_.columns} * DotBlockShape::kColumnBytes, row + code_bytes, kFactorBytes);
+    const std::uint8_t* factors = row + parameters_.row_bytes - kFactorBytes;
+    for (std::size_t byte = 0; byte < layout_.code_bytes; ++byte) put(i, byte, row[byte]);
+    for (std::size_t byte = 0; byte < kFactorBytes; ++byte) put(i, factors_at + byte, factors[byte]);
   }
 }
 

@@ -64,16 +64,33 @@ __m128i sum_lanes(__m256i a, __m256i b, __m256i c, __m256i d) noexcept {
   return _mm_add_epi32(_mm256_castsi256_si128(sums), _mm256_extracti128_si256(sums, 1));
 }
 
-int factor_word(const std::uint8_t* row, std::size_t code_bytes) noexcept {
-  int word;
-  std::memcpy(&word, row + code_bytes, sizeof word);
-  return word;
+// Addends and factors of four rows, from their last eight bytes.
+struct Ends {
+  __m128i addends;
+  __m128i factors;
+};
+
+Ends load_ends(const std::uint8_t* const* rows, std::size_t row_bytes) noexcept {
+  const auto pair = [&](std::size_t i) {
+    const auto* first = reinterpret_cast<const double*>(rows[i] + row_bytes - 8);
+    const auto* second = reinterpret_cast<const double*>(rows[i + 1] + row_bytes - 8);
+    return _mm_castpd_si128(_mm_loadh_pd(_mm_load_sd(first), second));
+  };
+  const __m128i a = pair(0);
+  const __m128i b = pair(2);
+  const __m128 low_a = _mm_castsi128_ps(_mm_srli_epi64(a, 8));
+  const __m128 low_b = _mm_castsi128_ps(_mm_srli_epi64(b, 8));
+  return {_mm_castps_si128(_mm_shuffle_ps(low_a, low_b, 0b10'00'10'00)),
+          _mm_castps_si128(_mm_shuffle_ps(_mm_castsi128_ps(a), _mm_castsi128_ps(b), 0b11'01'11'01))};
+}
+
+__m128 upper_bytes(__m128i words) noexcept {
+  return _mm_castsi128_ps(_mm_and_si128(words, _mm_set1_epi32(static_cast<int>(kFactorMask))));
 }
 
 template <bool kWide>
 void gather_distances(const DotRowShape& shape, const DotQuery& query, const std::int8_t* planes,
                       const std::uint8_t* rows, const std::uint32_t* ids, std::uint32_t count, float* out) noexcept {
-  const std::size_t code_bytes = shape.row_bytes - kFactorBytes;
   for (std::uint32_t i = 0; i < count; i += 4) {
     const std::uint8_t* r[4];
     for (std::uint32_t j = 0; j < 4; ++j) {
@@ -82,16 +99,11 @@ void gather_distances(const DotRowShape& shape, const DotQuery& query, const std
     }
     const __m128i dots = sum_lanes(row_sums<kWide>(shape, planes, r[0]), row_sums<kWide>(shape, planes, r[1]),
                                    row_sums<kWide>(shape, planes, r[2]), row_sums<kWide>(shape, planes, r[3]));
-    const __m128i words = _mm_setr_epi32(factor_word(r[0], code_bytes), factor_word(r[1], code_bytes),
-                                         factor_word(r[2], code_bytes), factor_word(r[3], code_bytes));
-    // The lower halves of the four words, then the upper ones.
-    const __m128i order = _mm_setr_epi8(0, 1, 4, 5, 8, 9, 12, 13, 2, 3, 6, 7, 10, 11, 14, 15);
-    const __m256 halves = _mm256_cvtph_ps(_mm_shuffle_epi8(words, order));
     const __m128 dot = _mm_add_ps(_mm_cvtepi32_ps(dots), _mm_set1_ps(query.dot_shift));
     const __m128 inner = _mm_mul_ps(dot, _mm_set1_ps(query.dot_scale));
-    const __m128 base =
-        _mm_fmadd_ps(_mm256_castps256_ps128(halves), _mm_set1_ps(query.addend_scale), _mm_set1_ps(query.offset));
-    _mm_storeu_ps(out + i, _mm_fnmadd_ps(_mm256_extractf128_ps(halves, 1), inner, base));
+    const Ends ends = load_ends(r, shape.row_bytes);
+    const __m128 base = _mm_add_ps(upper_bytes(ends.addends), _mm_set1_ps(query.offset));
+    _mm_storeu_ps(out + i, _mm_fnmadd_ps(upper_bytes(ends.factors), inner, base));
   }
 }
 
@@ -164,30 +176,28 @@ template <int kPlane>
   }
 }
 
-// The lower halves of eight words, from half to single precision.
-__m256 halves_to_floats(__m256i words) noexcept {
-  const __m256i low = _mm256_and_si256(words, _mm256_set1_epi32(0xffff));
-  const __m128i packed = _mm_packus_epi32(_mm256_castsi256_si128(low), _mm256_extracti128_si256(low, 1));
-  return _mm256_cvtph_ps(packed);
+__m256 upper_bytes(__m256i words) noexcept {
+  return _mm256_castsi256_ps(_mm256_and_si256(words, _mm256_set1_epi32(static_cast<int>(kFactorMask))));
 }
 
 // What a scan keeps in registers.
 struct ScanConstants {
   __m256 scale;
   __m256 shift;
-  __m256 addend_scale;
   __m256 bound;
 };
 
-void collect(const ScanConstants& c, const ScanBlock& chosen, const __m256i* dots, const std::uint8_t* factors,
+// `last`: the last column of the block.
+void collect(const ScanConstants& c, const ScanBlock& chosen, const __m256i* dots, const std::uint8_t* last,
              ScanHits& hits) noexcept {
   const __m256 origin = _mm256_set1_ps(chosen.origin_distance);
 #pragma GCC unroll 2
   for (std::uint32_t half = 0; half < 2; ++half) {
-    const __m256i words = load(factors + std::size_t{half} * 32);
+    const __m256i words = load(last + std::size_t{half} * 32);
+    const __m256i before = load(last - DotBlockShape::kColumnBytes + std::size_t{half} * 32);
+    const __m256 addend = upper_bytes(_mm256_or_si256(_mm256_srli_epi32(before, 8), _mm256_slli_epi32(words, 24)));
     const __m256 inner = _mm256_fmadd_ps(_mm256_cvtepi32_ps(dots[half]), c.scale, c.shift);
-    const __m256 base = _mm256_fmadd_ps(halves_to_floats(words), c.addend_scale, origin);
-    const __m256 distances = _mm256_fnmadd_ps(halves_to_floats(_mm256_srli_epi32(words, 16)), inner, base);
+    const __m256 distances = _mm256_fnmadd_ps(upper_bytes(words), inner, _mm256_add_ps(addend, origin));
     const __m256 below = _mm256_cmp_ps(distances, c.bound, _CMP_LT_OQ);
     const std::uint32_t nearer =
         static_cast<std::uint32_t>(_mm256_movemask_ps(below)) & chosen.rows >> (8 * half) & 0xff;
@@ -220,9 +230,9 @@ void scan_together(const DotBlockShape& shape, const std::int8_t* planes, const 
   add_plane<2>(shape, planes, at, ahead, line, words, sums);
   add_plane<3>(shape, planes, at, ahead, line, words, sums);
   widen(words, sums);
-  const std::size_t factors = std::size_t{shape.columns} * DotBlockShape::kColumnBytes;
+  const std::size_t last = std::size_t{shape.columns - 1} * DotBlockShape::kColumnBytes;
 #pragma GCC unroll 8
-  for (std::uint32_t i = 0; i < kTogether; ++i) collect(c, chosen[i], sums + 2 * i, at[i] + factors, hits);
+  for (std::uint32_t i = 0; i < kTogether; ++i) collect(c, chosen[i], sums + 2 * i, at[i] + last, hits);
 }
 
 }  // namespace
@@ -230,7 +240,7 @@ void scan_together(const DotBlockShape& shape, const std::int8_t* planes, const 
 void dot_scan_avx2(const DotBlockShape& shape, const DotQuery& query, const std::int8_t* planes, const ScanList& list,
                    ScanHits& hits) noexcept {
   const ScanConstants constants{_mm256_set1_ps(query.dot_scale), _mm256_set1_ps(query.dot_shift * query.dot_scale),
-                                _mm256_set1_ps(query.addend_scale), _mm256_set1_ps(hits.bound)};
+                                _mm256_set1_ps(hits.bound)};
   ScanHits found = hits;
   std::uint32_t i = 0;
   for (; i + kTogether <= list.count; i += kTogether) {

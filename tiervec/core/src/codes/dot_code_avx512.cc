@@ -106,26 +106,44 @@ __m256i high(__m512i v) noexcept {
   return _mm512_extracti64x4_epi64(v, 1);
 }
 
-// dots: four vectors of four sums. factors: the row's two halves as one word each.
-void finish(const DotQuery& query, const __m128i* dots, const __m128i* factors, float* out) noexcept {
+__m512 upper_bytes(__m512i words) noexcept {
+  return _mm512_castsi512_ps(_mm512_and_si512(words, _mm512_set1_epi32(static_cast<int>(kFactorMask))));
+}
+
+// dots: four vectors of four sums.
+void finish(const DotQuery& query, const __m128i* dots, const __m128i* addends, const __m128i* factors,
+            float* out) noexcept {
   const auto join = [](const __m128i* parts) {
     const __m256i a = _mm256_inserti128_si256(_mm256_castsi128_si256(parts[0]), parts[1], 1);
     const __m256i b = _mm256_inserti128_si256(_mm256_castsi128_si256(parts[2]), parts[3], 1);
     return _mm512_inserti64x4(_mm512_castsi256_si512(a), b, 1);
   };
-  const __m512i words = join(factors);
-  const __m512 addend = _mm512_cvtph_ps(_mm512_cvtepi32_epi16(words));
-  const __m512 factor = _mm512_cvtph_ps(_mm512_cvtepi32_epi16(_mm512_srli_epi32(words, 16)));
+  const __m512 addend = upper_bytes(join(addends));
+  const __m512 factor = upper_bytes(join(factors));
   const __m512 dot = _mm512_add_ps(_mm512_cvtepi32_ps(join(dots)), _mm512_set1_ps(query.dot_shift));
   const __m512 inner = _mm512_mul_ps(dot, _mm512_set1_ps(query.dot_scale));
-  const __m512 base = _mm512_fmadd_ps(addend, _mm512_set1_ps(query.addend_scale), _mm512_set1_ps(query.offset));
+  const __m512 base = _mm512_add_ps(addend, _mm512_set1_ps(query.offset));
   _mm512_storeu_ps(out, _mm512_fnmadd_ps(factor, inner, base));
 }
 
-int factor_word(const std::uint8_t* row, std::size_t code_bytes) noexcept {
-  int word;
-  std::memcpy(&word, row + code_bytes, sizeof word);
-  return word;
+// Addends and factors of four rows, from their last eight bytes.
+struct Ends {
+  __m128i addends;
+  __m128i factors;
+};
+
+Ends load_ends(const std::uint8_t* const* rows, std::size_t row_bytes) noexcept {
+  const auto pair = [&](std::size_t i) {
+    const auto* first = reinterpret_cast<const double*>(rows[i] + row_bytes - 8);
+    const auto* second = reinterpret_cast<const double*>(rows[i + 1] + row_bytes - 8);
+    return _mm_castpd_si128(_mm_loadh_pd(_mm_load_sd(first), second));
+  };
+  const __m128i a = pair(0);
+  const __m128i b = pair(2);
+  const __m128 low_a = _mm_castsi128_ps(_mm_srli_epi64(a, 8));
+  const __m128 low_b = _mm_castsi128_ps(_mm_srli_epi64(b, 8));
+  return {_mm_castps_si128(_mm_shuffle_ps(low_a, low_b, 0b10'00'10'00)),
+          _mm_castps_si128(_mm_shuffle_ps(_mm_castsi128_ps(a), _mm_castsi128_ps(b), 0b11'01'11'01))};
 }
 
 enum class RowKind { kShort, kOneChunk, kLong };
@@ -133,7 +151,6 @@ enum class RowKind { kShort, kOneChunk, kLong };
 template <RowKind kKind>
 void gather_distances(const DotRowShape& shape, const DotQuery& query, const std::int8_t* planes,
                       const std::uint8_t* rows, const std::uint32_t* ids, std::uint32_t count, float* out) noexcept {
-  const std::size_t code_bytes = shape.row_bytes - kFactorBytes;
   const __mmask32 short_mask = shape.row_bytes >= 32 ? ~__mmask32{0} : (__mmask32{1} << shape.row_bytes) - 1;
   [[maybe_unused]] ShortRowPlanes short_planes;
   if constexpr (kKind == RowKind::kShort) short_planes.fill(shape, planes);
@@ -141,10 +158,11 @@ void gather_distances(const DotRowShape& shape, const DotQuery& query, const std
   if constexpr (kKind == RowKind::kOneChunk) one_chunk.fill(shape, planes);
   for (std::uint32_t i = 0; i < count; i += 16) {
     __m128i dots[4];
+    __m128i addends[4];
     __m128i factors[4];
     for (std::uint32_t group = 0; group < 4; ++group) {
       if (i + group * 4 >= count) {
-        dots[group] = factors[group] = _mm_setzero_si128();
+        dots[group] = addends[group] = factors[group] = _mm_setzero_si128();
         continue;
       }
       const std::uint8_t* r[4];
@@ -162,10 +180,11 @@ void gather_distances(const DotRowShape& shape, const DotQuery& query, const std
         dots[group] = sum_lanes(long_row(shape, r[0], planes), long_row(shape, r[1], planes),
                                 long_row(shape, r[2], planes), long_row(shape, r[3], planes));
       }
-      factors[group] = _mm_setr_epi32(factor_word(r[0], code_bytes), factor_word(r[1], code_bytes),
-                                      factor_word(r[2], code_bytes), factor_word(r[3], code_bytes));
+      const Ends ends = load_ends(r, shape.row_bytes);
+      addends[group] = ends.addends;
+      factors[group] = ends.factors;
     }
-    finish(query, dots, factors, out + i);
+    finish(query, dots, addends, factors, out + i);
   }
 }
 
@@ -189,16 +208,19 @@ namespace {
 struct ScanConstants {
   __m512 scale;
   __m512 shift;
-  __m512 addend_scale;
   __m512 bound;
   __m512i lanes;
 };
 
-void collect(const ScanConstants& c, const ScanBlock& chosen, __m512i dots, __m512i factors, ScanHits& hits) noexcept {
-  const __m512 addend = _mm512_cvtph_ps(_mm512_cvtepi32_epi16(factors));
-  const __m512 factor = _mm512_cvtph_ps(_mm512_cvtepi32_epi16(_mm512_srli_epi32(factors, 16)));
+// `last`: the last column of the block.
+void collect(const ScanConstants& c, const ScanBlock& chosen, __m512i dots, const std::uint8_t* last,
+             ScanHits& hits) noexcept {
+  const __m512i before = _mm512_loadu_si512(last - DotBlockShape::kColumnBytes);
+  const __m512i words = _mm512_loadu_si512(last);
+  const __m512 factor = upper_bytes(words);
+  const __m512 addend = upper_bytes(_mm512_or_si512(_mm512_srli_epi32(before, 8), _mm512_slli_epi32(words, 24)));
   const __m512 inner = _mm512_fmadd_ps(_mm512_cvtepi32_ps(dots), c.scale, c.shift);
-  const __m512 base = _mm512_fmadd_ps(addend, c.addend_scale, _mm512_set1_ps(chosen.origin_distance));
+  const __m512 base = _mm512_add_ps(addend, _mm512_set1_ps(chosen.origin_distance));
   const __m512 distances = _mm512_fnmadd_ps(factor, inner, base);
   const __mmask16 nearer = _mm512_mask_cmp_ps_mask(static_cast<__mmask16>(chosen.rows), distances, c.bound, _CMP_LT_OQ);
   if (nearer == 0) return;
@@ -249,10 +271,10 @@ void scan_together(const DotBlockShape& shape, const std::int8_t* planes, const 
 #pragma GCC unroll 8
     for (std::uint32_t i = 0; i < kTogether; ++i) dots[i] = _mm512_srai_epi32(dots[i], 2);
   }
-  const std::size_t factors = std::size_t{shape.columns} * DotBlockShape::kColumnBytes;
+  const std::size_t last = std::size_t{shape.columns - 1} * DotBlockShape::kColumnBytes;
 #pragma GCC unroll 8
   for (std::uint32_t i = 0; i < kTogether; ++i) {
-    collect(c, chosen[i], dots[i], _mm512_loadu_si512(at[i] + factors), hits);
+    collect(c, chosen[i], dots[i], at[i] + last, hits);
   }
 }
 
@@ -261,7 +283,7 @@ void scan_together(const DotBlockShape& shape, const std::int8_t* planes, const 
 void dot_scan_avx512(const DotBlockShape& shape, const DotQuery& query, const std::int8_t* planes, const ScanList& list,
                      ScanHits& hits) noexcept {
   const ScanConstants constants{_mm512_set1_ps(query.dot_scale), _mm512_set1_ps(query.dot_shift * query.dot_scale),
-                                _mm512_set1_ps(query.addend_scale), _mm512_set1_ps(hits.bound),
+                                _mm512_set1_ps(hits.bound),
                                 _mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15)};
   ScanHits found = hits;
   std::uint32_t i = 0;

@@ -1,9 +1,18 @@
+#include <bit>
 #include <cstring>
 
 #include <tiervec/core/codes/dot_code.h>
-#include <tiervec/core/half.h>
 
 namespace tiervec::codes {
+namespace {
+
+float load_upper_bytes(const std::uint8_t* at) noexcept {
+  std::uint32_t bits;
+  std::memcpy(&bits, at, sizeof bits);
+  return std::bit_cast<float>(bits & kFactorMask);
+}
+
+}  // namespace
 
 // The scalar reference of the other kernels.
 void dot_distances_portable(const DotRowShape& shape, const DotQuery& query, const std::int8_t* planes,
@@ -23,10 +32,9 @@ void dot_distances_portable(const DotRowShape& shape, const DotQuery& query, con
         }
       }
     }
-    std::uint16_t factors[2];
-    std::memcpy(factors, row + code_bytes, sizeof factors);
+    const std::uint8_t* end = row + shape.row_bytes;
     const float inner = (static_cast<float>(dot) + query.dot_shift) * query.dot_scale;
-    out[i] = query.offset + half_to_float(factors[0]) * query.addend_scale - half_to_float(factors[1]) * inner;
+    out[i] = query.offset + load_upper_bytes(end - kAddendFromEnd) - load_upper_bytes(end - kFactorFromEnd) * inner;
   }
 }
 
@@ -49,11 +57,13 @@ void dot_scan_portable(const DotBlockShape& shape, const DotQuery& query, const 
         }
         if (plane > 0) dot /= 4;
       }
-      std::uint16_t factors[2];
-      std::memcpy(factors, lane + std::size_t{shape.columns} * DotBlockShape::kColumnBytes, sizeof factors);
+      std::uint8_t end[8];
+      const std::uint8_t* last = lane + std::size_t{shape.columns - 1} * DotBlockShape::kColumnBytes;
+      std::memcpy(end, last - DotBlockShape::kColumnBytes, 4);
+      std::memcpy(end + 4, last, 4);
       const float inner = (static_cast<float>(dot) + query.dot_shift) * query.dot_scale;
-      const float distance =
-          chosen.origin_distance + half_to_float(factors[0]) * query.addend_scale - half_to_float(factors[1]) * inner;
+      const float distance = chosen.origin_distance + load_upper_bytes(end + 8 - kAddendFromEnd) -
+                             load_upper_bytes(end + 8 - kFactorFromEnd) * inner;
       if (distance < hits.bound) {
         hits.distances[hits.count] = distance;
         hits.rows[hits.count++] = chosen.block * kBlockRows + row;

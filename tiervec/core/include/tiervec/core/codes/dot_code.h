@@ -12,8 +12,9 @@
 // so a scan adds one number per origin and nothing per row.
 //
 // Two trainings share it:
-//   rabitq   c = mean, T = PCA rotation, w_i by the variance of dimension i; factor = 2 |x'|^2 / <x', x^> makes the
-//            estimate unbiased around the vector itself (RaBitQ, SIGMOD'24, section 3.2; bits by variance: SAQ, 2025)
+//   rabitq   c = mean, T = PCA rotation, w_i by the variance of dimension i; it is the direction x' / |x'| that
+//            is rounded, so vectors of any length fit the grid; factor = 2 |x'|^2 / <x', x^> makes the estimate
+//            unbiased around the vector itself (RaBitQ, SIGMOD'24, section 3.2; bits by variance: SAQ, 2025)
 //   sq       c = middle of the range, no rotation, one width; addend = |x^|^2, factor = 2 (plain reconstruction)
 
 #include <algorithm>
@@ -32,12 +33,11 @@ namespace tiervec::codes {
 struct DotCodeParameters {
   Metric metric = Metric::kL2;
   std::uint32_t dim = 0;
-  std::uint32_t row_bytes = 0;       // at least the packed fields plus kFactorBytes
+  std::uint32_t row_bytes = 0;       // at least the packed fields plus kFactorBytes, and 8
   std::vector<float> center;         // dim
   std::vector<float> rotation;       // dim x dim, row i gives dimension i of x'; empty: no rotation
   std::vector<std::uint8_t> widths;  // dim; bits per dimension of x': 0, 2, 4, 6, 8
   std::vector<float> steps;          // dim; grid step, 0 where the width is 0
-  float addend_scale = 1;            // addends are stored as half(addend / addend_scale)
   bool unbiased = true;              // rabitq: true; sq: false
 };
 
@@ -47,7 +47,6 @@ struct DotQuery {
   float offset = 0;     // part of the distance that does not depend on the row
   float dot_shift = 0;  // the grid's middle, times the query: added to the integer dot product
   float dot_scale = 0;  // integer dot product to <q', x^>
-  float addend_scale = 0;
 };
 
 /// How kernels walk a row. A row up to 32 bytes has one chunk of 32, else chunks of 64.
@@ -61,8 +60,9 @@ struct DotRowShape {
 
 /// A block of a scan: 16 rows by columns of 4 bytes, so that a register holds the same column of all rows.
 ///
-///   | bytes 0..3 of rows 0..15 | bytes 4..7 of rows 0..15 | ... | the two factors of rows 0..15 |
+///   | bytes 0..3 of rows 0..15 | bytes 4..7 of rows 0..15 | ... | the last four bytes of rows 0..15 |
 ///
+/// Bytes between the code and the factors are cut to what fills the last column: the factors end it as they end a row.
 /// Fields are multiplied where they are in their bytes, those at bit 2p as 4^p times their value. Plane after plane,
 /// the highest first, the sum so far is divided by 4 in between: nothing is shifted but sums, and all is exact.
 struct DotBlockShape {
@@ -77,7 +77,7 @@ struct DotBlockShape {
     bool widen = false;          // the int16 sums of pairs of bytes so far and this field's may not fit int16 together
   };
 
-  std::uint32_t columns = 0;  // without the factors
+  std::uint32_t columns = 0;  // with the factors
   std::uint32_t block_bytes = 0;
   const Field* fields = nullptr;             // by plane
   std::uint32_t plane_begin[kPlanes + 1]{};  // plane p has the fields plane_begin[p] to plane_begin[p + 1]

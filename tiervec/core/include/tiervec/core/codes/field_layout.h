@@ -2,7 +2,10 @@
 
 // How a row of a DotCode holds one small unsigned integer (a field) per dimension.
 //
-//   row   | code bytes: fields of 2, 4, 6 or 8 bits, none across a byte | .. 0 .. | half addend | half factor |
+//   row   | code bytes: fields of 2, 4, 6 or 8 bits, none across a byte | .. 0 .. | addend | factor |
+//
+//   Addend and factor are the upper three bytes of a float32: its range, and 16 bits of precision. A kernel loads four
+//   bytes from one byte before, and clears that byte.
 //
 //   A byte is cut in one of five ways (low bits first):   8   6+2   4+4   4+2+2   2+2+2+2
 //   so a field starts at bit 0, 2, 4 or 6. All fields that start at bit 2p form plane p: (byte >> 2p) & mask.
@@ -16,7 +19,10 @@
 namespace tiervec::codes {
 
 inline constexpr std::uint32_t kPlanes = 4;
-inline constexpr std::uint32_t kFactorBytes = 4;
+inline constexpr std::uint32_t kFactorBytes = 6;    // addend and factor at the end of a row
+inline constexpr std::uint32_t kAddendFromEnd = 7;  // where a kernel loads four bytes
+inline constexpr std::uint32_t kFactorFromEnd = 4;
+inline constexpr std::uint32_t kFactorMask = 0xffffff00;  // of what it loads
 
 struct FieldLayout {
   static constexpr std::int32_t kNoDimension = -1;
