@@ -272,7 +272,9 @@ def _calibrate(task: LayoutTask, arrangement: Arrangement, parts: ClusterParts, 
         lambda monitor: _exact_distances(task, monitor),
         task.progress,
     )
-    excluded = None if queries.rows is None else arrangement.positions[queries.rows].astype(np.int64)
+    excluded = None
+    if queries.rows is not None:
+        excluded = np.where(queries.rows < 0, -1, arrangement.positions[queries.rows].astype(np.int64))
     # Mapped, because the section is as large as the vectors: a build that leaves those in their file could not load it.
     tier = _core.open_tier("mmap:", str(big))
     searcher = make_searcher(tier, parts)
@@ -288,4 +290,4 @@ def _calibrate(task: LayoutTask, arrangement: Arrangement, parts: ClusterParts, 
         )
 
     grid = calibration_grid(task.params.layout, len(task.clustering.centroids))
-    return calibrate(grid, search, expected, queries.source, task.progress)
+    return calibrate(grid, search, expected, queries, task.progress)

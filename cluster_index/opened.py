@@ -32,6 +32,9 @@ __all__ = [
 
 _NPROBES = (1, 2, 4, 8, 12, 16, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512)
 _RERANKS = (10, 16, 24, 32, 48, 64, 96, 128)
+# What the calibration grows to on data that need it.
+_MOST_CALIBRATED = 8192
+_MOST_CALIBRATED_RERANK = 2048
 _READS_PER_CODE = 1 / 40  # a distance by code costs about so much of a read and its exact distance
 _MOST_LABEL_BITS = 56
 
@@ -117,7 +120,9 @@ def calibration_grid(layout: str, clusters: int) -> CalibrationGrid:
     """The search parameters that decide about recall in a layout."""
     nprobes = tuple(value for value in _NPROBES if value < clusters) + ((clusters,) if clusters <= _NPROBES[-1] else ())
     if layout != "coded":
-        return CalibrationGrid(fine="nprobe", fine_values=nprobes, whole_numbers=True)
+        return CalibrationGrid(
+            fine="nprobe", fine_values=nprobes, whole_numbers=True, limits={"nprobe": min(clusters, _MOST_CALIBRATED)}
+        )
     return CalibrationGrid(
         coarse="nprobe",
         coarse_values=nprobes,
@@ -125,6 +130,7 @@ def calibration_grid(layout: str, clusters: int) -> CalibrationGrid:
         fine_values=_RERANKS,
         at_least_k="rerank",
         most=MOST_RERANKED,
+        limits={"nprobe": min(clusters, _MOST_CALIBRATED), "rerank": _MOST_CALIBRATED_RERANK},
         whole_numbers=True,
         code_weight=_READS_PER_CODE,
     )

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from tiervec.calibration import DEFAULT_TARGET_RECALL
 from tiervec.codes import code_row_bytes
 from tiervec.errors import InvalidArgumentError
-from tiervec.parameter_checks import check_choice, check_field, check_number, check_switch, check_whole
+from tiervec.parameter_checks import check_choice, check_field, check_fraction, check_number, check_switch, check_whole
 
 __all__ = ["LARGEST_DIM", "LAYOUTS", "MOST_RERANKED", "MOST_VECTORS", "ClusterBuildParams", "ClusterSearchParams"]
 
@@ -42,6 +43,7 @@ class ClusterBuildParams:
         ordered: Groups and their members lie so that what is probed together is read together; of ``grouped`` only.
             False keeps the order of the clusters and of the data; for ablation.
         align: Postings of ``replicated`` start at multiples of so many bytes: 1, 64, 256, 512 or 4096 (SSDs).
+        target_recall: Recall that a search without parameters aims at, above 0 and at most 1.
 
     Example:
         >>> ClusterBuildParams(layout="grouped").count_for(1_000_000)
@@ -58,6 +60,7 @@ class ClusterBuildParams:
     spill: bool = False
     ordered: bool = True
     align: int = 1
+    target_recall: float = DEFAULT_TARGET_RECALL
 
     def __post_init__(self) -> None:
         if self.clusters is not None:
@@ -73,6 +76,7 @@ class ClusterBuildParams:
             raise InvalidArgumentError(f"align is {self.align}; it must be one of {', '.join(map(str, _ALIGNMENTS))}")
         code_row_bytes(self.code, self.code_bits, 128)
         check_field(self, "code_bits", check_number, 0, 8)
+        check_field(self, "target_recall", check_fraction)
 
     def count_for(self, vectors: int) -> int:
         """The number of clusters of so many vectors."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +40,7 @@ _NAVIGATION_SHARE = 64  # one vector in so many is in the navigation sample
 _LEAST_NAVIGATION = 64
 _NAVIGATION_BYTES = 68  # of one sampled vector
 _SECTOR_BYTES = 4096
+_LONGEST_CALIBRATED = 8192  # search_list that the calibration grows to on data that need it
 
 
 GraphBuild = IndexBuild[GraphBuildParams]
@@ -146,7 +147,7 @@ def _link_and_calibrate(
     """
     params, count = build.params, len(build.vectors)
     queries = _calibration_queries(build)
-    late = None if queries is None or queries.rows is None else queries.rows.astype(np.uint32)
+    late = None if queries is None or queries.rows is None else queries.hidden_rows.astype(np.uint32)
     builder = _core.GraphBuilder(build.vectors, build.metric, build.threads)
     if graph is not None:
         builder.adopt(graph.neighbors, graph.degrees, late)
@@ -263,7 +264,9 @@ def _calibrate(build: GraphBuild, parts: GraphParts, queries: CalibrationQueries
         found = search_natively(searcher, queries.vectors, k, params, threads=build.threads)
         return Measured(distances=found.distances, reads=found.reads / len(queries.vectors))
 
-    return calibrate(CALIBRATION_GRID, search, expected, queries.source, build.progress)
+    longest = min(_LONGEST_CALIBRATED, len(build.vectors))
+    grid = replace(CALIBRATION_GRID, limits={"search_list": longest})
+    return calibrate(grid, search, expected, queries, build.progress)
 
 
 def check_buildable(vectors: int, dim: int) -> None:

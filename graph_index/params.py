@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from tiervec.calibration import DEFAULT_TARGET_RECALL
 from tiervec.codes import code_row_bytes
-from tiervec.parameter_checks import check_choice, check_field, check_number, check_switch, check_whole
+from tiervec.parameter_checks import check_choice, check_field, check_fraction, check_number, check_switch, check_whole
 
 __all__ = ["LARGEST_DEGREE", "LARGEST_DIM", "LAYOUTS", "MOST_VECTORS", "GraphBuildParams", "GraphSearchParams"]
 
@@ -30,6 +31,7 @@ class GraphBuildParams:
             record takes no fast memory (DiskANN, NeurIPS'19); for SSDs.
         code: ``rabitq``, ``sq`` or ``pq``.
         code_bits: Bits of code per dimension; ``rabitq`` pays its factors from them.
+        target_recall: Recall that a search without parameters aims at, above 0 and at most 1.
 
     Example:
         >>> GraphBuildParams(code_bits=2).graph_degree
@@ -42,6 +44,7 @@ class GraphBuildParams:
     layout: str = "packed"
     code: str = "rabitq"
     code_bits: float = 4.0
+    target_recall: float = DEFAULT_TARGET_RECALL
 
     def __post_init__(self) -> None:
         check_field(self, "graph_degree", check_whole, 2, LARGEST_DEGREE)
@@ -50,6 +53,7 @@ class GraphBuildParams:
         check_field(self, "layout", check_choice, LAYOUTS, "a graph index has")
         code_row_bytes(self.code, self.code_bits, 128)
         check_field(self, "code_bits", check_number, 0, 8)
+        check_field(self, "target_recall", check_fraction)
 
 
 @dataclass(frozen=True, kw_only=True)

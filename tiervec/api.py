@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from tiervec import _core
 from tiervec.building import build, import_diskann, relayout
-from tiervec.calibration import choose
+from tiervec.calibration import DEFAULT_TARGET_RECALL, choose, is_searched_whole
 from tiervec.cluster_index.params import ClusterSearchParams
 from tiervec.errors import (
     DataLossError,
@@ -130,6 +130,8 @@ class Index:
         self._choose = functools.lru_cache(maxsize=64)(
             lambda k, target_recall: choose(grid, info.calibration, k, target_recall, info.vectors)
         )
+        self._target_recall = info.params.get("target_recall", DEFAULT_TARGET_RECALL)
+        self._is_calibrated = info.calibration is not None or is_searched_whole(info.vectors)
         self._state = threading.Condition()
         self._running = 0
 
@@ -170,7 +172,9 @@ class Index:
             queries: (nq, dim), or (dim,) for one; float for float indexes, whole numbers of the index's own range for
                 integer ones.
             k: Neighbours per query.
-            target_recall: Choose parameters from the calibration instead of giving them.
+            target_recall: Choose parameters from the calibration instead of giving them. A search that gives neither
+                this nor a parameter that the calibration chooses aims at the index's own target, 0.95 unless the
+                build set another. The receipt says which recall is expected.
             params: A mapping of search keys, or `GraphSearchParams` or `ClusterSearchParams`; with target_recall only
                 keys that it does not choose.
             filter: Not part of this version.
@@ -195,7 +199,7 @@ class Index:
         matrix = as_queries(queries, self._info.dtype, self._info.dim)
         check_finite(matrix, what="queries")
         check_range(matrix, "queries")
-        given, notes = self._search_params(k, target_recall, params)
+        given, expected_recall, notes = self._search_params(k, target_recall, params)
         opened = self._enter()
         try:
             used = opened.fitted(given, k)
@@ -231,6 +235,7 @@ class Index:
             wall_us=wall_us,
             latency_us=found.latency_us,
             device=self._device,
+            expected_recall=expected_recall,
             notes=(*notes, *self._notes, *self._notes_of(opened, found.rereads)),
         )
         return SearchResult(found.ids, found.distances, receipt)
@@ -277,19 +282,27 @@ class Index:
 
     def _search_params(
         self, k: int, target_recall: float | None, params: Mapping[str, Any] | SearchParams | None
-    ) -> tuple[Any, tuple[str, ...]]:
+    ) -> tuple[Any, float | None, tuple[str, ...]]:
         given = checked_params(params, self._kind.search_params, "search", self._info.kind)
-        if target_recall is None:
-            return given, ()
         fixed = [key for key in self._grid.names if isinstance(params, Mapping) and key in params]
-        if fixed:
+        if target_recall is None:
+            if fixed or isinstance(params, self._kind.search_params):
+                return given, None, ()
+            if not self._is_calibrated:
+                return (
+                    given,
+                    None,
+                    ("the index is not calibrated, so its recall is unknown; default parameters were used",),
+                )
+            target_recall = self._target_recall
+        elif fixed:
             raise InvalidArgumentError(f"target_recall chooses {fixed[0]} itself; give one of the two")
         chosen = self._choose(k, check_fraction("target_recall", target_recall))
         try:
             used = dataclasses.replace(given, **_whole_numbers(chosen.params))
         except InvalidArgumentError as error:
             raise DataLossError(f"the calibration of the index is not what was written: {error}") from error
-        return used, () if chosen.note is None else (chosen.note,)
+        return used, chosen.recall, () if chosen.note is None else (chosen.note,)
 
 
 def _with_fast_bytes(info: IndexInfo, fast_bytes: int) -> IndexInfo:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import logging
 import os
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -12,6 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from tiervec.calibration import DEFAULT_TARGET_RECALL, reached
 from tiervec.cluster_index.params import ClusterBuildParams
 from tiervec.cluster_index.relayout import relayout_cluster_index
 from tiervec.durable_files import replaced_directory
@@ -39,6 +41,8 @@ from tiervec.vector_files import VectorFile, open_vectors
 from tiervec.vectors import as_matrix, as_queries, check_finite, check_ids, check_range
 
 __all__ = ["build", "import_diskann", "relayout"]
+
+_logger = logging.getLogger(__name__)
 
 BuildParams = GraphBuildParams | ClusterBuildParams
 
@@ -128,7 +132,9 @@ def build(
         ),
         target,
     )
-    return IndexInfo.from_manifest(target, IndexDirectory.open(target).manifest)
+    info = IndexInfo.from_manifest(target, IndexDirectory.open(target).manifest)
+    _warn_of_low_recall(info)
+    return info
 
 
 def relayout(
@@ -321,3 +327,16 @@ def _load_queries(queries: Any, vectors: NDArray[Any]) -> NDArray[Any]:
     check_finite(matrix, what="calibration_queries")
     check_range(matrix, "calibration_queries")
     return matrix
+
+
+def _warn_of_low_recall(info: IndexInfo) -> None:
+    target = info.params.get("target_recall", DEFAULT_TARGET_RECALL)
+    for k, recall in ({} if info.calibration is None else reached(info.calibration)).items():
+        if recall < target:
+            _logger.warning(
+                "%s: the calibration reached recall %.3f with k=%d, below the target of %g",
+                info.path,
+                recall,
+                k,
+                target,
+            )

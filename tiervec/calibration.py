@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -21,20 +21,29 @@ from tiervec.interruptible import BuildProgress
 from tiervec.parameter_checks import check_fraction
 
 __all__ = [
+    "DEFAULT_TARGET_RECALL",
     "CalibrationGrid",
     "CalibrationQueries",
     "ChosenSearch",
     "Measured",
     "calibrate",
     "choose",
+    "is_searched_whole",
+    "reached",
 ]
+
+DEFAULT_TARGET_RECALL = 0.95  # of a search without parameters, unless the build sets another
 
 _QUERIES = 500
 _LEAST_BASE = 50  # fewer vectors are searched whole anyway
 _KS = (1, 10, 100)
+_SELF_QUERIES = 100
+_INDEPENDENT = 10  # neighbours of one query that count as so many samples
 _UNLIMITED = 0.99  # of the reads without a limit
 _ROUNDING = 1e-6  # relative, of a float32 distance
 _ENOUGH = 0.999
+_OUT_OF_REACH = 0.995  # below it the grid grows
+_GROWTH = 1.5
 _BEYOND_K = 4  # what grows with k is at least so many times k beyond the calibration
 
 Row = Mapping[str, float]
@@ -53,6 +62,7 @@ class CalibrationGrid:
         unlimited: The value of `fine` that is more thorough than all others, or None when it has none.
         at_least_k: The parameter that must not be smaller than k, or None.
         most: The largest value of `at_least_k`.
+        limits: Largest values that the grid grows to where its own do not reach a high recall; empty: it does not grow.
         whole_numbers: True when `fine` is a whole number.
         code_weight: What a distance by code costs, in reads.
     """
@@ -64,6 +74,7 @@ class CalibrationGrid:
     unlimited: float | None = None
     at_least_k: str | None = None
     most: float = math.inf
+    limits: Mapping[str, float] = field(default_factory=dict)
     whole_numbers: bool = False
     code_weight: float = 0.0
 
@@ -103,6 +114,8 @@ class Measured:
 
 #: Runs the calibration queries with k and these parameters.
 SearchAt = Callable[[int, Params], Measured]
+#: A row of the table for k and these parameters, and the reads of a query, not rounded.
+_MeasureAt = Callable[[int, Params], tuple[dict[str, float], float]]
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -112,7 +125,8 @@ class CalibrationQueries:
     Attributes:
         vectors: (nq, dim) of the index's query dtype.
         source: Where they are from: ``given`` or ``held-out base vectors``.
-        rows: For queries that are base vectors: their rows, ascending; else None.
+        rows: For queries that are base vectors, else None: the row that is hidden from the query's own search,
+            ascending; then -1 for queries that find themselves.
     """
 
     vectors: NDArray[Any]
@@ -126,31 +140,57 @@ class CalibrationQueries:
 
     @classmethod
     def held_out(cls, base: NDArray[Any], seed: int) -> CalibrationQueries:
-        """A sample of the base vectors; empty when there are too few."""
-        count = min(_QUERIES, max(len(base) // 10, _LEAST_BASE // 2)) if len(base) >= _LEAST_BASE else 0
-        rows = np.sort(np.random.default_rng(seed + 1).choice(len(base), count, replace=False, shuffle=False))
-        vectors = base[rows]
+        """A sample of the base vectors, most of them hidden from their own search; empty when there are too few.
+
+        A hidden one stands for a new query. The others must find themselves: on data where all neighbours of a hidden
+        one are equally far, every answer to it is right, and only they can tell.
+        """
+        if len(base) < _LEAST_BASE:
+            return cls(vectors=base[:0], source="held-out base vectors", rows=np.empty(0, np.int64))
+        hidden = min(_QUERIES, max(len(base) // 10, _LEAST_BASE // 2))
+        found = min(_SELF_QUERIES, len(base) - hidden)
+        random = np.random.default_rng(seed + 1)
+        rows = np.sort(random.choice(len(base), hidden, replace=False, shuffle=False))
+        others = np.delete(np.arange(len(base)), rows)
+        others = np.sort(random.choice(others, found, replace=False, shuffle=False))
+        vectors = np.concatenate([base[rows], base[others]])
         if vectors.dtype == np.float16:
             vectors = vectors.astype(np.float32)
-        return cls(vectors=np.ascontiguousarray(vectors), source="held-out base vectors", rows=rows.astype(np.int64))
+        return cls(
+            vectors=np.ascontiguousarray(vectors),
+            source="held-out base vectors",
+            rows=np.concatenate([rows, np.full(found, -1)]).astype(np.int64),
+        )
+
+    @property
+    def hidden_rows(self) -> NDArray[np.int64]:
+        """Rows of the base vectors that are hidden from their own search, ascending."""
+        return np.empty(0, np.int64) if self.rows is None else self.rows[self.rows >= 0]
+
+    @property
+    def groups(self) -> list[slice]:
+        """Queries whose recall must reach the target, each group by itself."""
+        hidden = len(self.vectors) if self.rows is None else len(self.hidden_rows)
+        return [group for group in (slice(0, hidden), slice(hidden, None)) if len(self.vectors[group])]
 
     def exact_distances(
         self, base: NDArray[Any], metric: str, threads: int, monitor: _core.WorkMonitor, *, indexed: bool = True
     ) -> NDArray[np.float32]:
         """Distances of the exact nearest neighbours, nearest first, (nq, up to 100).
 
-        A query that is a base vector is not its own neighbour. `indexed`: the other queries are; else the index is
-        without all of them.
+        A base vector that is hidden from its own search is not its own neighbour. `indexed`: it is one of the other
+        queries; else the index is without all that are hidden.
         """
-        others = len(base) if self.rows is None else len(base) - 1
+        hidden = self.hidden_rows
+        others = len(base) if len(hidden) == 0 else len(base) - 1
         k = min(max(_KS), others)
-        if self.rows is None or indexed:
+        if len(hidden) == 0 or indexed:
             _, distances = _core.exact_search(base, metric, self.vectors, k, self.rows, threads, monitor)
             return np.asarray(distances)
         # Some neighbours are queries themselves: look for more, and drop those.
-        k = min(k + 20 + 4 * max(_KS) * len(self.rows) // len(base), others)
+        k = min(k + 20 + 4 * max(_KS) * len(hidden) // len(base), others)
         ids, distances = _core.exact_search(base, metric, self.vectors, k, self.rows, threads, monitor)
-        there = ~np.isin(ids, self.rows)
+        there = ~np.isin(ids, hidden)
         depth = min(max(_KS), int(there.sum(axis=1).min()))
         first = np.argsort(~there, axis=1, kind="stable")[:, :depth]
         return np.asarray(np.take_along_axis(distances, first, axis=1))
@@ -166,25 +206,35 @@ class ChosenSearch:
 
 
 def recall_by_distance(found: NDArray[np.float32], exact: NDArray[np.float32], k: int) -> float:
-    """Mean share of the first k found that are no farther than the exact k-th neighbour.
+    """Mean share of the first k neighbours that were found, by their distances.
 
     Unlike `tiervec.recall` it takes a vector for another one at the same distance: data with duplicates would else be
-    calibrated as if they were errors.
+    calibrated as if they were errors. But those at the distance of the k-th neighbour do not make up for nearer ones.
 
     Example:
         >>> exact = np.array([[1, 2, 2]], np.float32)
         >>> recall_by_distance(np.array([[1, 3]], np.float32), exact, 2)
         0.5
+        >>> recall_by_distance(np.array([[2, 2]], np.float32), exact, 2)
+        0.5
     """
     kth = exact[:, k - 1 : k]
-    return float((found[:, :k] <= kth + _ROUNDING * np.abs(kth)).mean())
+    rounding = _ROUNDING * np.abs(kth)
+
+    def nearer(distances: NDArray[np.float32]) -> NDArray[np.int64]:
+        return np.asarray((distances[:, :k] < kth - rounding).sum(axis=1))
+
+    ties = (found[:, :k] <= kth + rounding).sum(axis=1) - nearer(found)
+    expected = nearer(exact)
+    hits = np.minimum(nearer(found), expected) + np.minimum(ties, k - expected)
+    return float(hits.mean() / k)
 
 
 def calibrate(
     grid: CalibrationGrid,
     search: SearchAt,
     expected: NDArray[np.float32],
-    source: str,
+    queries: CalibrationQueries,
     progress: BuildProgress | None,
 ) -> dict[str, Any]:
     """Measures the grid.
@@ -193,43 +243,60 @@ def calibrate(
         grid: The parameters and their values.
         search: Runs the queries.
         expected: Distances of the exact neighbours, nearest first, (nq, depth).
-        source: What kind of queries these are; stored.
+        queries: The queries; of their groups the one with the lowest recall counts.
         progress: Progress callback or None.
 
     Returns:
         JSON values: ``{"source", "queries", "tables": {k: [{<parameters of the grid>, "recall", "reads"}]}}``.
     """
+    groups = queries.groups
+
+    def measure(k: int, params: Params) -> tuple[dict[str, float], float]:
+        found = search(k, params)
+        recalls = [recall_by_distance(found.distances[group], expected[group], k) for group in groups]
+        row = {**params, "recall": round(min(recalls), 5), "reads": round(found.reads, 3)}
+        if grid.code_weight:
+            row["code_distances"] = round(found.code_distances, 1)
+        return row, found.reads
+
     depth = expected.shape[1]
     depths = [k for k in _KS if k <= depth] or [depth]
     tables: dict[str, list[dict[str, float]]] = {}
     for step, k in enumerate(depths):
         table: list[dict[str, float]] = []
         for coarse in [None] if grid.coarse is None else grid.values(grid.coarse, k):
-            if _measure_group(grid, search, expected, k, coarse, table) >= _ENOUGH:
+            if _measure_group(grid, measure, k, coarse, table) >= _ENOUGH:
                 break
+        _grow(grid, measure, k, table)
         tables[str(k)] = table
         if progress is not None:
             progress("calibration", step + 1, len(depths), None)
-    return {"source": source, "queries": len(expected), "tables": tables}
+    return {"source": queries.source, "queries": len(expected), "tables": tables}
+
+
+def _grow(grid: CalibrationGrid, measure: _MeasureAt, k: int, table: list[dict[str, float]]) -> None:
+    """Adds rows beyond the grid's own, each more thorough in all that may grow, until one reaches a high recall."""
+    while table[-1]["recall"] < _OUT_OF_REACH:
+        last = table[-1]
+        params = {
+            name: last[name]
+            if name not in grid.limits
+            else max(last[name], min(math.ceil(last[name] * _GROWTH), grid.limits[name]))
+            for name in grid.names
+        }
+        if all(params[name] == last[name] for name in grid.names):
+            return
+        table.append(measure(k, params)[0])
 
 
 def _measure_group(
-    grid: CalibrationGrid,
-    search: SearchAt,
-    expected: NDArray[np.float32],
-    k: int,
-    coarse: float | None,
-    table: list[dict[str, float]],
+    grid: CalibrationGrid, measure: _MeasureAt, k: int, coarse: float | None, table: list[dict[str, float]]
 ) -> float:
     """Adds the rows of one value of the coarse parameter; the recall of its last and most thorough row."""
     fixed = {} if grid.coarse is None or coarse is None else {grid.coarse: coarse}
-
-    def measure(fine: float) -> tuple[dict[str, float], float]:
-        return _measure(grid, search, expected, k, {**fixed, grid.fine: fine})
-
-    last = None if grid.unlimited is None else measure(grid.unlimited)
+    last = None if grid.unlimited is None else measure(k, {**fixed, grid.fine: grid.unlimited})
     for value in grid.values(grid.fine, k):
-        found, reads = measure(value)
+        found, reads = measure(k, {**fixed, grid.fine: value})
         if last is not None and reads >= last[1] * _UNLIMITED:  # something else ends the search before this limit does
             break
         table.append(found)
@@ -240,15 +307,20 @@ def _measure_group(
     return table[-1]["recall"]
 
 
-def _measure(
-    grid: CalibrationGrid, search: SearchAt, expected: NDArray[np.float32], k: int, params: Params
-) -> tuple[dict[str, float], float]:
-    found = search(k, params)
-    reached = round(recall_by_distance(found.distances, expected, k), 5)
-    row = {**params, "recall": reached, "reads": round(found.reads, 3)}
-    if grid.code_weight:
-        row["code_distances"] = round(found.code_distances, 1)
-    return row, found.reads
+def reached(calibration: Mapping[str, Any]) -> dict[int, float]:
+    """The best recall that the calibration measured, by k.
+
+    Example:
+        >>> reached({"tables": {"10": [{"search_list": 16, "recall": 0.9}, {"search_list": 32, "recall": 0.97}]}})
+        {10: 0.97}
+
+    Raises:
+        DataLossError: The calibration is no table that `calibrate` makes.
+    """
+    try:
+        return {int(k): max(row["recall"] for row in rows) for k, rows in calibration["tables"].items()}
+    except (KeyError, TypeError, ValueError, ZeroDivisionError, AttributeError) as error:
+        raise DataLossError(f"the calibration of the index is not what was written: {error!r}") from error
 
 
 def choose(
@@ -265,14 +337,16 @@ def choose(
     """
     check_fraction("target_recall", target_recall)
     if calibration is None:
-        if vectors < _LEAST_BASE:
+        if is_searched_whole(vectors):
             return ChosenSearch(params=_everything(grid, max(vectors, k)), recall=1.0)
         raise InvalidArgumentError(
             f"target_recall needs a calibrated index, and this one has none; give {' and '.join(grid.names)}"
         )
     try:
-        return _choose(grid, calibration["tables"], k, target_recall)
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        surely = _surely(target_recall, k, calibration["queries"])
+        chosen = _choose(grid, calibration["tables"], k, surely)
+        return chosen if chosen.note is None else _choose(grid, calibration["tables"], k, target_recall)
+    except (KeyError, TypeError, ValueError, ZeroDivisionError, AttributeError) as error:
         raise DataLossError(f"the calibration of the index is not what was written: {error!r}") from error
 
 
@@ -284,6 +358,20 @@ def _everything(grid: CalibrationGrid, most: int) -> Params:
     if grid.at_least_k is not None:
         params[grid.at_least_k] = min(params[grid.at_least_k], grid.most)
     return params
+
+
+def _surely(target_recall: float, k: int, queries: int) -> float:
+    """The recall to look for, so that the target is reached although it was measured on so many queries only.
+
+    It is higher by a standard error, as if the neighbours of a query were found or missed independently.
+    """
+    samples = queries * min(k, _INDEPENDENT)
+    return min(target_recall + math.sqrt(target_recall * (1 - target_recall) / samples), 1)
+
+
+def is_searched_whole(vectors: int) -> bool:
+    """True for so few vectors that a calibration has nothing to choose."""
+    return vectors < _LEAST_BASE
 
 
 def _choose(grid: CalibrationGrid, stored: Mapping[str, Any], k: int, target_recall: float) -> ChosenSearch:

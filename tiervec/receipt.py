@@ -44,6 +44,7 @@ class Receipt:
         latency_us: Time from start to end of each query in microseconds, float32 of shape (queries,).
         device: The device's profile as ``Tier.profile`` of the extension gives it (``latency_us``, ``reads_per_s``,
             ``bytes_per_s``, ``block_bytes``, ``service``, ``source``, ...), or None when the tier has none.
+        expected_recall: Recall that these parameters reached when the index was calibrated; None when they were given.
         notes: Sentences about anything that was not done as asked (fallbacks, caps).
 
     Example:
@@ -72,6 +73,7 @@ class Receipt:
     hot_records: int = 0
     rereads: int = 0
     device: Mapping[str, Any] | None = None
+    expected_recall: float | None = None
     notes: tuple[str, ...] = ()
 
     @property
@@ -179,6 +181,7 @@ class Receipt:
             "device": None if self.device is None else dict(self.device),
             "device_bound_qps": self.device_bound_qps,
             "fraction_of_limit": self.fraction_of_limit,
+            "expected_recall": self.expected_recall,
             "notes": list(self.notes),
         }
 
@@ -191,7 +194,8 @@ class Receipt:
             f"{self.threads} {'thread' if self.threads == 1 else 'threads'}, on {device}",
         ]
         if settings:
-            lines.append(f"  searched with  {settings}")
+            expected = "" if self.expected_recall is None else f" (expected recall {self.expected_recall:.3f})"
+            lines.append(f"  searched with  {settings}{expected}")
         lines.append(
             f"  reads          {self.reads_per_query:.1f} per query, {self.bytes_per_query:,.0f} bytes per query, "
             f"in {self.rounds_per_query:.1f} dependent rounds"

@@ -206,7 +206,7 @@ def test_a_forged_calibration_is_refused_when_it_is_used(calibration: Any, own_c
     forge(own_copy, calibration=calibration)
     with tiervec.open(own_copy) as index:
         query = np.zeros((1, index.info.dim), np.float32)
-        assert index.search(query, k=3).ids.shape == (1, 3)
+        assert index.search(query, k=3, params={"search_list": 8}).ids.shape == (1, 3)
         with pytest.raises(DataLossError, match="calibration") as caught:
             index.search(query, k=3, target_recall=0.9)
     assert is_one_sentence(caught.value)

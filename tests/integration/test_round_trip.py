@@ -80,7 +80,7 @@ def test_an_index_comes_back_as_it_was_built(data: st.DataObject, base: Array) -
         )
         assert (info.vectors, info.dim, info.dtype, info.metric) == (count, dim, str(base.dtype), metric)
         assert info.dataset_bytes == base.nbytes
-        assert {**params, "alpha": 1.2, "layout": "packed"} == dict(info.params)
+        assert {**params, "alpha": 1.2, "layout": "packed", "target_recall": 0.95} == dict(info.params)
         IndexDirectory.open(out).verify()
         found = []
         for tier in ("dram:", "mmap:"):

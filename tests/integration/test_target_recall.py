@@ -61,7 +61,7 @@ def test_without_queries_base_vectors_are_held_out(passages: dict[str, Array], t
     with tiervec.open(tmp_path / "index") as index:
         assert index.info.calibration is not None
         assert index.info.calibration["source"] == "held-out base vectors"
-        assert index.info.calibration["queries"] == 50
+        assert index.info.calibration["queries"] == 50 + 100
         found = index.search(passages["test"], k=10, target_recall=0.95)
     assert 0.92 <= recall(passages["base"][:500], passages["test"], found.ids) <= 0.995
 

@@ -384,7 +384,8 @@ def test_queries_of_many_kinds_give_the_same(index: Any) -> None:
     assert index.search(BASE[0], k=4).ids.tolist() == expected.ids[:1].tolist()
     np.testing.assert_array_equal(index.search(BASE[:3], k=np.int64(4)).ids, expected.ids)
     by_class = index.search(BASE[:3], k=4, params=GraphSearchParams(search_list=64))
-    np.testing.assert_array_equal(by_class.ids, expected.ids)
+    by_mapping = index.search(BASE[:3], k=4, params={"search_list": 64})
+    np.testing.assert_array_equal(by_class.ids, by_mapping.ids)
 
 
 def test_a_list_shorter_than_k_is_raised_to_it(index: Any) -> None:
@@ -517,4 +518,33 @@ def test_the_caller_may_change_its_array_afterwards(tmp_path: Path) -> None:
     tiervec.build(base, tmp_path / "index", params=PARAMS, calibration_queries=base[:2])
     with tiervec.open(tmp_path / "index") as opened:
         base[:] = 0
-        assert opened.search(BASE[:5], k=1).ids.ravel().tolist() == [0, 1, 2, 3, 4]
+        assert opened.search(BASE[:5], k=1, params={"search_list": 64}).ids.ravel().tolist() == [0, 1, 2, 3, 4]
+
+
+def test_a_search_without_parameters_aims_at_the_target_of_the_index(tmp_path: Path) -> None:
+    searched = {}
+    for target in (0.5, 0.99):
+        tiervec.build(BASE, tmp_path / str(target), params={**PARAMS, "target_recall": target}, threads=1)
+        with tiervec.open(tmp_path / str(target)) as index:
+            receipt = index.search(BASE, k=10).receipt
+            asked = index.search(BASE, k=10, target_recall=target).receipt
+            assert receipt.params == asked.params
+            assert receipt.expected_recall == asked.expected_recall >= target
+            assert receipt.as_dict()["expected_recall"] == receipt.expected_recall
+            assert index.search(BASE, k=10, params={"beam_width": 2}).receipt.params["beam_width"] == 2
+            assert index.search(BASE, k=10, params={"search_list": 30}).receipt.expected_recall is None
+            assert index.info.params["target_recall"] == target
+        searched[target] = receipt.reads
+    assert searched[0.5] < searched[0.99]
+
+
+def test_a_target_out_of_reach_is_warned_of(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tiervec.build(BASE, tmp_path / "good", params={**PARAMS, "target_recall": 0.9}, threads=1)
+    assert not caplog.records
+    monkeypatch.setattr(tiervec.building, "reached", lambda _calibration: {1: 0.95, 10: 0.8})
+    tiervec.build(BASE, tmp_path / "bad", params={**PARAMS, "target_recall": 0.9}, threads=1)
+    (message,) = [record.getMessage() for record in caplog.records]
+    assert "0.800 with k=10" in message
+    assert "0.9" in message

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,7 @@ from tiervec.calibration import (
     ChosenSearch,
     Measured,
     calibrate,
+    reached,
     recall_by_distance,
 )
 from tiervec.calibration import choose as choose_from_grid
@@ -29,7 +31,11 @@ def row(search_list: int, stop_margin: float, recall: float, reads: float) -> di
 
 def table(**tables: list[dict[str, float]]) -> dict[str, Any]:
     """``table(k10=[...])``."""
-    return {"source": "given", "queries": 10, "tables": {key[1:]: rows for key, rows in tables.items()}}
+    return {"source": "given", "queries": math.inf, "tables": {key[1:]: rows for key, rows in tables.items()}}
+
+
+def queries_of(count: int) -> CalibrationQueries:
+    return CalibrationQueries.given(np.zeros((count, 2), np.float32))
 
 
 # Lists of 10 and 20, margins growing, the whole list last.
@@ -147,7 +153,7 @@ def test_what_is_no_calibration_is_data_loss(calibration: Any) -> None:
 def test_recall_counts_who_is_no_farther_than_the_kth() -> None:
     exact = np.array([[1, 2, 2, 3], [0, 0, 0, 9]], np.float32)
     assert recall_by_distance(np.array([[1, 2], [0, 0]], np.float32), exact, 2) == 1.0
-    assert recall_by_distance(np.array([[2, 2], [0, 9]], np.float32), exact, 2) == 0.75
+    assert recall_by_distance(np.array([[2, 2], [0, 9]], np.float32), exact, 2) == 0.5
     assert recall_by_distance(np.array([[np.inf, np.inf], [9, 9]], np.float32), exact, 2) == 0.0
     rounded = exact * np.float32(1 + 1e-7)
     assert recall_by_distance(rounded[:, :3], exact, 3) == 1.0
@@ -178,7 +184,7 @@ def test_the_grid_ends_where_lists_reach_enough_and_is_json() -> None:
         CALIBRATION_GRID,
         measured(reached, calls),
         np.ones((100, 100), np.float32),
-        "given",
+        queries_of(100),
         lambda *step: steps.append(step[:3]),
     )
     assert result["source"] == "given"
@@ -196,9 +202,9 @@ def test_the_grid_ends_where_lists_reach_enough_and_is_json() -> None:
 
 
 def test_few_exact_neighbours_make_one_table() -> None:
-    result = calibrate(CALIBRATION_GRID, measured({}), np.ones((100, 4), np.float32), "given", None)
+    result = calibrate(CALIBRATION_GRID, measured({}), np.ones((100, 4), np.float32), queries_of(100), None)
     assert list(result["tables"]) == ["1"]
-    result = calibrate(CALIBRATION_GRID, measured({}), np.ones((100, 30), np.float32), "given", None)
+    result = calibrate(CALIBRATION_GRID, measured({}), np.ones((100, 30), np.float32), queries_of(100), None)
     assert list(result["tables"]) == ["1", "10"]
 
 
@@ -207,11 +213,14 @@ def test_held_out_queries_are_base_vectors_that_are_hidden() -> None:
     queries = CalibrationQueries.held_out(base, seed=3)
     assert queries.vectors.dtype == np.float32
     assert queries.rows is not None
-    assert len(set(queries.rows.tolist())) == len(queries.vectors) == 25
-    np.testing.assert_array_equal(queries.vectors, base[queries.rows].astype(np.float32))
+    hidden, themselves = queries.groups
+    assert len(set(queries.hidden_rows.tolist())) == len(queries.vectors[hidden]) == 25
+    np.testing.assert_array_equal(queries.vectors[hidden], base[queries.hidden_rows].astype(np.float32))
+    assert queries.rows[themselves].tolist() == [-1] * 100
     distances = queries.exact_distances(base, "l2", 1, _core.WorkMonitor())
-    assert distances.shape == (25, 100)
-    assert float(distances[:, 0].min()) > 0
+    assert distances.shape == (125, 100)
+    assert float(distances[hidden, 0].min()) > 0
+    assert float(distances[themselves, 0].max()) == 0
     again = CalibrationQueries.held_out(base, seed=3)
     np.testing.assert_array_equal(again.rows, queries.rows)
 
@@ -272,7 +281,7 @@ def test_one_parameter_makes_one_group() -> None:
         found[: 10 - 5 * int(params["nprobe"])] = 2
         return Measured(distances=found, reads=10 * params["nprobe"])
 
-    result = calibrate(PROBES, search, np.ones((10, 1), np.float32), "given", None)
+    result = calibrate(PROBES, search, np.ones((10, 1), np.float32), queries_of(10), None)
     assert calls == [1, 2]
     assert result["tables"] == {
         "1": [{"nprobe": 1, "recall": 0.5, "reads": 10.0}, {"nprobe": 2, "recall": 1.0, "reads": 20.0}]
@@ -280,3 +289,58 @@ def test_one_parameter_makes_one_group() -> None:
     assert choose_from_grid(PROBES, result, 1, 0.6, 1000).params == {"nprobe": 2}
     with pytest.raises(InvalidArgumentError, match="give nprobe"):
         choose_from_grid(PROBES, None, 1, 0.6, 1000)
+
+
+def test_neighbours_as_far_as_the_last_one_do_not_make_up_for_a_nearer_one() -> None:
+    exact = np.array([[0, 2, 2, 2]], np.float32)
+    assert recall_by_distance(np.array([[2, 2, 2]], np.float32), exact, 3) == pytest.approx(2 / 3)
+    assert recall_by_distance(np.array([[0, 2, 2]], np.float32), exact, 3) == 1
+    assert recall_by_distance(np.array([[0, 0, 0]], np.float32), exact, 3) == pytest.approx(1 / 3)
+
+
+def test_of_hidden_queries_and_those_that_find_themselves_the_lower_recall_counts() -> None:
+    # Everything is at distance 2 from everything else, as between one-hot rows.
+    queries = CalibrationQueries(
+        vectors=np.zeros((20, 2), np.float32), source="given", rows=np.array([*range(10), *[-1] * 10])
+    )
+    expected = np.full((20, 10), 2, np.float32)
+    expected[10:, 0] = 0
+
+    def search(k: int, params: dict[str, float]) -> Measured:
+        found = np.full((20, k), 2, np.float32)
+        found[10 : 10 + int(params["nprobe"]), 0] = 0
+        return Measured(distances=found, reads=params["nprobe"])
+
+    table = calibrate(PROBES, search, expected, queries, None)["tables"]
+    assert [row["recall"] for row in table["1"]] == [0.1, 0.2, 0.4]
+    assert [row["recall"] for row in table["10"]] == [0.91, 0.92, 0.94]
+
+
+def test_the_grid_grows_until_a_high_recall_or_its_limits() -> None:
+    grid = CalibrationGrid(
+        coarse="nprobe", coarse_values=(4,), fine="rerank", fine_values=(10,), whole_numbers=True,
+        limits={"nprobe": 20, "rerank": 15},
+    )  # fmt: skip
+
+    def search(k: int, params: dict[str, float]) -> Measured:
+        found = np.full((100, k), 2, np.float32)
+        found[: int(params["nprobe"] * params["rerank"] / 3)] = 1
+        return Measured(distances=found, reads=1)
+
+    expected = np.ones((100, 1), np.float32)
+    rows = calibrate(grid, search, expected, queries_of(100), None)["tables"]["1"]
+    assert [(row["nprobe"], row["rerank"]) for row in rows] == [(4, 10), (6, 15), (9, 15), (14, 15), (20, 15)]
+    rows = calibrate(grid, lambda k, params: search(k, {**params, "rerank": 0}), expected, queries_of(100), None)
+    assert [row["nprobe"] for row in rows["tables"]["1"]] == [4, 6, 9, 14, 20]
+    assert reached(rows) == {1: 0}
+
+
+def test_few_queries_ask_for_more_than_the_target() -> None:
+    rows = [row(10, 0.0, 0.90, 10), row(20, 0.0, 0.93, 20), row(40, 0.0, 1.0, 40)]
+    lists = {}
+    for queries in (10, 500, math.inf):
+        calibration = {**table(k10=rows), "queries": queries}
+        lists[queries] = choose(calibration, 10, 0.9, 1000).params["search_list"]
+    assert lists == {10: 20, 500: 20, math.inf: 10}
+    # What is out of reach with that is still taken when the target itself is not.
+    assert choose({**table(k10=rows), "queries": 4}, 10, 1.0, 1000).note is None

@@ -40,6 +40,20 @@ def _run(arguments: argparse.Namespace) -> int:
     return 0
 
 
+def _recall_facts(info: IndexInfo) -> list[tuple[str, str]]:
+    from tiervec.calibration import DEFAULT_TARGET_RECALL, reached
+
+    if info.calibration is None:
+        return []
+    target, best = info.params.get("target_recall", DEFAULT_TARGET_RECALL), reached(info.calibration)
+    text = ", ".join(f"{recall:.3f} for k={k}" for k, recall in best.items())
+    missed = [f"k={k}" for k, recall in best.items() if recall < target]
+    return [
+        ("recall", f"a search aims at {target:g}; calibration reached {text}"),
+        *([("warning", f"recall {target:g} is out of reach for {', '.join(missed)}")] if missed else []),
+    ]
+
+
 def info_text(info: IndexInfo) -> str:
     """The description of an index for people."""
     from tiervec.index_kinds import index_kind
@@ -57,6 +71,7 @@ def info_text(info: IndexInfo) -> str:
             ("in fast memory", in_fast),
             *index_kind(info.kind).facts(info.details),
             ("built with", settings),
+            *_recall_facts(info),
         ]
     )
     rows = [

@@ -136,6 +136,7 @@ def receipt_from_message(message: search_pb2.Receipt) -> Receipt:
         params=dict(sorted(_from_json(message.params).items())),
         latency_us=np.array(message.latency_us, dtype=np.float32),
         device=_device_from_message(message.device) if message.HasField("device") else None,
+        expected_recall=message.expected_recall if message.HasField("expected_recall") else None,
         notes=tuple(message.notes),
     )
 
@@ -177,6 +178,7 @@ def _receipt_message(receipt: Receipt) -> search_pb2.Receipt:
         params=_to_struct(receipt.params),
         latency_us=receipt.latency_us.tolist(),
         device=None if receipt.device is None else _device_message(receipt.device),
+        expected_recall=receipt.expected_recall,
         notes=receipt.notes,
     )
 

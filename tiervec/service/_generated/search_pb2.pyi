@@ -40,7 +40,7 @@ class SearchResponse(_message.Message):
     def __init__(self, ids: _Optional[bytes] = ..., distances: _Optional[bytes] = ..., receipt: _Optional[_Union[Receipt, _Mapping]] = ...) -> None: ...
 
 class Receipt(_message.Message):
-    __slots__ = ("queries", "k", "threads", "params", "tier", "emulated", "reads", "bytes_read", "rounds", "code_distances", "cpu_us", "wall_us", "latency_us", "device", "notes", "hot_records", "waiting_us")
+    __slots__ = ("queries", "k", "threads", "params", "tier", "emulated", "reads", "bytes_read", "rounds", "code_distances", "cpu_us", "wall_us", "latency_us", "device", "notes", "hot_records", "waiting_us", "expected_recall")
     QUERIES_FIELD_NUMBER: _ClassVar[int]
     K_FIELD_NUMBER: _ClassVar[int]
     THREADS_FIELD_NUMBER: _ClassVar[int]
@@ -58,6 +58,7 @@ class Receipt(_message.Message):
     NOTES_FIELD_NUMBER: _ClassVar[int]
     HOT_RECORDS_FIELD_NUMBER: _ClassVar[int]
     WAITING_US_FIELD_NUMBER: _ClassVar[int]
+    EXPECTED_RECALL_FIELD_NUMBER: _ClassVar[int]
     queries: int
     k: int
     threads: int
@@ -75,7 +76,8 @@ class Receipt(_message.Message):
     notes: _containers.RepeatedScalarFieldContainer[str]
     hot_records: int
     waiting_us: float
-    def __init__(self, queries: _Optional[int] = ..., k: _Optional[int] = ..., threads: _Optional[int] = ..., params: _Optional[_Union[_struct_pb2.Struct, _Mapping]] = ..., tier: _Optional[str] = ..., emulated: bool = ..., reads: _Optional[int] = ..., bytes_read: _Optional[int] = ..., rounds: _Optional[int] = ..., code_distances: _Optional[int] = ..., cpu_us: _Optional[float] = ..., wall_us: _Optional[float] = ..., latency_us: _Optional[_Iterable[float]] = ..., device: _Optional[_Union[DeviceProfile, _Mapping]] = ..., notes: _Optional[_Iterable[str]] = ..., hot_records: _Optional[int] = ..., waiting_us: _Optional[float] = ...) -> None: ...
+    expected_recall: float
+    def __init__(self, queries: _Optional[int] = ..., k: _Optional[int] = ..., threads: _Optional[int] = ..., params: _Optional[_Union[_struct_pb2.Struct, _Mapping]] = ..., tier: _Optional[str] = ..., emulated: bool = ..., reads: _Optional[int] = ..., bytes_read: _Optional[int] = ..., rounds: _Optional[int] = ..., code_distances: _Optional[int] = ..., cpu_us: _Optional[float] = ..., wall_us: _Optional[float] = ..., latency_us: _Optional[_Iterable[float]] = ..., device: _Optional[_Union[DeviceProfile, _Mapping]] = ..., notes: _Optional[_Iterable[str]] = ..., hot_records: _Optional[int] = ..., waiting_us: _Optional[float] = ..., expected_recall: _Optional[float] = ...) -> None: ...
 
 class DeviceProfile(_message.Message):
     __slots__ = ("latency_us", "reads_per_s", "bytes_per_s", "block_bytes", "emulated", "knee_bytes", "source", "service")
