@@ -172,7 +172,7 @@ class RegionServer:
 
     def stats(self) -> dict[str, int | float]:
         """
-        connections (open now), reads, bytes, refused, dropped (clients that took no reply), cpu_seconds.
+        connections (open now), reads, bytes, refused, dropped (clients that took no reply), strangers (open now, no token shown yet), max_connections, max_strangers, cut_turns, largest_turn_bytes, cpu_seconds.
         """
 
     def serve(self, region_id: int, token: bytes, memory: NodeMemory, offset: int, size_bytes: int) -> None:

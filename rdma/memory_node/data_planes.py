@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import logging
+import resource
 from collections.abc import Mapping
-from typing import Protocol
+from typing import Final, Protocol
 
 from tiervec import _core
 from tiervec.errors import AlreadyExistsError, TiervecError, UnavailableError, UnsupportedError
 from tiervec.rdma.memory_node.region import Region, RemoteKey
 from tiervec.rdma.memory_node.verbs import VerbsDataPlane
 
-__all__ = ["DataPlane", "RdmaDataPlane", "TcpDataPlane", "open_data_plane"]
+__all__ = ["DataPlane", "RdmaDataPlane", "TcpDataPlane", "open_data_plane", "raise_descriptor_limit"]
 
 _log = logging.getLogger(__name__)
+_WANTED_DESCRIPTORS: Final = 16_384  # half for 4,096 readers and more, the rest for the control plane and files
+_WANTED_READERS: Final = 4096
 
 
 class DataPlane(Protocol):
@@ -43,6 +46,13 @@ class TcpDataPlane:
     def __init__(self, host: str, port: int, threads: int) -> None:
         self._server = _core.RegionServer(host, port, threads)
         self.port = int(self._server.port)
+        readers = int(self._server.stats()["max_connections"])
+        if readers < _WANTED_READERS:
+            _log.warning(
+                "the tcp data plane takes at most %s connections of readers at once, half of the files this process "
+                "may open; raise that limit (`ulimit -n`, LimitNOFILE of its systemd unit) for more",
+                f"{readers:,}",
+            )
 
     def serve(self, region: Region) -> RemoteKey:
         """Begins to answer reads of a region."""
@@ -54,7 +64,7 @@ class TcpDataPlane:
         self._server.withdraw(region_id)
 
     def stats(self) -> Mapping[str, float]:
-        """connections, reads, bytes, refused, cpu_seconds."""
+        """See ``_core.RegionServer.stats``."""
         return {key: float(value) for key, value in self._server.stats().items()}
 
     def close(self) -> None:
@@ -87,6 +97,14 @@ class RdmaDataPlane:
     def close(self) -> None:
         """Ends the connections and registrations."""
         self._plane.close()
+
+
+def raise_descriptor_limit() -> None:
+    """Lets this process open as many files as its readers need, as far as the system allows that."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = _WANTED_DESCRIPTORS if hard == resource.RLIM_INFINITY else min(_WANTED_DESCRIPTORS, hard)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
 def open_data_plane(

@@ -73,6 +73,11 @@ nb::dict stats_dict(const RegionServer& server) {
   result["bytes"] = stats.bytes;
   result["refused"] = stats.refused;
   result["dropped"] = stats.dropped;
+  result["strangers"] = stats.strangers;
+  result["max_connections"] = stats.max_connections;
+  result["max_strangers"] = stats.max_strangers;
+  result["cut_turns"] = stats.cut_turns;
+  result["largest_turn_bytes"] = stats.largest_turn_bytes;
   result["cpu_seconds"] = stats.cpu_seconds;
   return result;
 }
@@ -90,7 +95,9 @@ void register_region_server(nb::module_& module) {
           nb::arg("host"), nb::arg("port") = 0, nb::arg("threads") = 1)
       .def_prop_ro("port", &RegionServer::port, "Where it listens.")
       .def("stats", &stats_dict, nb::sig("def stats(self) -> dict[str, int | float]"),
-           "connections (open now), reads, bytes, refused, dropped (clients that took no reply), cpu_seconds.")
+           "connections (open now), reads, bytes, refused, dropped (clients that took no reply), strangers (open now, "
+           "no "
+           "token shown yet), max_connections, max_strangers, cut_turns, largest_turn_bytes, cpu_seconds.")
       .def(
           "serve",
           [](RegionServer& server, std::uint64_t region_id, const nb::bytes& token, std::shared_ptr<NodeMemory> memory,

@@ -78,8 +78,10 @@ def _run(arguments: argparse.Namespace) -> int:
     os.environ.setdefault("GRPC_VERBOSITY", "NONE")
     import logging
 
+    from tiervec.rdma.memory_node.data_planes import raise_descriptor_limit
     from tiervec.rdma.memory_node.server import MemoryNodeServer
 
+    raise_descriptor_limit()
     logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
     server = MemoryNodeServer(_config(arguments))
     server.run_until_signalled(lambda: print(f"listening on {server.address}", file=sys.stderr, flush=True))

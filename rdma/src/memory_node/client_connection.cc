@@ -28,46 +28,83 @@ constexpr std::uint32_t kReadsAhead = 16;
 
 }  // namespace
 
-ClientConnection::ClientConnection(Descriptor socket, const RegionTable& regions, ServerCounters& counters, Time now)
-    : socket_(std::move(socket)),
-      regions_(regions),
+ClientConnection::ClientConnection(Greeted greeted, ServerCounters& counters, std::uint64_t turn_bytes, Time now)
+    : socket_(std::move(greeted.socket)),
       counters_(counters),
+      region_(std::move(greeted.region)),
+      slot_(std::move(greeted.slot)),
       waiting_since_(now),
+      turn_bytes_(std::max<std::uint64_t>(turn_bytes, 1)),
       input_(std::make_unique_for_overwrite<std::byte[]>(kInputBytes)),
-      copied_(std::make_unique_for_overwrite<std::byte[]>(kCopyBytes)) {
+      copied_(std::make_unique_for_overwrite<std::byte[]>(kCopyBytes)),
+      welcome_(wire::encode(wire::Welcome{.answer = wire::Answer::kAccepted, .region_bytes = region_->size_bytes})) {
   set_socket_options(socket_);
+  add_piece(welcome_.data(), welcome_.size());
 }
 
-bool ClientConnection::advance(Time now) noexcept {
+ClientConnection::Turn ClientConnection::advance(Time now) noexcept {
+  turn_left_ = turn_bytes_;
+  const Turn turn = take_turn(now);
+  const std::uint64_t sent = turn_bytes_ - turn_left_;
+  if (sent > counters_.largest_turn_bytes.load(std::memory_order_relaxed)) {
+    counters_.largest_turn_bytes.store(sent, std::memory_order_relaxed);
+  }
+  if (turn == Turn::kMore) {
+    counters_.cut_turns.fetch_add(1, std::memory_order_relaxed);
+  }
+  return turn;
+}
+
+ClientConnection::Turn ClientConnection::take_turn(Time now) noexcept {
   drained_ = false;
-  for (int receives = 0;;) {
+  receives_ = last_receives_ ? receives_ : 0;
+  for (;;) {
     if (!send(now)) {
-      return false;
+      return Turn::kOver;
     }
     if (sending()) {
-      return true;
+      return turn_left_ == 0 ? Turn::kMore : Turn::kWaits;
     }
     if (!refused_ && answer()) {
       continue;
     }
-    if (refused_ || finishing_) {
-      return false;
+    if (refused_) {
+      return Turn::kOver;
     }
-    if (drained_ || receives++ == kReceivesInARow) {
-      return true;
+    if (drained_ || receives_++ >= kReceivesInARow) {
+      return last_receives_ ? Turn::kOver : Turn::kWaits;
     }
     if (!receive()) {
-      return false;
+      return Turn::kOver;
     }
   }
 }
 
+std::int64_t ClientConnection::send_pieces() noexcept {
+  msghdr message{};
+  message.msg_iov = &pieces_[first_piece_];
+  message.msg_iovlen = piece_count_ - first_piece_;
+  iovec* cut = nullptr;  // the piece that the turn ends in
+  std::size_t whole_bytes = 0;
+  if (unsent_bytes_ > turn_left_) {
+    std::size_t before = 0;
+    cut = message.msg_iov;
+    while (cut->iov_len <= turn_left_ - before) {
+      before += (cut++)->iov_len;
+    }
+    whole_bytes = std::exchange(cut->iov_len, turn_left_ - before);
+    message.msg_iovlen = static_cast<std::size_t>(cut - message.msg_iov) + 1;
+  }
+  const ssize_t got = ::sendmsg(socket_.number(), &message, MSG_NOSIGNAL | MSG_DONTWAIT);
+  if (cut != nullptr) {
+    cut->iov_len = whole_bytes;
+  }
+  return got;
+}
+
 bool ClientConnection::send(Time now) noexcept {
-  while (sending()) {
-    msghdr message{};
-    message.msg_iov = &pieces_[first_piece_];
-    message.msg_iovlen = piece_count_ - first_piece_;
-    const ssize_t got = ::sendmsg(socket_.number(), &message, MSG_NOSIGNAL | MSG_DONTWAIT);
+  while (sending() && turn_left_ > 0) {
+    const std::int64_t got = send_pieces();
     if (got < 0) {
       if (errno == EINTR) {
         continue;
@@ -77,7 +114,9 @@ bool ClientConnection::send(Time now) noexcept {
     waiting_since_ = now;
     auto sent = static_cast<std::size_t>(got);
     unsent_bytes_ -= sent;
+    turn_left_ -= sent;
     if (unsent_bytes_ == 0) {
+      first_piece_ = piece_count_;
       break;
     }
     while (sent >= pieces_[first_piece_].iov_len) {
@@ -85,6 +124,9 @@ bool ClientConnection::send(Time now) noexcept {
     }
     pieces_[first_piece_].iov_base = static_cast<std::byte*>(pieces_[first_piece_].iov_base) + sent;
     pieces_[first_piece_].iov_len -= sent;
+  }
+  if (sending()) {
+    return true;
   }
   first_piece_ = piece_count_ = 0;
   copied_bytes_ = 0;
@@ -111,42 +153,6 @@ bool ClientConnection::receive() noexcept {
 }
 
 bool ClientConnection::answer() noexcept {
-  return region_ == nullptr ? answer_hello() : answer_requests();
-}
-
-bool ClientConnection::answer_hello() noexcept {
-  wire::Hello hello;
-  const wire::Parsed parsed = wire::parse(std::span(&input_[input_begin_], input_end_ - input_begin_), hello);
-  if (parsed != wire::Parsed::kWhole) {
-    if (parsed == wire::Parsed::kGarbage) {
-      refuse();
-    }
-    return false;
-  }
-  wire::Welcome welcome;
-  std::shared_ptr<const ServedRegion> region;
-  if (hello.version != wire::kVersion) {
-    welcome.answer = wire::Answer::kWrongVersion;
-  } else if (region = regions_.find(hello.region_id); region == nullptr) {
-    welcome.answer = wire::Answer::kUnknownRegion;
-  } else if (!wire::same_token(region->token, hello.token)) {
-    welcome.answer = wire::Answer::kWrongToken;
-  }
-  if (welcome.answer == wire::Answer::kAccepted) {
-    welcome.region_bytes = region->size_bytes;
-    region_ = std::move(region);
-    input_begin_ += wire::kHelloBytes;
-  } else {
-    counters_.refused.fetch_add(1, std::memory_order_relaxed);
-    finishing_ = true;
-    input_begin_ = input_end_;
-  }
-  welcome_ = wire::encode(welcome);
-  add_piece(welcome_.data(), welcome_.size());
-  return true;
-}
-
-bool ClientConnection::answer_requests() noexcept {
   std::uint64_t reads = 0;
   std::uint64_t bytes = 0;
   wire::Parsed parsed = wire::Parsed::kWhole;

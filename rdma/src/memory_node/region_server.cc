@@ -1,6 +1,6 @@
 #include <tiervec/rdma/region_server.h>
 
-#include <sys/socket.h>
+#include <sys/resource.h>
 
 #include <algorithm>
 #include <mutex>
@@ -10,16 +10,37 @@
 #include <tiervec/core/status.h>
 
 #include "../tcp/socket.h"
-#include "../tcp/wire.h"
+#include "reader_slots.h"
 #include "region_table.h"
 #include "server_loop.h"
+#include "stranger.h"
 
 namespace tiervec::rdma {
+
+namespace {
+
+/// The rest of the process, above all the control plane, needs descriptors too.
+RegionServerLimits within_descriptors(RegionServerLimits limits) {
+  rlimit descriptors{};
+  if (::getrlimit(RLIMIT_NOFILE, &descriptors) == 0 && descriptors.rlim_cur != RLIM_INFINITY) {
+    const auto share = [&](std::uint32_t wanted, rlim_t part) {
+      return static_cast<std::uint32_t>(std::clamp<rlim_t>(descriptors.rlim_cur / part, 1, std::max(wanted, 1U)));
+    };
+    limits.max_connections = share(limits.max_connections, 2);
+    limits.max_strangers = share(limits.max_strangers, 8);
+  }
+  return limits;
+}
+
+}  // namespace
 
 class RegionServer::State {
  public:
   State(const std::string& host, std::uint16_t port, unsigned threads, RegionServerLimits limits)
-      : limits_(limits), listening_(listen_at(host, port)), port_(bound_port(listening_)) {
+      : limits_(within_descriptors(limits)),
+        slots_(limits_.max_connections),
+        listening_(listen_at(host, port)),
+        port_(bound_port(listening_)) {
     if (threads == 0) {
       throw Error(ErrorCode::kInvalidArgument, "a region server needs at least 1 thread, got 0");
     }
@@ -27,16 +48,15 @@ class RegionServer::State {
       loops_.push_back(std::make_unique<ServerLoop>(regions_, limits_));
     }
     for (unsigned i = 1; i < threads; ++i) {
-      loops_[i]->start(nullptr, nullptr);
+      loops_[i]->start();
     }
-    loops_[0]->start(&listening_, [this](Descriptor socket) { accept(std::move(socket)); });
+    loops_[0]->start_accepting(listening_, slots_, [this](Greeted client) { admit(std::move(client)); });
   }
 
   [[nodiscard]] std::uint16_t port() const noexcept { return port_; }
 
   [[nodiscard]] Stats stats() const {
-    Stats stats;
-    stats.refused = turned_away_.load(std::memory_order_relaxed);
+    Stats stats{.max_connections = slots_.limit(), .max_strangers = limits_.max_strangers};
     for (const auto& loop : loops_) {
       const ServerCounters& counters = loop->counters();
       stats.connections += loop->connections();
@@ -44,6 +64,10 @@ class RegionServer::State {
       stats.bytes += counters.bytes.load(std::memory_order_relaxed);
       stats.refused += counters.refused.load(std::memory_order_relaxed);
       stats.dropped += counters.dropped.load(std::memory_order_relaxed);
+      stats.strangers += counters.strangers.load(std::memory_order_relaxed);
+      stats.cut_turns += counters.cut_turns.load(std::memory_order_relaxed);
+      stats.largest_turn_bytes =
+          std::max(stats.largest_turn_bytes, counters.largest_turn_bytes.load(std::memory_order_relaxed));
       stats.cpu_seconds += loop->cpu_seconds();
     }
     return stats;
@@ -83,26 +107,23 @@ class RegionServer::State {
   }
 
  private:
-  // On the thread of the first loop, which lives as long as the others are needed.
-  void accept(Descriptor socket) {
-    std::uint64_t open = 0;
-    for (const auto& loop : loops_) {
-      open += loop->connections();
+  // On the thread of the first loop, which lives as long as the others are needed. A client of a region that is
+  // withdrawn meanwhile is closed: the first loop is asked to close the region's clients before the others are, and
+  // what it hands on before that is in their lists of tasks by then. What it keeps itself must not go through its list.
+  void admit(Greeted client) {
+    const std::size_t at = next_++ % loops_.size();
+    if (at == 0) {
+      loops_[0]->add(std::move(client));
+    } else {
+      loops_[at]->adopt(std::move(client));
     }
-    if (open >= limits_.max_connections) {
-      turned_away_.fetch_add(1, std::memory_order_relaxed);
-      const auto welcome = wire::encode(wire::Welcome{.answer = wire::Answer::kFull});
-      (void)!::send(socket.number(), welcome.data(), welcome.size(), MSG_NOSIGNAL | MSG_DONTWAIT);
-      return;
-    }
-    loops_[next_++ % loops_.size()]->adopt(std::move(socket));
   }
 
   const RegionServerLimits limits_;
+  ReaderSlots slots_;
   RegionTable regions_;
   Descriptor listening_;
   std::uint16_t port_;
-  std::atomic<std::uint64_t> turned_away_{0};
   std::size_t next_ = 0;
   std::mutex control_;  // serve, withdraw, stop: one at a time
   bool stopped_ = false;

@@ -1,7 +1,6 @@
 #include "server_loop.h"
 
 #include <pthread.h>
-#include <sys/epoll.h>
 #include <sys/eventfd.h>
 #include <unistd.h>
 
@@ -10,9 +9,12 @@
 #include <cerrno>
 #include <ctime>
 #include <future>
+#include <new>
 #include <utility>
 
 #include <tiervec/core/status.h>
+
+#include "watch.h"
 
 namespace tiervec::rdma {
 
@@ -24,13 +26,6 @@ constexpr std::size_t kEventsAtOnce = 64;
 
 double seconds(const timespec& time) {
   return static_cast<double>(time.tv_sec) + static_cast<double>(time.tv_nsec) * 1e-9;
-}
-
-bool watch(const Descriptor& epoll, int operation, int descriptor, std::uint32_t events, void* what) noexcept {
-  epoll_event event{};
-  event.events = events;
-  event.data.ptr = what;
-  return ::epoll_ctl(epoll.number(), operation, descriptor, &event) == 0;
 }
 
 /// How often the time-outs are looked at: a fraction of the shortest.
@@ -55,11 +50,15 @@ ServerLoop::~ServerLoop() {
   stop();
 }
 
-void ServerLoop::start(const Descriptor* listening, std::function<void(Descriptor)> on_accept) {
-  listening_ = listening;
-  on_accept_ = std::move(on_accept);
+void ServerLoop::start() {
   const std::lock_guard lock(mutex_);
   thread_ = std::thread([this] { run(); });
+}
+
+void ServerLoop::start_accepting(const Descriptor& listening, ReaderSlots& slots,
+                                 std::function<void(Greeted)> on_greeted) {
+  entrance_ = std::make_unique<Entrance>(listening, epoll_, regions_, slots, limits_, counters_, std::move(on_greeted));
+  start();
 }
 
 // ---- from any thread
@@ -74,17 +73,15 @@ void ServerLoop::post(std::function<void()> task) {
   (void)!::write(wake_.number(), &one, sizeof one);
 }
 
-void ServerLoop::adopt(Descriptor socket) {
-  open_.fetch_add(1, std::memory_order_relaxed);
-  post([this, shared = std::make_shared<Descriptor>(std::move(socket))] { add(std::move(*shared)); });
+void ServerLoop::adopt(Greeted client) {
+  post([this, shared = std::make_shared<Greeted>(std::move(client))] { add(std::move(*shared)); });
 }
 
 void ServerLoop::close_region(std::uint64_t region_id) {
   std::promise<void> done;
   post([this, region_id, &done] {
     for (auto at = connections_.begin(); at != connections_.end();) {
-      const ServedRegion* const region = at->second->region();
-      at = region != nullptr && region->id == region_id ? close(at) : std::next(at);
+      at = at->second->region().id == region_id ? close(at) : std::next(at);
     }
     done.set_value();
   });
@@ -120,21 +117,12 @@ double ServerLoop::cpu_seconds() const {
 void ServerLoop::run() {
   std::array<epoll_event, kEventsAtOnce> events{};
   now_ = std::chrono::steady_clock::now();
-  listen_again();
   while (stop_at_ == Time::max() || (!connections_.empty() && now_ < stop_at_)) {
-    const int count = ::epoll_wait(epoll_.number(), events.data(), events.size(), wait_ms());
+    const int count = ::epoll_wait(epoll_.number(), events.data(), events.size(), queue_.empty() ? wait_ms() : 0);
     now_ = std::chrono::steady_clock::now();
-    bool woken = false;
-    for (int i = 0; i < count; ++i) {
-      void* const what = events[static_cast<std::size_t>(i)].data.ptr;
-      if (what == &wake_) {
-        woken = true;
-      } else if (what == listening_) {
-        accept_all();
-      } else {
-        advance(*static_cast<ClientConnection*>(what));
-      }
-    }
+    turns_.swap(queue_);  // whose turn is cut from now on waits for the next round
+    const bool woken = take_events(std::span(events).first(static_cast<std::size_t>(std::max(count, 0))));
+    take_turns();
     if (now_ >= next_sweep_) {
       sweep();
     }
@@ -143,11 +131,42 @@ void ServerLoop::run() {
     }
   }
   open_.fetch_sub(connections_.size(), std::memory_order_relaxed);
+  queue_.clear();
   connections_.clear();
   timespec time{};
   ::clock_gettime(CLOCK_THREAD_CPUTIME_ID, &time);
   const std::lock_guard lock(mutex_);
   cpu_seconds_ = seconds(time);
+}
+
+bool ServerLoop::take_events(std::span<const epoll_event> events) {
+  bool woken = false;
+  bool arrivals = false;
+  for (const epoll_event& event : events) {
+    void* const what = event.data.ptr;
+    if (what == &wake_) {
+      woken = true;
+    } else if (entrance_ != nullptr && entrance_->is_listening(what)) {
+      arrivals = true;
+    } else if (auto* const endpoint = static_cast<Endpoint*>(what); endpoint->is_stranger) {
+      entrance_->advance(static_cast<Stranger&>(*endpoint));
+    } else if (auto& connection = static_cast<ClientConnection&>(*endpoint); !connection.queued) {
+      advance(connection);
+    }
+  }
+  if (arrivals) {  // last: it may drop strangers that have an event
+    entrance_->accept(now_);
+  }
+  timed_ = timed_ || (entrance_ != nullptr && entrance_->timed());
+  return woken;
+}
+
+void ServerLoop::take_turns() {
+  for (ClientConnection* const connection : turns_) {
+    connection->queued = false;
+    advance(*connection);
+  }
+  turns_.clear();
 }
 
 void ServerLoop::run_tasks() {
@@ -163,101 +182,83 @@ void ServerLoop::run_tasks() {
   }
 }
 
-void ServerLoop::accept_all() {
-  for (;;) {
-    Descriptor socket(::accept4(listening_->number(), nullptr, nullptr, SOCK_NONBLOCK | SOCK_CLOEXEC));
-    if (socket) {
-      on_accept_(std::move(socket));
-      continue;
-    }
-    if (errno == EMFILE || errno == ENFILE || errno == ENOBUFS || errno == ENOMEM) {
-      // The client stays in the backlog. Without the pause the loop would be told of it all the time.
-      (void)watch(epoll_, EPOLL_CTL_DEL, listening_->number(), 0, nullptr);
-      accepting_ = false;
-      timed_ = true;
-      return;
-    }
-    if (errno == EAGAIN || errno == EWOULDBLOCK) {
-      return;
-    }  // else it is about that one connection
-  }
-}
-
-void ServerLoop::listen_again() {
-  if (listening_ != nullptr && !accepting_ && stop_at_ == Time::max()) {
-    accepting_ = watch(epoll_, EPOLL_CTL_ADD, listening_->number(), EPOLLIN, const_cast<Descriptor*>(listening_));
-  }
-}
-
-void ServerLoop::add(Descriptor socket) {
-  auto connection = std::make_unique<ClientConnection>(std::move(socket), regions_, counters_, now_);
-  ClientConnection* const key = connection.get();
-  if (stop_at_ != Time::max() || !watch(epoll_, EPOLL_CTL_ADD, key->descriptor(), EPOLLIN, key)) {
-    open_.fetch_sub(1, std::memory_order_relaxed);
+void ServerLoop::add(Greeted client) {
+  if (stop_at_ != Time::max()) {
     return;
   }
-  connections_.emplace(key, std::move(connection));
-  timed_ = true;
+  try {
+    auto made = std::make_unique<ClientConnection>(std::move(client), counters_, limits_.turn_bytes, now_);
+    ClientConnection& connection = *made;
+    connections_.emplace(&connection, std::move(made));
+    open_.fetch_add(1, std::memory_order_relaxed);
+    if (watch(epoll_, EPOLL_CTL_ADD, connection.descriptor(), EPOLLIN, static_cast<Endpoint*>(&connection))) {
+      advance(connection);  // the welcome
+    } else {
+      (void)close(connections_.find(&connection));
+    }
+  } catch (const std::bad_alloc&) {
+    counters_.dropped.fetch_add(1, std::memory_order_relaxed);  // there is no memory for its buffers
+  }
 }
 
 void ServerLoop::advance(ClientConnection& connection) {
-  const bool was_sending = connection.sending();
-  if (!connection.advance(now_)) {
+  const ClientConnection::Turn turn = connection.advance(now_);
+  if (turn == ClientConnection::Turn::kOver) {
     (void)close(connections_.find(&connection));
     return;
   }
-  if (connection.sending() != was_sending) {
+  if (turn == ClientConnection::Turn::kMore) {
+    connection.queued = true;
+    queue_.push_back(&connection);
+  } else if (connection.sending() != connection.watched_for_room) {
     wait_for(connection, connection.sending());
   }
   timed_ = timed_ || connection.sending();
 }
 
 // While a reply waits, requests are not even looked for: the client's own socket fills up, and it has to wait too.
-void ServerLoop::wait_for(const ClientConnection& connection, bool writable) noexcept {
-  (void)watch(epoll_, EPOLL_CTL_MOD, connection.descriptor(), writable ? EPOLLOUT : EPOLLIN,
-              const_cast<ClientConnection*>(&connection));
+void ServerLoop::wait_for(ClientConnection& connection, bool room) noexcept {
+  connection.watched_for_room = room;
+  (void)watch(epoll_, EPOLL_CTL_MOD, connection.descriptor(), room ? EPOLLOUT : EPOLLIN,
+              static_cast<Endpoint*>(&connection));
 }
 
 ServerLoop::Connections::iterator ServerLoop::close(Connections::iterator at) {
   open_.fetch_sub(1, std::memory_order_relaxed);
+  if (at->second->queued) {
+    std::erase(queue_, at->first);
+  }
   return connections_.erase(at);  // closing the descriptor takes it out of the epoll
 }
 
 void ServerLoop::begin_stop() {
   stop_at_ = now_ + limits_.stop_timeout;
   timed_ = true;
-  if (accepting_) {
-    (void)watch(epoll_, EPOLL_CTL_DEL, listening_->number(), 0, nullptr);
-    accepting_ = false;
+  if (entrance_ != nullptr) {
+    entrance_->close();
   }
   for (auto at = connections_.begin(); at != connections_.end();) {
-    ClientConnection& connection = *at->second;
-    const bool was_sending = connection.sending();
-    bool open = connection.advance(now_);  // what has arrived is answered
+    ClientConnection& connection = *(at++)->second;  // it may be over
     connection.finish();
-    open = open && connection.sending();
-    if (open && !was_sending) {
-      wait_for(connection, true);
+    if (!connection.queued) {
+      advance(connection);
     }
-    at = open ? std::next(at) : close(at);
   }
 }
 
 void ServerLoop::sweep() {
   next_sweep_ = now_ + sweep_interval(limits_);
-  listen_again();
-  timed_ = stop_at_ != Time::max() || (listening_ != nullptr && !accepting_);
+  if (entrance_ != nullptr) {
+    entrance_->sweep(now_);
+  }
+  timed_ = stop_at_ != Time::max() || (entrance_ != nullptr && entrance_->timed());
   for (auto at = connections_.begin(); at != connections_.end();) {
     const ClientConnection& connection = *at->second;
-    const auto waited = now_ - connection.waiting_since();
-    if (!connection.greeted() && waited > limits_.handshake_timeout) {
-      counters_.refused.fetch_add(1, std::memory_order_relaxed);
-      at = close(at);
-    } else if (connection.sending() && waited > limits_.stall_timeout) {
+    if (connection.sending() && now_ - connection.waiting_since() > limits_.stall_timeout) {
       counters_.dropped.fetch_add(1, std::memory_order_relaxed);
       at = close(at);
     } else {
-      timed_ = timed_ || connection.sending() || !connection.greeted();
+      timed_ = timed_ || connection.sending();
       ++at;
     }
   }

@@ -1,11 +1,14 @@
 #pragma once
 
+#include <sys/epoll.h>
+
 #include <atomic>
 #include <chrono>
 #include <cstdint>
 #include <functional>
 #include <memory>
 #include <mutex>
+#include <span>
 #include <thread>
 #include <unordered_map>
 #include <vector>
@@ -14,11 +17,15 @@
 
 #include "../tcp/socket.h"
 #include "client_connection.h"
+#include "entrance.h"
+#include "reader_slots.h"
 #include "region_table.h"
+#include "stranger.h"
 
 namespace tiervec::rdma {
 
 /// One thread of a RegionServer with its own epoll and its own connections. It sleeps while clients are silent.
+/// Connections have turns, one after the other; in one turn a client is sent at most `turn_bytes`.
 class ServerLoop {
  public:
   ServerLoop(const RegionTable& regions, const RegionServerLimits& limits);
@@ -27,12 +34,17 @@ class ServerLoop {
   ServerLoop(const ServerLoop&) = delete;
   ServerLoop& operator=(const ServerLoop&) = delete;
 
-  /// Starts the thread. With a socket that listens it also accepts: `on_accept` gets every new connection, there.
-  void start(const Descriptor* listening, std::function<void(Descriptor)> on_accept);
+  /// Starts the thread.
+  void start();
+  /// Starts it, and accepts there: `on_greeted` gets every client that has shown a token.
+  void start_accepting(const Descriptor& listening, ReaderSlots& slots, std::function<void(Greeted)> on_greeted);
+
+  /// On its own thread only.
+  void add(Greeted client);
 
   // From any thread.
 
-  void adopt(Descriptor socket);
+  void adopt(Greeted client);
   /// Closes the connections of a region; returns when none looks at it any more.
   void close_region(std::uint64_t region_id);
   /// Sends what is under way, closes everything, ends the thread.
@@ -48,11 +60,12 @@ class ServerLoop {
   void run();
   void post(std::function<void()> task);
   void run_tasks();
-  void accept_all();
-  void listen_again();
-  void add(Descriptor socket);
+  /// Looks at events; true when somebody asks for this thread.
+  [[nodiscard]] bool take_events(std::span<const epoll_event> events);
+  /// Those whose last turn was cut have another one.
+  void take_turns();
   void advance(ClientConnection& connection);
-  void wait_for(const ClientConnection& connection, bool writable) noexcept;
+  void wait_for(ClientConnection& connection, bool room) noexcept;
   Connections::iterator close(Connections::iterator at);
   void begin_stop();
   void sweep();
@@ -66,11 +79,11 @@ class ServerLoop {
   Descriptor wake_;
 
   // Of the thread.
-  const Descriptor* listening_ = nullptr;
-  std::function<void(Descriptor)> on_accept_;
-  bool accepting_ = false;  // off for a while when there are no descriptors left
-  bool timed_ = false;      // something may be late: the next sweep must come
+  std::unique_ptr<Entrance> entrance_;  // of the loop that accepts
+  bool timed_ = false;                  // something may be late: the next sweep must come
   Connections connections_;
+  std::vector<ClientConnection*> queue_;  // go on without an event, in this order
+  std::vector<ClientConnection*> turns_;  // the queue of the round before, while it is worked off
   Time now_{};
   Time next_sweep_{};
   Time stop_at_ = Time::max();  // when a stop no longer waits for its clients

@@ -9,7 +9,9 @@
 // - A region is readable only through a connection that showed its attach token: every region has a protection domain
 //   of its own, so that the key of another region is worth nothing. Clients can read; they cannot write.
 // - After withdraw(id) or stop() returns, no device looks at the region's memory any more: it may be reused or freed.
-// - A request that is not the protocol (src/verbs/handshake.h) is rejected and counted as refused.
+// - A request that is not the protocol (src/verbs/handshake.h) is rejected and counted as refused. A client shows its
+//   token in the request itself, so one that has none is answered at once and holds nothing: no queue pair, no
+//   descriptor. The kernel keeps at most 128 requests that wait for the thread.
 // - At most `max_connections` queue pairs. A client that ends or loses its process is noticed and its queue pair freed;
 //   one whose machine vanishes keeps its queue pair until its region is withdrawn.
 

@@ -1,0 +1,160 @@
+#include "entrance.h"
+
+#include <poll.h>
+#include <sys/epoll.h>
+#include <sys/eventfd.h>
+#include <sys/socket.h>
+
+#include <cerrno>
+#include <utility>
+
+#include "watch.h"
+
+namespace tiervec::rdma {
+
+namespace {
+
+constexpr int kAcceptsInARow = 64;  // then the readers of the loop have their turn
+
+Descriptor accepted_from(const Descriptor& listening) noexcept {
+  return Descriptor(::accept4(listening.number(), nullptr, nullptr, SOCK_NONBLOCK | SOCK_CLOEXEC));
+}
+
+bool has_arrivals(const Descriptor& listening) noexcept {
+  pollfd asked{.fd = listening.number(), .events = POLLIN, .revents = 0};
+  return ::poll(&asked, 1, 0) > 0;
+}
+
+Descriptor make_reserve() noexcept {
+  return Descriptor(::eventfd(0, EFD_CLOEXEC));
+}
+
+}  // namespace
+
+Entrance::Entrance(const Descriptor& listening, const Descriptor& epoll, const RegionTable& regions, ReaderSlots& slots,
+                   const RegionServerLimits& limits, ServerCounters& counters, std::function<void(Greeted)> on_greeted)
+    : listening_(listening),
+      epoll_(epoll),
+      regions_(regions),
+      slots_(slots),
+      limits_(limits),
+      counters_(counters),
+      on_greeted_(std::move(on_greeted)),
+      reserve_(make_reserve()) {
+  listen();
+}
+
+void Entrance::accept(Time now) {
+  for (int accepts = 0; accepts < kAcceptsInARow && listens_; ++accepts) {
+    Descriptor socket = accepted_from(listening_);
+    if (socket) {
+      add(std::move(socket), now);
+      continue;
+    }
+    const int reason = errno;
+    if (reason == EMFILE || reason == ENFILE) {
+      // The system wants a descriptor before it looks whether anybody is there.
+      if (!has_arrivals(listening_)) {
+        return;
+      }
+      if (!strangers_.empty()) {
+        drop_oldest();
+      } else if (!use_reserve()) {
+        pause();
+      }
+    } else if (reason == ENOBUFS || reason == ENOMEM) {
+      pause();
+    } else if (reason == EAGAIN || reason == EWOULDBLOCK) {
+      return;
+    }  // else it is about that one connection
+  }
+}
+
+void Entrance::add(Descriptor socket, Time now) {
+  if (slots_.full()) {
+    turn_away(socket, wire::Answer::kFull);
+    counters_.refused.fetch_add(1, std::memory_order_relaxed);
+    return;
+  }
+  if (strangers_.size() >= limits_.max_strangers) {
+    drop_oldest();
+  }
+  Stranger& stranger = strangers_.emplace_back(std::move(socket), now);
+  if (!watch(epoll_, EPOLL_CTL_ADD, stranger.descriptor(), EPOLLIN, static_cast<Endpoint*>(&stranger))) {
+    strangers_.pop_back();
+  }
+  count_strangers();
+}
+
+void Entrance::advance(Stranger& stranger) {
+  const Stranger::Turn turn = stranger.advance(regions_, slots_);
+  if (turn == Stranger::Turn::kWaits) {
+    return;
+  }
+  if (turn == Stranger::Turn::kRefused) {
+    counters_.refused.fetch_add(1, std::memory_order_relaxed);
+  } else if (turn == Stranger::Turn::kGreeted) {
+    (void)watch(epoll_, EPOLL_CTL_DEL, stranger.descriptor(), 0, nullptr);
+    on_greeted_(stranger.take());
+  }
+  strangers_.remove_if([&](const Stranger& other) { return &other == &stranger; });
+  count_strangers();
+}
+
+void Entrance::sweep(Time now) {
+  while (!strangers_.empty() && now - strangers_.front().since() > limits_.handshake_timeout) {
+    drop_oldest();
+  }
+  if (!reserve_) {
+    reserve_ = make_reserve();
+  }
+  listen();
+}
+
+void Entrance::close() {
+  closed_ = true;
+  pause();
+  strangers_.clear();
+  count_strangers();
+}
+
+void Entrance::drop_oldest() {
+  strangers_.pop_front();  // closing the descriptor takes it out of the epoll
+  counters_.refused.fetch_add(1, std::memory_order_relaxed);
+  count_strangers();
+}
+
+bool Entrance::use_reserve() {
+  if (!reserve_) {
+    return false;
+  }
+  reserve_.reset();
+  {
+    const Descriptor socket = accepted_from(listening_);
+    if (socket) {
+      turn_away(socket, wire::Answer::kFull);
+      counters_.refused.fetch_add(1, std::memory_order_relaxed);
+    }
+  }
+  reserve_ = make_reserve();
+  return static_cast<bool>(reserve_);
+}
+
+void Entrance::listen() {
+  if (!listens_ && !closed_) {
+    listens_ = watch(epoll_, EPOLL_CTL_ADD, listening_.number(), EPOLLIN, const_cast<Descriptor*>(&listening_));
+  }
+}
+
+// The clients stay in the backlog. Without the pause the loop would be told of them all the time.
+void Entrance::pause() {
+  if (std::exchange(listens_, false)) {
+    (void)watch(epoll_, EPOLL_CTL_DEL, listening_.number(), 0, nullptr);
+  }
+}
+
+void Entrance::count_strangers() noexcept {
+  counters_.strangers.store(strangers_.size(), std::memory_order_relaxed);
+}
+
+}  // namespace tiervec::rdma
