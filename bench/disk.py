@@ -29,7 +29,7 @@ class Disk:
         largest = max(
             (each for each in directory.manifest.sections if each.placement == "tier"), key=lambda each: each.bytes
         )
-        self._tier = _core.open_tier("ssd:", str(directory.section_path(largest.name)))
+        self._tier = _core.open_tier("ssd:", directory.section_path(largest.name))
         self._sector_bytes = int(str(self._tier.profile["block_bytes"]))
         self._threads, self._seconds, self._seed = threads, seconds, 0
 

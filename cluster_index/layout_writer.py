@@ -227,7 +227,7 @@ def _write_big_part(
     else:
         run_monitored(
             "writing vectors",
-            lambda monitor: _core.write_cluster_vectors(str(path), task.vectors, arrangement.order, monitor),
+            lambda monitor: _core.write_cluster_vectors(path, task.vectors, arrangement.order, monitor),
             task.progress,
         )
         if arrangement.postings is not None and arrangement.posting_offsets is not None:
@@ -276,7 +276,7 @@ def _calibrate(task: LayoutTask, arrangement: Arrangement, parts: ClusterParts, 
     if queries.rows is not None:
         excluded = np.where(queries.rows < 0, -1, arrangement.positions[queries.rows].astype(np.int64))
     # Mapped, because the section is as large as the vectors: a build that leaves those in their file could not load it.
-    tier = _core.open_tier("mmap:", str(big))
+    tier = _core.open_tier("mmap:", big)
     searcher = make_searcher(tier, parts)
 
     def search(k: int, chosen: dict[str, float]) -> Measured:

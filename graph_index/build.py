@@ -179,10 +179,10 @@ def _link_and_calibrate(
         navigation_edges=edges.reshape(-1).view(np.uint8),
     )
     aside = records_path.with_name("graph.aside")  # the graph and the loaded records are not in memory at once
-    builder.set_aside(str(aside))
+    builder.set_aside(aside)
     calibration = _calibrate(build, parts, queries, records_path)
     if late is not None:
-        builder.bring_back(str(aside))
+        builder.bring_back(aside)
         if graph is not None:
             builder.adopt(graph.neighbors, graph.degrees)
         else:
@@ -195,7 +195,7 @@ def _link_and_calibrate(
 def _write_records(build: GraphBuild, builder: _core.GraphBuilder, path: Path) -> dict[str, Any]:
     return run_monitored(
         "writing records",
-        lambda monitor: builder.write_records(str(path), build.labels, monitor, build.params.layout),
+        lambda monitor: builder.write_records(path, build.labels, monitor, build.params.layout),
         build.progress,
     )
 
@@ -257,7 +257,7 @@ def _calibrate(build: GraphBuild, parts: GraphParts, queries: CalibrationQueries
         lambda monitor: queries.exact_distances(build.vectors, build.metric, build.threads, monitor, indexed=False),
         build.progress,
     )
-    searcher = make_searcher(_core.open_tier("dram:", str(records_path)), parts)
+    searcher = make_searcher(_core.open_tier("dram:", records_path), parts)
 
     def search(k: int, chosen: dict[str, float]) -> Measured:
         params = GraphSearchParams(search_list=int(chosen["search_list"]), stop_margin=chosen["stop_margin"])

@@ -36,7 +36,7 @@ def open_dax_region(url: str, path: Path, *, size_bytes: int, checksum: str, nam
     found = _core.attach_dax(url, size_bytes, wanted)
     if found is not None:
         return found
-    loaded = _core.load_dax(url, str(path))
+    loaded = _core.load_dax(url, path)
     if xxhash.xxh3_64_intdigest(loaded.bytes.data) != wanted:
         raise DataLossError(
             f"{path} is damaged: what was loaded from it to {url} does not have the checksum {checksum}"

@@ -257,7 +257,7 @@ def profile(
             raise InvalidArgumentError(f"the region of {url} has {tier.size_bytes} bytes, less than every read size")
         return _measure(tier, sizes, threads, runs, run_seconds, notes, progress)
     with _region_file(region, region_bytes, notes) as path:
-        tier = _core.open_tier(url, str(path))
+        tier = _core.open_tier(url, path)
         if sizes[-1] > tier.size_bytes:
             raise InvalidArgumentError(f"read size {sizes[-1]} is more than the region's {tier.size_bytes} bytes")
         return _measure(tier, sizes, threads, runs, run_seconds, notes, progress)

@@ -44,7 +44,7 @@ def open_section(directory: IndexDirectory, name: str, url: str) -> _core.Tier:
             checksum=section.checksum,
             name=default_region_name(directory),
         )
-    tier = _core.open_tier(url, str(directory.section_path(name)))
+    tier = _core.open_tier(url, directory.section_path(name))
     if url == "ssd:" and tier.profile["note"]:
         _logger.warning("%s on tier %s: %s", directory.path, url, tier.profile["note"])
     if tier.verified_at_open:

@@ -1,12 +1,16 @@
 """Native part of TierVec; use the tiervec package instead."""
 
 from collections.abc import Sequence
+import os
 from typing import Annotated, Any
 
 import numpy
 import numpy.typing
 from numpy.typing import NDArray
 
+
+def errno_code(number: int) -> str:
+    """The code of the error that a failed system call becomes."""
 
 def build_info() -> dict[str, object]:
     """
@@ -95,7 +99,7 @@ def attach_dax(url: str, size_bytes: int, checksum: int) -> DaxTier | None:
     The complete region of that size and XXH3 at a dax: place, without reading it; None when the place is free.
     """
 
-def load_dax(url: str, path: str) -> DaxTier:
+def load_dax(url: str, path: str | os.PathLike[str]) -> DaxTier:
     """
     Copies the file `path` to a free dax: place. Not complete before DaxTier.complete.
     """
@@ -110,7 +114,7 @@ def dax_devices() -> list[dict[str, Any]]:
     DAX devices of this machine: name, size_bytes, align_bytes, node (-1: none).
     """
 
-def open_tier(url: str, path: str) -> Tier:
+def open_tier(url: str, path: str | os.PathLike[str]) -> Tier:
     """Opens the bytes of the file `path` on a tier."""
 
 def check_tier_url(url: str) -> dict[str, str]:
@@ -338,14 +342,14 @@ class GraphBuilder:
 
     def link_late(self, monitor: WorkMonitor | None = None) -> None: ...
 
-    def set_aside(self, path: str) -> None:
+    def set_aside(self, path: str | os.PathLike[str]) -> None:
         """
         Moves the graph into a file, so that its memory is free until bring_back.
         """
 
-    def bring_back(self, path: str) -> None: ...
+    def bring_back(self, path: str | os.PathLike[str]) -> None: ...
 
-    def write_records(self, path: str, labels: numpy.typing.NDArray[numpy.int64] | None = None, monitor: WorkMonitor | None = None, layout: str = 'packed') -> dict[str, Any]: ...
+    def write_records(self, path: str | os.PathLike[str], labels: numpy.typing.NDArray[numpy.int64] | None = None, monitor: WorkMonitor | None = None, layout: str = 'packed') -> dict[str, Any]: ...
 
     def navigation(self, size: int, seed: int = 0, monitor: WorkMonitor | None = None) -> tuple[numpy.typing.NDArray[numpy.uint32], numpy.typing.NDArray[numpy.uint32]]: ...
 
@@ -354,7 +358,7 @@ class GraphBuilder:
         Out-neighbours (n, widest) int64, padded with -1; for tests and analysis.
         """
 
-def rewrite_records(section: numpy.typing.NDArray[numpy.uint8], count: int, dim: int, dtype: str, layout: dict[str, int], locator: numpy.typing.NDArray[numpy.uint8], wanted: str, path: str, monitor: WorkMonitor | None = None) -> dict[str, Any]:
+def rewrite_records(section: numpy.typing.NDArray[numpy.uint8], count: int, dim: int, dtype: str, layout: dict[str, int], locator: numpy.typing.NDArray[numpy.uint8], wanted: str, path: str | os.PathLike[str], monitor: WorkMonitor | None = None) -> dict[str, Any]:
     """
     Writes the records of a section in another layout, each of them checked; returns what write_records does.
     """
@@ -402,12 +406,12 @@ def encode_clusters(data: numpy.typing.NDArray[numpy.generic], order: numpy.typi
     Codes vectors relative to what their cluster's centroid code stands for, into blocks for scans.
     """
 
-def write_cluster_vectors(path: str, data: numpy.typing.NDArray[numpy.generic], order: numpy.typing.NDArray[numpy.uint32], monitor: WorkMonitor | None = None) -> None:
+def write_cluster_vectors(path: str | os.PathLike[str], data: numpy.typing.NDArray[numpy.generic], order: numpy.typing.NDArray[numpy.uint32], monitor: WorkMonitor | None = None) -> None:
     """
     Writes the records of layouts coded, grouped and decoupled: order[position] is the row.
     """
 
-def write_cluster_postings(path: str, data: numpy.typing.NDArray[numpy.generic], members: numpy.typing.NDArray[numpy.uint32], offsets: numpy.typing.NDArray[numpy.uint64], positions: numpy.typing.NDArray[numpy.uint32], align: int = 1, monitor: WorkMonitor | None = None) -> numpy.typing.NDArray[numpy.uint64]:
+def write_cluster_postings(path: str | os.PathLike[str], data: numpy.typing.NDArray[numpy.generic], members: numpy.typing.NDArray[numpy.uint32], offsets: numpy.typing.NDArray[numpy.uint64], positions: numpy.typing.NDArray[numpy.uint32], align: int = 1, monitor: WorkMonitor | None = None) -> numpy.typing.NDArray[numpy.uint64]:
     """
     Writes the records of layout replicated: rows of each posting, positions of each row. Returns the byte offset of each posting, and the end.
     """

@@ -19,14 +19,8 @@ from typing import BinaryIO, Final
 
 import xxhash
 
-from tiervec.errors import (
-    AlreadyExistsError,
-    InvalidArgumentError,
-    NotFoundError,
-    ResourceExhaustedError,
-    TiervecError,
-    UnavailableError,
-)
+from tiervec import _core
+from tiervec.errors import ResourceExhaustedError, TiervecError, from_code
 
 __all__ = [
     "checksum_of",
@@ -44,27 +38,6 @@ _BLOCK_BYTES: Final = 8 * 1024 * 1024
 
 _FULL: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 _SHORT_WRITE: Final = re.compile(r"[0-9]+ requested and [0-9]+ written")  # ndarray.tofile's full disk has no errno
-_KINDS: Final[dict[int, type[TiervecError]]] = {
-    errno.ENOENT: NotFoundError,
-    errno.EEXIST: AlreadyExistsError,
-    errno.ENOTEMPTY: AlreadyExistsError,
-    errno.ENOMEM: ResourceExhaustedError,
-    errno.EMFILE: ResourceExhaustedError,
-    errno.ENFILE: ResourceExhaustedError,
-    **dict.fromkeys(
-        (
-            errno.EACCES,
-            errno.EPERM,
-            errno.EROFS,
-            errno.EISDIR,
-            errno.ENOTDIR,
-            errno.ELOOP,
-            errno.EINVAL,
-            errno.ENAMETOOLONG,
-        ),
-        InvalidArgumentError,
-    ),
-}
 
 
 def storage_error(error: OSError, act: str, directory: Path, needed_bytes: int | None = None) -> TiervecError:
@@ -83,7 +56,7 @@ def storage_error(error: OSError, act: str, directory: Path, needed_bytes: int |
             f"{act} failed: no space left{limit}; {needed}{free_bytes(directory):,} bytes are free in {directory}"
         )
     reason = error.strerror or str(error)
-    return _KINDS.get(error.errno or 0, UnavailableError)(f"{act} failed: {reason}")
+    return from_code(_core.errno_code(error.errno or 0), f"{act} failed: {reason}")
 
 
 @contextlib.contextmanager

@@ -23,7 +23,7 @@ import numpy as np
 import numpy.typing as npt
 import xxhash
 
-from tiervec.durable_files import replacing_file, storage_errors
+from tiervec.durable_files import replacing_file, storage_error, storage_errors
 from tiervec.errors import DataLossError, InvalidArgumentError, NotFoundError, ResourceExhaustedError
 from tiervec.index_manifest import (
     FORMAT_VERSION,
@@ -284,15 +284,14 @@ def _compare(path: Path, section: Section, checksum: xxhash.xxh3_64) -> None:
         )
 
 
-def _existing_directory(path: str | os.PathLike[str]) -> Path:
+def _existing_directory(path: str) -> Path:
     try:
         directory = Path(os.path.abspath(path))
         found = os.stat(directory)
     except FileNotFoundError:
-        raise NotFoundError(f"index directory {os.fspath(path)} does not exist") from None
-    except (ValueError, OSError) as error:
-        reason = getattr(error, "strerror", None) or str(error)
-        raise InvalidArgumentError(f"index directory {os.fspath(path)!r} cannot be opened: {reason}") from error
+        raise NotFoundError(f"index directory {path} does not exist") from None
+    except OSError as error:
+        raise storage_error(error, f"opening index directory {path}", Path(path).parent) from error
     if not stat.S_ISDIR(found.st_mode):
         raise InvalidArgumentError(f"{directory} is not a directory; an index is a directory with a {MANIFEST_NAME}")
     return directory
@@ -333,7 +332,7 @@ def _open_plain(path: Path) -> BinaryIO:
     except OSError as error:
         if error.errno == errno.ELOOP:
             raise DataLossError(f"{path} is a symbolic link; all files of an index must be plain files") from error
-        raise InvalidArgumentError(f"{path} cannot be opened: {error.strerror}") from error
+        raise storage_error(error, f"opening {path}", path.parent) from error
     if not stat.S_ISREG(os.fstat(descriptor).st_mode):
         os.close(descriptor)
         raise DataLossError(f"{path} is not a plain file; all files of an index must be")

@@ -223,12 +223,25 @@ class IndexDirectoryWriter:
         sync_directory(self._out.parent)
 
     def _discard(self) -> None:
-        if self._temporary is not None:
-            shutil.rmtree(self._temporary, ignore_errors=True)
-            self._temporary = None
-        if self._lock is not None:
+        if self._lock is not None:  # first: its descriptor may be the only one left to list the directory with
             os.close(self._lock)
             self._lock = None
+        if self._temporary is not None:
+            _remove(self._temporary)
+            self._temporary = None
+
+
+def _remove(directory: Path) -> None:
+    """Removes a directory of plain files with one descriptor, an empty one with none; rmtree needs two."""
+    with contextlib.suppress(OSError):
+        directory.rmdir()
+        return
+    with contextlib.suppress(OSError):
+        for name in os.listdir(directory):
+            (directory / name).unlink()
+        directory.rmdir()
+        return
+    shutil.rmtree(directory, ignore_errors=True)
 
 
 def remove_stale_directories(out: Path) -> None:

@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from tiervec.durable_files import storage_error
 from tiervec.errors import InvalidArgumentError, NotFoundError, PermissionDeniedError
 
 __all__ = ["Tokens", "read_token_file"]
@@ -76,7 +77,7 @@ def read_token_file(path: Path) -> Tokens:
     except FileNotFoundError:
         raise NotFoundError(f"token file {path} does not exist") from None
     except OSError as error:
-        raise InvalidArgumentError(f"token file {path} cannot be read: {error.strerror}") from None
+        raise storage_error(error, f"reading token file {path}", path.parent) from None
     if mode & (stat.S_IROTH | stat.S_IWOTH):
         _log.warning("token file %s can be read by every user of this machine; chmod 600 keeps it to its owner", path)
     try:

@@ -7,10 +7,10 @@
 #include <algorithm>
 #include <cerrno>
 #include <cstring>
-#include <system_error>
 #include <utility>
 
 #include <tiervec/core/status.h>
+#include <tiervec/core/system_error.h>
 #include <tiervec/rdma/available_memory.h>
 
 #include "numa/numa_memory.h"
@@ -21,10 +21,6 @@ namespace tiervec::rdma {
 namespace {
 
 constexpr std::uint64_t kHugePageBytes = 2U << 20U;
-
-std::string with_errno(const std::string& what) {
-  return what + ": " + std::generic_category().message(errno);
-}
 
 }  // namespace
 
@@ -38,7 +34,7 @@ MemoryRegion MemoryRegion::anonymous(std::uint64_t size_bytes, const std::string
   const std::uint64_t mapped = (size_bytes + kHugePageBytes - 1) / kHugePageBytes * kHugePageBytes;
   void* memory = ::mmap(nullptr, mapped, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
   if (memory == MAP_FAILED) {
-    throw Error(ErrorCode::kResourceExhausted, with_errno(what + " needs " + std::to_string(mapped) + " bytes"));
+    throw system_error(what + " needs " + std::to_string(mapped) + " bytes", errno);
   }
   // A request, not a need: without transparent huge pages the region works, with more TLB misses.
   ::madvise(memory, mapped, MADV_HUGEPAGE);
@@ -65,7 +61,7 @@ MemoryRegion MemoryRegion::map(const std::string& path) {
   const RegionFile file(path);
   void* memory = ::mmap(nullptr, file.size_bytes(), PROT_READ, MAP_SHARED, file.descriptor(), 0);
   if (memory == MAP_FAILED) {
-    throw Error(ErrorCode::kUnavailable, with_errno("mapping region file '" + path + "'"));
+    throw system_error("mapping region file '" + path + "'", errno);
   }
   ::madvise(memory, file.size_bytes(), MADV_RANDOM);  // reads are small and scattered: no read-ahead
   return {static_cast<std::byte*>(memory), file.size_bytes(), file.size_bytes()};

@@ -6,30 +6,15 @@
 
 #include <algorithm>
 #include <cerrno>
-#include <system_error>
 
 #include <tiervec/core/status.h>
+#include <tiervec/core/system_error.h>
 
 namespace tiervec::rdma {
 
 namespace {
 
 constexpr std::uint64_t kPieceBytes = 8U << 20U;  // read at a time
-
-ErrorCode code_of_open_errno(int number) {
-  switch (number) {
-    case ENOENT:
-    case ENOTDIR:
-      return ErrorCode::kNotFound;
-    case EACCES:
-    case EISDIR:
-    case ENAMETOOLONG:
-    case ELOOP:
-      return ErrorCode::kInvalidArgument;
-    default:
-      return ErrorCode::kUnavailable;
-  }
-}
 
 }  // namespace
 
@@ -38,8 +23,7 @@ RegionFile::RegionFile(const std::string& path)
     : path_(path), descriptor_(::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK)) {
   if (descriptor_ < 0) {
     const int number = errno;
-    throw Error(code_of_open_errno(number),
-                "cannot open region file '" + path + "': " + std::generic_category().message(number));
+    throw system_error("cannot open region file '" + path + "'", number);
   }
   struct stat status{};
   const bool known = ::fstat(descriptor_, &status) == 0;
@@ -69,8 +53,7 @@ void RegionFile::read_into(std::byte* target) const {
     }
     if (got < 0) {
       const int number = errno;
-      throw Error(ErrorCode::kUnavailable,
-                  "reading region file '" + path_ + "': " + std::generic_category().message(number));
+      throw system_error("reading region file '" + path_ + "'", number);
     }
     if (got == 0) {
       throw Error(ErrorCode::kDataLoss, "region file '" + path_ + "' ends at byte " + std::to_string(filled) + " of " +

@@ -63,7 +63,7 @@ _NAMES = {
     "kind": "index kind",
     "to": "URL",
     "url": "URL|url",
-    "calibration_queries": "calibration_queries|suffix",
+    "calibration_queries": "calibration_queries|suffix|is a directory",
     "params": "params|parameter",
     "listen": "listen",
     "tls_ca": "TLS file",

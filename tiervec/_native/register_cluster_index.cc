@@ -1,3 +1,4 @@
+#include <nanobind/stl/filesystem.h>
 #include <nanobind/stl/optional.h>
 #include <nanobind/stl/shared_ptr.h>
 #include <nanobind/stl/string.h>
@@ -191,14 +192,14 @@ VectorRows rows_of(const Matrix& data) {
   return {bytes_of(data), row_count(data), static_cast<std::uint32_t>(data.shape(1) * element_bytes(dtype_of(data)))};
 }
 
-void write_vectors(const std::string& path, const Matrix& data, const Vector<std::uint32_t>& order,
+void write_vectors(const std::filesystem::path& path, const Matrix& data, const Vector<std::uint32_t>& order,
                    WorkMonitor* monitor) {
   const VectorRows rows = rows_of(data);
   const nb::gil_scoped_release release;
   write_cluster_vectors(path, rows, {order.data(), order.shape(0)}, monitor);
 }
 
-nb::object write_postings(const std::string& path, const Matrix& data, const Vector<std::uint32_t>& members,
+nb::object write_postings(const std::filesystem::path& path, const Matrix& data, const Vector<std::uint32_t>& members,
                           const Vector<std::uint64_t>& offsets, const Vector<std::uint32_t>& positions,
                           std::uint32_t align, WorkMonitor* monitor) {
   const VectorRows rows = rows_of(data);
@@ -232,20 +233,21 @@ void register_cluster_index(nb::module_& module) {
                      "monitor: WorkMonitor | None = None) -> None"),
              "Codes vectors relative to what their cluster's centroid code stands for, into blocks for scans.");
 
-  module.def("write_cluster_vectors", &write_vectors, nb::arg("path"), nb::arg("data").noconvert(), nb::arg("order"),
-             nb::arg("monitor") = nb::none(),
-             nb::sig("def write_cluster_vectors(path: str, data: numpy.typing.NDArray[numpy.generic], "
-                     "order: numpy.typing.NDArray[numpy.uint32], monitor: WorkMonitor | None = None) -> None"),
-             "Writes the records of layouts coded, grouped and decoupled: order[position] is the row.");
-  module.def("write_cluster_postings", &write_postings, nb::arg("path"), nb::arg("data").noconvert(),
-             nb::arg("members"), nb::arg("offsets"), nb::arg("positions"), nb::arg("align") = 1,
-             nb::arg("monitor") = nb::none(),
-             nb::sig("def write_cluster_postings(path: str, data: numpy.typing.NDArray[numpy.generic], "
-                     "members: numpy.typing.NDArray[numpy.uint32], offsets: numpy.typing.NDArray[numpy.uint64], "
-                     "positions: numpy.typing.NDArray[numpy.uint32], align: int = 1, "
-                     "monitor: WorkMonitor | None = None) -> numpy.typing.NDArray[numpy.uint64]"),
-             "Writes the records of layout replicated: rows of each posting, positions of each row. Returns the byte "
-             "offset of each posting, and the end.");
+  module.def(
+      "write_cluster_vectors", &write_vectors, nb::arg("path"), nb::arg("data").noconvert(), nb::arg("order"),
+      nb::arg("monitor") = nb::none(),
+      nb::sig("def write_cluster_vectors(path: str | os.PathLike[str], data: numpy.typing.NDArray[numpy.generic], "
+              "order: numpy.typing.NDArray[numpy.uint32], monitor: WorkMonitor | None = None) -> None"),
+      "Writes the records of layouts coded, grouped and decoupled: order[position] is the row.");
+  module.def(
+      "write_cluster_postings", &write_postings, nb::arg("path"), nb::arg("data").noconvert(), nb::arg("members"),
+      nb::arg("offsets"), nb::arg("positions"), nb::arg("align") = 1, nb::arg("monitor") = nb::none(),
+      nb::sig("def write_cluster_postings(path: str | os.PathLike[str], data: numpy.typing.NDArray[numpy.generic], "
+              "members: numpy.typing.NDArray[numpy.uint32], offsets: numpy.typing.NDArray[numpy.uint64], "
+              "positions: numpy.typing.NDArray[numpy.uint32], align: int = 1, "
+              "monitor: WorkMonitor | None = None) -> numpy.typing.NDArray[numpy.uint64]"),
+      "Writes the records of layout replicated: rows of each posting, positions of each row. Returns the byte "
+      "offset of each posting, and the end.");
 
   nb::class_<Searcher>(module, "ClusterSearcher", "Searches clusters whose vectors lie in a tier.")
       .def(nb::init<std::shared_ptr<rdma::Tier>, const nb::dict&>(), nb::arg("tier"), nb::arg("parts"),

@@ -5,6 +5,7 @@
 #include <string>
 
 #include <tiervec/core/status.h>
+#include <tiervec/core/system_error.h>
 
 #include "register.h"
 
@@ -42,6 +43,9 @@ void translate(const std::exception_ptr& exception, void* /*unused*/) {
 
 void register_errors(nb::module_& module) {
   nb::register_exception_translator(&translate);
+  module.def(
+      "errno_code", [](int number) { return error_code_name(code_of_errno(number)); }, nb::arg("number"),
+      "The code of the error that a failed system call becomes.");
   // For the test of this mapping: there is no other way to raise each code on purpose.
   module.def(
       "_raise_error",

@@ -1,3 +1,4 @@
+#include <nanobind/stl/filesystem.h>
 #include <nanobind/stl/optional.h>
 #include <nanobind/stl/shared_ptr.h>
 #include <nanobind/stl/string.h>
@@ -102,17 +103,17 @@ class GraphBuilder {
     graph_index::link_late(space_, parameters_, linked(), late_, monitor);
   }
 
-  void set_aside(const std::string& path) {
+  void set_aside(const std::filesystem::path& path) {
     const nb::gil_scoped_release release;
     linked().set_aside(path);
   }
 
-  void bring_back(const std::string& path) {
+  void bring_back(const std::filesystem::path& path) {
     const nb::gil_scoped_release release;
     linked().bring_back(path);
   }
 
-  nb::dict write_records(const std::string& path, const std::optional<Vector<std::int64_t>>& labels,
+  nb::dict write_records(const std::filesystem::path& path, const std::optional<Vector<std::int64_t>>& labels,
                          WorkMonitor* monitor, const std::string& layout) {
     const RecordForm form = parse_record_form(layout);
     const std::span<const std::int64_t> given =
@@ -195,7 +196,7 @@ RecordLayout layout_from(std::uint32_t dim, const std::string& dtype, const nb::
 
 nb::dict rewrite_records(const Vector<std::uint8_t>& section, std::uint32_t count, std::uint32_t dim,
                          const std::string& dtype, const nb::dict& layout, const Vector<std::uint8_t>& locator,
-                         const std::string& wanted, const std::string& path, WorkMonitor* monitor) {
+                         const std::string& wanted, const std::filesystem::path& path, WorkMonitor* monitor) {
   const RecordForm form = parse_record_form(wanted);
   const std::vector<LocatorGroup> groups = from_bytes<LocatorGroup>(locator, "locator");
   const StoredRecords records{layout_from(dim, dtype, layout),
@@ -292,11 +293,14 @@ void register_graph_index(nb::module_& module) {
           "Without the rows in `late`, ascending, and the edges that lead to them.")
       .def("link_late", &GraphBuilder::link_late, nb::arg("monitor") = nb::none())
       .def("set_aside", &GraphBuilder::set_aside, nb::arg("path"),
+           nb::sig("def set_aside(self, path: str | os.PathLike[str]) -> None"),
            "Moves the graph into a file, so that its memory is free until bring_back.")
-      .def("bring_back", &GraphBuilder::bring_back, nb::arg("path"))
+      .def("bring_back", &GraphBuilder::bring_back, nb::arg("path"),
+           nb::sig("def bring_back(self, path: str | os.PathLike[str]) -> None"))
       .def("write_records", &GraphBuilder::write_records, nb::arg("path"), nb::arg("labels") = nb::none(),
            nb::arg("monitor") = nb::none(), nb::arg("layout") = "packed",
-           nb::sig("def write_records(self, path: str, labels: numpy.typing.NDArray[numpy.int64] | None = None, "
+           nb::sig("def write_records(self, path: str | os.PathLike[str], labels: numpy.typing.NDArray[numpy.int64] | "
+                   "None = None, "
                    "monitor: WorkMonitor | None = None, layout: str = 'packed') -> dict[str, typing.Any]"))
       .def("navigation", &GraphBuilder::navigation, nb::arg("size"), nb::arg("seed") = 0,
            nb::arg("monitor") = nb::none(),
@@ -310,7 +314,7 @@ void register_graph_index(nb::module_& module) {
       nb::arg("layout"), nb::arg("locator"), nb::arg("wanted"), nb::arg("path"), nb::arg("monitor") = nb::none(),
       nb::sig("def rewrite_records(section: numpy.typing.NDArray[numpy.uint8], count: int, dim: int, "
               "dtype: str, layout: dict[str, int], locator: numpy.typing.NDArray[numpy.uint8], wanted: str, "
-              "path: str, monitor: WorkMonitor | None = None) -> dict[str, typing.Any]"),
+              "path: str | os.PathLike[str], monitor: WorkMonitor | None = None) -> dict[str, typing.Any]"),
       "Writes the records of a section in another layout, each of them checked; returns what write_records does.");
   module.def(
       "vamana_memory_bytes",

@@ -1,5 +1,6 @@
 // Tiers for Python: opening them, what they are, and the loops that measure them. Searching never passes through here.
 
+#include <nanobind/stl/filesystem.h>
 #include <nanobind/stl/shared_ptr.h>
 #include <nanobind/stl/string.h>
 
@@ -111,7 +112,7 @@ nb::bytes read_bytes(Tier& tier, std::uint64_t offset, std::uint64_t length) {
   return nb::bytes(bytes.data(), bytes.size());
 }
 
-std::shared_ptr<Tier> open_tier(const std::string& url, const std::string& path) {
+std::shared_ptr<Tier> open_tier(const std::string& url, const std::filesystem::path& path) {
   const nb::gil_scoped_release released;
   return rdma::open_tier(url, path);
 }
@@ -190,7 +191,7 @@ std::shared_ptr<DaxTier> attach_dax(const std::string& url, std::uint64_t size_b
   return DaxTier::attach(rdma::parse_dax_place(rdma::parse_tier_url(url)), size_bytes, checksum);
 }
 
-std::shared_ptr<DaxTier> load_dax(const std::string& url, const std::string& path) {
+std::shared_ptr<DaxTier> load_dax(const std::string& url, const std::filesystem::path& path) {
   const nb::gil_scoped_release released;
   return DaxTier::load(rdma::parse_dax_place(rdma::parse_tier_url(url)), path);
 }
@@ -242,6 +243,7 @@ void register_local_devices(nb::module_& module) {
       nb::sig("def attach_dax(url: str, size_bytes: int, checksum: int) -> DaxTier | None"),
       "The complete region of that size and XXH3 at a dax: place, without reading it; None when the place is free.");
   module.def("load_dax", &load_dax, nb::arg("url"), nb::arg("path"),
+             nb::sig("def load_dax(url: str, path: str | os.PathLike[str]) -> DaxTier"),
              "Copies the file `path` to a free dax: place. Not complete before DaxTier.complete.");
   module.def(
       "numa_nodes", &numa_nodes, nb::sig("def numa_nodes() -> list[dict[str, typing.Any]]"),
@@ -256,7 +258,9 @@ void register_local_devices(nb::module_& module) {
 void register_tiers(nb::module_& module) {
   register_tier_class(module);
   register_local_devices(module);
-  module.def("open_tier", &open_tier, nb::arg("url"), nb::arg("path"), "Opens the bytes of the file `path` on a tier.");
+  module.def("open_tier", &open_tier, nb::arg("url"), nb::arg("path"),
+             nb::sig("def open_tier(url: str, path: str | os.PathLike[str]) -> Tier"),
+             "Opens the bytes of the file `path` on a tier.");
   module.def("check_tier_url", &check_tier_url, nb::arg("url"),
              nb::sig("def check_tier_url(url: str) -> dict[str, str]"),
              "Splits a tier URL into url, scheme and rest, or raises; touches no file.");

@@ -11,6 +11,7 @@
 from __future__ import annotations
 
 import argparse
+import io
 import os
 import signal
 import sys
@@ -71,6 +72,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         >>> main(["search"])  # prints the usage on stderr
         2
     """
+    _print_whatever_the_encoding()
     try:
         arguments = _parser().parse_args(argv)
     except SystemExit as exit_:  # argparse has printed the usage, the help or the version
@@ -106,6 +108,13 @@ def _parser() -> argparse.ArgumentParser:
     for command in _COMMANDS:
         command.add_parser(commands)
     return parser
+
+
+def _print_whatever_the_encoding() -> None:
+    """Lets a path in another alphabet than the terminal's be printed with escapes, instead of ending the command."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
 
 
 class _Terminated(BaseException):

@@ -95,7 +95,7 @@ def index_directory(text: str) -> tuple[str, str]:
     from pathlib import Path
 
     name, equals, path = text.partition("=")
-    if not equals:
+    if not equals or Path(text).is_dir():  # the folder's own name may have one
         name, path = Path(text).resolve().name, text
     if not name or not path:
         raise argparse.ArgumentTypeError(f"{text!r} must be NAME=DIR or DIR")

@@ -11,7 +11,7 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
-from tiervec.durable_files import storage_errors
+from tiervec.durable_files import storage_error, storage_errors
 from tiervec.errors import DataLossError, InvalidArgumentError, NotFoundError
 
 __all__ = ["MAX_DIM", "check_file_size", "check_shape", "file_size", "read_exactly", "read_header"]
@@ -31,10 +31,8 @@ def file_size(path: str) -> int:
         found = os.stat(path)
     except FileNotFoundError:
         raise NotFoundError(f"{path} does not exist") from None
-    except (ValueError, UnicodeError):
-        raise InvalidArgumentError(f"{path!r} is not a file name") from None
     except OSError as error:
-        raise InvalidArgumentError(f"{path} cannot be opened: {error.strerror}") from error
+        raise storage_error(error, f"opening {path}", Path(path).parent) from error
     if not stat.S_ISREG(found.st_mode):
         kind = "a directory" if stat.S_ISDIR(found.st_mode) else "not a regular file"
         raise InvalidArgumentError(f"{path} is {kind}; pass a file of vectors")

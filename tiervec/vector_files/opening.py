@@ -36,7 +36,9 @@ VECTOR_SUFFIXES: Final = tuple(suffix for suffix in (*_FLAT, *_WITH_PARTS) if su
 
 
 def split_path(path: str | os.PathLike[str]) -> tuple[str, str | None]:
-    """Splits ``FILE.hdf5:dataset`` and ``FILE.parquet:column`` at the colon; other names stay whole.
+    """Splits ``FILE.hdf5:dataset`` and ``FILE.parquet:column`` at the colon.
+
+    Other names stay whole, and so does a path of something that exists: a folder may be called ``d.hdf5:x``.
 
     Example:
         >>> split_path("sift.hdf5:test"), split_path("a:b.npy")
@@ -44,7 +46,9 @@ def split_path(path: str | os.PathLike[str]) -> tuple[str, str | None]:
     """
     name = check_path("path", path)
     match = _PART.fullmatch(name)
-    return (match["file"], match["part"]) if match else (name, None)
+    if match is None or os.path.lexists(name):
+        return name, None
+    return match["file"], match["part"]
 
 
 def open_vectors(path: str | os.PathLike[str]) -> VectorFile:
@@ -81,4 +85,6 @@ def open_vectors(path: str | os.PathLike[str]) -> VectorFile:
         return _WITH_PARTS[suffix](name, part)
     if suffix in _FLAT:
         return _FLAT[suffix](name)
+    if os.path.isdir(name):
+        raise InvalidArgumentError(f"{name} is a directory; pass a file of vectors")
     raise InvalidArgumentError(f"{name} has the suffix {suffix!r}; vectors are read from {', '.join(VECTOR_SUFFIXES)}")

@@ -5,8 +5,10 @@ from __future__ import annotations
 import contextlib
 import importlib
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
+from tiervec.durable_files import storage_error
 from tiervec.errors import DataLossError, ResourceExhaustedError, TiervecError, UnsupportedError
 
 __all__ = ["import_reader", "library_errors"]
@@ -40,6 +42,8 @@ def library_errors(path: str, format: str) -> Iterator[None]:
     except MemoryError as error:
         raise ResourceExhaustedError(f"reading {path} needs more memory than there is: {_one_line(error)}") from error
     except Exception as error:
+        if isinstance(error, OSError) and error.errno:  # the system refused; damage has no errno
+            raise storage_error(error, f"reading {path}", Path(path).parent) from error
         raise DataLossError(f"{path} cannot be read as {format}: {_one_line(error)}") from error
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator
 from typing import Any, Final
 
@@ -88,8 +89,11 @@ class _ParquetColumn(VectorFile):
         return np.array(block, dtype=self.dtype, order="C")
 
 
-def _open(parquet: Any, path: str) -> Any:
-    return parquet.ParquetFile(path, buffer_size=_READ_BYTES, pre_buffer=False)
+@contextlib.contextmanager
+def _open(parquet: Any, path: str) -> Iterator[Any]:
+    # pyarrow takes the names of files in UTF-8 only.
+    with open(path, "rb") as file, parquet.ParquetFile(file, buffer_size=_READ_BYTES, pre_buffer=False) as opened:
+        yield opened
 
 
 def _find_column(schema: Any, path: str, column: str | None) -> str:

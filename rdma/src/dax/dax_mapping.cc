@@ -14,6 +14,7 @@
 #include <utility>
 
 #include <tiervec/core/status.h>
+#include <tiervec/core/system_error.h>
 #include <tiervec/rdma/dax_device.h>
 
 #include "cache_lines.h"
@@ -24,26 +25,6 @@ namespace {
 
 std::string reason(int number) {
   return std::generic_category().message(number);
-}
-
-ErrorCode code_of(int number) {
-  switch (number) {
-    case ENOENT:
-    case ENOTDIR:
-    case ENXIO:
-    case ENODEV:
-      return ErrorCode::kNotFound;
-    case ENOSPC:
-    case EFBIG:
-    case EDQUOT:
-    case ENOMEM:
-      return ErrorCode::kResourceExhausted;
-    case EIO:
-    case EBUSY:
-      return ErrorCode::kUnavailable;
-    default:
-      return ErrorCode::kInvalidArgument;
-  }
 }
 
 std::string known_devices() {
@@ -76,7 +57,7 @@ DaxMapping::DaxMapping(std::string path, Use use) : path_(std::move(path)), writ
     lock(use);
     struct stat status{};
     if (::fstat(descriptor_, &status) != 0) {
-      throw Error(ErrorCode::kUnavailable, path_ + ": " + reason(errno));
+      throw system_error(path_, errno);
     }
     if (S_ISREG(status.st_mode)) {
       size_bytes_ = static_cast<std::uint64_t>(status.st_size);
@@ -116,8 +97,8 @@ void DaxMapping::open_descriptor(Use use) {
   descriptor_ = ::open(path_.c_str(), flags, 0600);
   if (descriptor_ < 0) {
     const int number = errno;
-    const bool no_device = code_of(number) == ErrorCode::kNotFound && is_device_path(path_);
-    throw Error(code_of(number),
+    const bool no_device = code_of_errno(number) == ErrorCode::kNotFound && is_device_path(path_);
+    throw Error(code_of_errno(number),
                 "cannot open " + path_ + ": " + reason(number) + (no_device ? "; " + known_devices() : ""));
   }
 }
@@ -142,7 +123,7 @@ void DaxMapping::map() {
   }
   if (memory == MAP_FAILED) {
     const int number = errno;
-    throw Error(code_of(number), "mapping " + path_ + ": " + reason(number));
+    throw system_error("mapping " + path_, number);
   }
   data_ = static_cast<std::byte*>(memory);
   if (!is_device_) {
@@ -174,8 +155,8 @@ void DaxMapping::reserve(std::uint64_t size_bytes) {
   } while (number == EINTR);
   if (number != 0) {
     (void)::ftruncate(descriptor_, static_cast<off_t>(size_bytes_));  // what it took before it failed
-    throw Error(code_of(number), path_ + " cannot take the " + std::to_string(size_bytes) +
-                                     " bytes of the region and its header: " + reason(number));
+    throw Error(code_of_errno(number), path_ + " cannot take the " + std::to_string(size_bytes) +
+                                           " bytes of the region and its header: " + reason(number));
   }
   if (size_bytes > size_bytes_) {
     unmap();
@@ -207,7 +188,7 @@ void DaxMapping::persist(std::uint64_t offset, std::uint64_t bytes) {
   }
   if (::msync(data_ + offset, bytes, MS_SYNC) != 0) {
     const int number = errno;
-    throw Error(number == EIO ? ErrorCode::kUnavailable : code_of(number), "writing " + path_ + ": " + reason(number));
+    throw system_error("writing " + path_, number);
   }
 }
 

@@ -13,6 +13,7 @@
 #include <utility>
 
 #include <tiervec/core/status.h>
+#include <tiervec/core/system_error.h>
 
 #include "watch.h"
 
@@ -42,7 +43,7 @@ ServerLoop::ServerLoop(const RegionTable& regions, const RegionServerLimits& lim
       epoll_(::epoll_create1(EPOLL_CLOEXEC)),
       wake_(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)) {
   if (!epoll_ || !wake_ || !watch(epoll_, EPOLL_CTL_ADD, wake_.number(), EPOLLIN, &wake_)) {
-    throw Error(ErrorCode::kUnavailable, with_errno("a region server needs epoll and an eventfd", errno));
+    throw system_error("a region server needs epoll and an eventfd", errno);
   }
 }
 

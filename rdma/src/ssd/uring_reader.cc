@@ -9,6 +9,7 @@
 #include <system_error>
 
 #include <tiervec/core/status.h>
+#include <tiervec/core/system_error.h>
 #include <tiervec/rdma/ssd_tier.h>
 
 #include "sector_reader.h"
@@ -76,8 +77,8 @@ class UringReader final : public SectorReader {
  public:
   explicit UringReader(const ReaderSetup& setup) {
     if (const int error = -ring_.open(setup.depth); error != 0) {
-      if (error == EMFILE || error == ENFILE || error == ENOMEM) {
-        throw Error(ErrorCode::kResourceExhausted, "a queue of ssd: needs an io_uring: " + errno_text(error));
+      if (code_of_errno(error) == ErrorCode::kResourceExhausted) {
+        throw system_error("a queue of ssd: needs an io_uring", error);
       }
       throw Error(ErrorCode::kUnsupported, refusal(error));
     }

@@ -12,6 +12,7 @@
 #include <system_error>
 
 #include <tiervec/core/status.h>
+#include <tiervec/core/system_error.h>
 
 namespace tiervec::rdma {
 
@@ -76,7 +77,7 @@ Descriptor listen_at(const std::string& host, std::uint16_t port) {
     }
     number = errno;
   }
-  throw Error(number == EADDRINUSE ? ErrorCode::kAlreadyExists : ErrorCode::kUnavailable,
+  throw Error(number == EADDRINUSE ? ErrorCode::kAlreadyExists : code_of_errno(number),
               with_errno("cannot listen at " + place(host, port), number));
 }
 
@@ -84,7 +85,7 @@ std::uint16_t bound_port(const Descriptor& socket) {
   sockaddr_storage storage{};
   socklen_t bytes = sizeof storage;
   if (::getsockname(socket.number(), reinterpret_cast<sockaddr*>(&storage), &bytes) != 0) {
-    throw Error(ErrorCode::kInternal, with_errno("the port of a socket is unknown", errno));
+    throw system_error("the port of a socket is unknown", errno);
   }
   const auto* const ipv4 = reinterpret_cast<const sockaddr_in*>(&storage);
   const auto* const ipv6 = reinterpret_cast<const sockaddr_in6*>(&storage);

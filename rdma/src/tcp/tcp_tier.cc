@@ -4,6 +4,7 @@
 #include <cerrno>
 #include <utility>
 
+#include <tiervec/core/system_error.h>
 #include <tiervec/rdma/measure.h>
 #include <tiervec/rdma/tick_clock.h>
 
@@ -78,6 +79,10 @@ void TcpTier::check() {
   }
   if (connection.last_errno() == EPROTO) {
     fail(ErrorCode::kUnavailable, node_name_, "answers with something else than the data plane's protocol");
+  }
+  if (code_of_errno(connection.last_errno()) ==
+      ErrorCode::kResourceExhausted) {  // this machine's limit, not the node's
+    throw system_error("connecting to " + node_name_, connection.last_errno());
   }
   fail(ErrorCode::kUnavailable, node_name_, with_errno("does not answer", connection.last_errno()));
 }

@@ -6,9 +6,8 @@
 #include <algorithm>
 #include <cerrno>
 #include <cstring>
-#include <system_error>
 
-#include <tiervec/core/status.h>
+#include <tiervec/core/system_error.h>
 
 namespace tiervec {
 namespace {
@@ -63,9 +62,7 @@ void OutputFile::write_through(std::span<const std::byte> bytes) {
 }
 
 void OutputFile::fail(int error) const {
-  const bool full = error == ENOSPC || error == EDQUOT || error == EFBIG;
-  throw Error(full ? ErrorCode::kResourceExhausted : ErrorCode::kUnavailable,
-              "cannot write " + path_ + ": " + std::generic_category().message(error));
+  throw system_error("cannot write " + path_, error);
 }
 
 }  // namespace tiervec
