@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
@@ -22,6 +22,7 @@ from tiervec.parameter_checks import (
 )
 from tiervec.rdma.memory_node.names import TRANSPORTS
 from tiervec.rdma.memory_node.tokens import Tokens
+from tiervec.rpc.limits import CallLimits
 from tiervec.rpc.listening import TlsFiles, check_listen
 
 __all__ = ["LOCK_MODES", "MemoryNodeConfig"]
@@ -50,6 +51,7 @@ class MemoryNodeConfig:
         lock_memory: ``try``, ``require`` or ``no``.
         scrub_bytes_per_s: Rate of the verification in the background; 0: none.
         drain_s: Seconds that running calls get when the node stops.
+        limits: Bounds on clients of the control plane.
     """
 
     listen: str
@@ -67,6 +69,7 @@ class MemoryNodeConfig:
     lock_memory: str = "try"
     scrub_bytes_per_s: int = 16 << 20
     drain_s: float = 10.0
+    limits: CallLimits = field(default_factory=CallLimits)
 
     def __post_init__(self) -> None:
         check_listen(self.listen)
@@ -103,6 +106,7 @@ class MemoryNodeConfig:
         check_field(self, "lock_memory", check_choice, LOCK_MODES)
         check_field(self, "scrub_bytes_per_s", check_whole, 0, MAX_BYTES)
         check_field(self, "drain_s", check_number, 0, _MAX_DRAIN_S)
+        check_instance("limits", self.limits, CallLimits)
 
     @property
     def host(self) -> str:

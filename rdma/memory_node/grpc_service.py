@@ -1,24 +1,17 @@
-"""The gRPC adapter of the memory node: tokens, messages to calls of `MemoryNode`, our errors to status codes."""
+"""The gRPC adapter of the memory node: tokens, and messages to calls of `MemoryNode`."""
 
 from __future__ import annotations
 
 import logging
 import resource
 import time
-from collections.abc import Iterator
+from collections.abc import Callable
 from threading import BoundedSemaphore
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 
-from tiervec.errors import (
-    CancelledError,
-    InvalidArgumentError,
-    PermissionDeniedError,
-    ResourceExhaustedError,
-    TiervecError,
-    UnsupportedError,
-)
+from tiervec.errors import InvalidArgumentError, PermissionDeniedError, ResourceExhaustedError, UnsupportedError
 from tiervec.installed_version import installed_version
 from tiervec.rdma.memory_node._generated import memory_node_pb2 as pb
 from tiervec.rdma.memory_node._generated import memory_node_pb2_grpc
@@ -27,13 +20,62 @@ from tiervec.rdma.memory_node.node import MemoryNode
 from tiervec.rdma.memory_node.region import Region, RegionState
 from tiervec.rdma.memory_node.scrubber import Scrubber
 from tiervec.rdma.memory_node.tokens import Tokens
-from tiervec.rpc.answering import with_status
+from tiervec.rpc.call import Call
 
-__all__ = ["CONCURRENT_UPLOADS", "MemoryNodeService"]
+__all__ = ["CONCURRENT_UPLOADS", "WRITING_METHODS", "MemoryNodeService", "RegionUpload"]
 
 _log = logging.getLogger(__name__)
 CONCURRENT_UPLOADS: Final = 8
+WRITING_METHODS: Final = frozenset(("Create", "Upload", "Load", "Seal", "Switch", "Delete"))
 _LONGEST_HEADER: Final = 1024
+_REFUSALS_EVERY_S: Final = 10.0  # lines about them in the log
+
+
+class RegionUpload:
+    """One upload stream: its first message names the region.
+
+    Args:
+        node: Where the extents go.
+        release: Called once, at the end.
+    """
+
+    def __init__(self, node: MemoryNode, release: Callable[[], None]) -> None:
+        self._node = node
+        self._release = release
+        self._region: Region | None = None
+        self._taken = 0
+
+    def take(self, request: pb.UploadRequest) -> None:
+        """Takes one extent."""
+        if self._region is None:
+            self._region = self._node.get(request.name, _required(request.version))
+        elif request.name or request.version:
+            raise InvalidArgumentError("only the first message of an upload names its region; a stream has one")
+        self._node.write_extent(self._region, request.extent, request.checksum, request.data)
+        self._taken += 1
+
+    def finish(self) -> pb.UploadResponse:
+        """How many were taken."""
+        return pb.UploadResponse(extents=self._taken)
+
+    def close(self) -> None:
+        """Makes room for another upload."""
+        self._release()
+
+
+class _Refusals:
+    """Says in the log that strangers were refused, without letting them fill it."""
+
+    def __init__(self) -> None:
+        self._count = 0
+        self._next_at = 0.0
+
+    def note(self, address: str) -> None:
+        self._count += 1
+        now = time.monotonic()
+        if now >= self._next_at:
+            self._next_at = now + _REFUSALS_EVERY_S
+            _log.warning("a call from %s was refused: no right token (%d such calls so far)", address, self._count)
 
 
 class MemoryNodeService(memory_node_pb2_grpc.MemoryNodeServiceServicer):
@@ -52,12 +94,11 @@ class MemoryNodeService(memory_node_pb2_grpc.MemoryNodeServiceServicer):
         self._tokens = tokens
         self._advertised_host = advertised_host
         self._uploads = BoundedSemaphore(CONCURRENT_UPLOADS)
+        self._refusals = _Refusals()
         self._began_at = time.monotonic()
 
-    @with_status
-    def Describe(self, _request: pb.DescribeNodeRequest, context: Any) -> pb.Node:  # noqa: N802
+    def Describe(self, _request: pb.DescribeNodeRequest, _call: Call) -> pb.Node:  # noqa: N802
         """What this node is."""
-        self._admit(context)
         return pb.Node(
             protocol=PROTOCOL_VERSION,
             version=installed_version(),
@@ -68,70 +109,43 @@ class MemoryNodeService(memory_node_pb2_grpc.MemoryNodeServiceServicer):
             persistent=self._node.persistent,
         )
 
-    @with_status
-    def Create(self, request: pb.CreateRegionRequest, context: Any) -> pb.Region:  # noqa: N802
+    def Create(self, request: pb.CreateRegionRequest, _call: Call) -> pb.Region:  # noqa: N802
         """Reserves memory, or says how far an upload got."""
-        self._admit(context, to_write=True)
         return self._message(self._node.create(request.name, request.version, request.size_bytes), with_extents=True)
 
-    @with_status
-    def Upload(self, requests: Iterator[pb.UploadRequest], context: Any) -> pb.UploadResponse:  # noqa: N802
+    def Upload(self, _requests: None, _call: Call) -> RegionUpload:  # noqa: N802
         """Takes extents."""
-        self._admit(context, to_write=True)  # before a byte of the stream is read
         if not self._uploads.acquire(blocking=False):
             raise ResourceExhaustedError(f"{CONCURRENT_UPLOADS} uploads run at once, the most this node takes")
-        try:
-            return pb.UploadResponse(extents=self._take_extents(requests))
-        except TiervecError:
-            raise
-        except Exception:
-            if context.is_active():
-                raise
-            raise CancelledError("the client went away in the middle of an upload") from None
-        finally:
-            self._uploads.release()
+        return RegionUpload(self._node, self._uploads.release)
 
-    @with_status
-    def Load(self, request: pb.LoadRegionRequest, context: Any) -> pb.Region:  # noqa: N802
+    def Load(self, request: pb.LoadRegionRequest, _call: Call) -> pb.Region:  # noqa: N802
         """Takes a file of the node's own disk."""
-        self._admit(context, to_write=True)
         self._node.load(request.name, request.version, request.path, request.checksum)
         return self._message(self._node.seal(request.name, request.version), with_extents=True)
 
-    @with_status
-    def Seal(self, request: pb.SealRegionRequest, context: Any) -> pb.Region:  # noqa: N802
+    def Seal(self, request: pb.SealRegionRequest, _call: Call) -> pb.Region:  # noqa: N802
         """Verifies a region and lets readers in."""
-        self._admit(context, to_write=True)
         return self._message(self._node.seal(request.name, _required(request.version)), with_extents=True)
 
-    @with_status
-    def Switch(self, request: pb.SwitchRegionRequest, context: Any) -> pb.Region:  # noqa: N802
+    def Switch(self, request: pb.SwitchRegionRequest, _call: Call) -> pb.Region:  # noqa: N802
         """Makes a version the current one."""
-        self._admit(context, to_write=True)
         return self._message(self._node.switch(request.name, _required(request.version)))
 
-    @with_status
-    def Get(self, request: pb.GetRegionRequest, context: Any) -> pb.Region:  # noqa: N802
+    def Get(self, request: pb.GetRegionRequest, _call: Call) -> pb.Region:  # noqa: N802
         """Describes a version."""
-        self._admit(context)
         return self._message(self._node.get(request.name, request.version), with_extents=request.with_extents)
 
-    @with_status
-    def List(self, request: pb.ListRegionsRequest, context: Any) -> pb.ListRegionsResponse:  # noqa: N802
+    def List(self, request: pb.ListRegionsRequest, _call: Call) -> pb.ListRegionsResponse:  # noqa: N802
         """Describes all versions."""
-        self._admit(context)
         return pb.ListRegionsResponse(regions=[self._message(region) for region in self._node.list(request.name)])
 
-    @with_status
-    def Delete(self, request: pb.DeleteRegionRequest, context: Any) -> pb.DeleteRegionResponse:  # noqa: N802
+    def Delete(self, request: pb.DeleteRegionRequest, _call: Call) -> pb.DeleteRegionResponse:  # noqa: N802
         """Removes a version."""
-        self._admit(context, to_write=True)
         return pb.DeleteRegionResponse(freed_bytes=self._node.delete(request.name, request.version))
 
-    @with_status
-    def Attach(self, request: pb.AttachRegionRequest, context: Any) -> pb.Attachment:  # noqa: N802
+    def Attach(self, request: pb.AttachRegionRequest, _call: Call) -> pb.Attachment:  # noqa: N802
         """Tells a reader where and how to read."""
-        self._admit(context)
         attached = self._node.attach(request.name, request.version, request.transport)
         region = attached.region
         return pb.Attachment(
@@ -147,10 +161,8 @@ class MemoryNodeService(memory_node_pb2_grpc.MemoryNodeServiceServicer):
             checksum=region.digest(),
         )
 
-    @with_status
-    def Stats(self, _request: pb.NodeStatsRequest, context: Any) -> pb.NodeStats:  # noqa: N802
+    def Stats(self, _request: pb.NodeStatsRequest, _call: Call) -> pb.NodeStats:  # noqa: N802
         """Counts."""
-        self._admit(context)
         usage, counters = resource.getrusage(resource.RUSAGE_SELF), self._node.counters
         regions = self._node.list()
         return pb.NodeStats(
@@ -178,22 +190,15 @@ class MemoryNodeService(memory_node_pb2_grpc.MemoryNodeServiceServicer):
             ],
         )
 
-    def _take_extents(self, requests: Iterator[pb.UploadRequest]) -> int:
-        region: Region | None = None
-        taken = 0
-        for request in requests:
-            if region is None:
-                region = self._node.get(request.name, _required(request.version))
-            elif request.name or request.version:
-                raise InvalidArgumentError("only the first message of an upload names its region; a stream has one")
-            self._node.write_extent(region, request.extent, request.checksum, request.data)
-            taken += 1
-        return taken
+    def authorize(self, call: Call) -> None:
+        """Refuses other protocols, and clients that show no right token.
 
-    def _admit(self, context: Any, *, to_write: bool = False) -> None:
-        """Refuses other protocols and whoever shows no right token."""
-        metadata = {key: value for key, value in context.invocation_metadata() if isinstance(value, str)}
-        protocol = metadata.get("tiervec-protocol")
+        Raises:
+            UnsupportedError: The client speaks another version of the protocol.
+            PermissionDeniedError: It shows no token that grants this.
+        """
+        headers = call.headers()
+        protocol = headers.get("tiervec-protocol")
         if protocol is not None and protocol != str(PROTOCOL_VERSION):
             self._node.counters.refused_calls += 1
             raise UnsupportedError(
@@ -202,12 +207,12 @@ class MemoryNodeService(memory_node_pb2_grpc.MemoryNodeServiceServicer):
             )
         if self._tokens is None:
             return
-        kind, _, given = metadata.get("authorization", "")[:_LONGEST_HEADER].partition(" ")
+        kind, _, given = headers.get("authorization", "")[:_LONGEST_HEADER].partition(" ")
         try:
-            self._tokens.check(given if kind.lower() == "bearer" else None, to_write=to_write)
+            self._tokens.check(given if kind.lower() == "bearer" else None, to_write=call.method in WRITING_METHODS)
         except PermissionDeniedError:
             self._node.counters.refused_calls += 1
-            _log.warning("a call from %s was refused: no right token", context.peer())
+            self._refusals.note(call.address)
             raise
 
     def _message(self, region: Region, *, with_extents: bool = False) -> pb.Region:

@@ -6,6 +6,7 @@ import re
 from typing import Final
 
 from tiervec.errors import InvalidArgumentError
+from tiervec.parameter_checks import shown
 
 __all__ = ["EXTENT_BYTES", "PROTOCOL_VERSION", "TRANSPORTS", "check_name", "extents_of"]
 
@@ -26,7 +27,8 @@ def check_name(name: str, what: str = "region name") -> str:
     """
     if not isinstance(name, str) or _NAME.fullmatch(name) is None:
         raise InvalidArgumentError(
-            f"{what} is {name!r}; use 1 to 128 letters, digits, '.', '_' and '-', beginning with a letter, digit or '_'"
+            f"{what} is {shown(name)}; use 1 to 128 letters, digits, '.', '_' and '-', beginning with a letter, digit "
+            f"or '_'"
         )
     return name
 

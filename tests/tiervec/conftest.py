@@ -175,7 +175,11 @@ def serve() -> ServerFactory:
 
     @contextlib.contextmanager
     def factory(indexes: dict[str, Any], **settings: Any) -> Iterator[Server]:
-        config = dataclasses.replace(ServeConfig(listen="127.0.0.1:0", drain_s=5.0), **settings)
+        config = dataclasses.replace(
+            # No probes: they would be among the calls of a fake index.
+            ServeConfig(listen="127.0.0.1:0", drain_s=5.0, probe_interval_s=3600.0),
+            **settings,
+        )
         with Server(IndexCatalogue(indexes), config) as server:
             yield server
 

@@ -2,40 +2,39 @@
 
 from __future__ import annotations
 
-import functools
 import logging
-from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import Final
 
 import grpc
 
 from tiervec.errors import TiervecError
 from tiervec.rpc.status_codes import status_code
 
-__all__ = ["with_status"]
+__all__ = ["bounded_message", "status_of"]
 
 _log = logging.getLogger(__name__)
-_INTERNAL_MESSAGE = "internal error; the server's log has the details"
-_LONGEST_MESSAGE = 1000  # characters; the status travels in a header, which gRPC limits to 8 KiB
+_INTERNAL_MESSAGE: Final = "internal error; the server's log has the details"
+# The status travels in a header, which gRPC limits to 8 KiB; what is not printable ASCII takes 3 bytes there per byte.
+_MAX_MESSAGE_BYTES: Final = 2048
 
-Response = TypeVar("Response")
+
+def status_of(error: Exception, method: str) -> tuple[grpc.StatusCode, str]:
+    """The status that ends a call of `method` which raised `error`; a client never sees a traceback."""
+    if not isinstance(error, TiervecError):
+        _log.error("%s failed", method, exc_info=error)
+        return grpc.StatusCode.INTERNAL, _INTERNAL_MESSAGE
+    code = status_code(error)
+    if code is grpc.StatusCode.INTERNAL:
+        _log.error("%s failed", method, exc_info=error)
+    return code, bounded_message(str(error))
 
 
-def with_status(method: Callable[[Any, Any, Any], Response]) -> Callable[[Any, Any, Any], Response]:
-    """Ends the call with the status code of the error that `method` raised; a client never sees a traceback."""
-
-    @functools.wraps(method)
-    def call(self: Any, request: Any, context: Any) -> Response:
-        try:
-            return method(self, request, context)
-        except TiervecError as error:
-            code, message = status_code(error), str(error)[:_LONGEST_MESSAGE]
-            if code is grpc.StatusCode.INTERNAL:
-                _log.exception("%s failed", method.__qualname__)
-        except Exception:
-            _log.exception("%s failed", method.__qualname__)
-            code, message = grpc.StatusCode.INTERNAL, _INTERNAL_MESSAGE
-        context.abort(code, message)
-        raise AssertionError("abort raises")
-
-    return call
+def bounded_message(message: str) -> str:
+    """The message, cut where it would not fit a status."""
+    taken = 0
+    for at, character in enumerate(message):
+        printable = " " <= character <= "~" and character != "%"
+        taken += 1 if printable else 3 * len(character.encode("utf-8", "replace"))
+        if taken > _MAX_MESSAGE_BYTES:
+            return message[:at] + "..."
+    return message

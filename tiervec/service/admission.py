@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from tiervec.errors import DeadlineExceededError, ResourceExhaustedError
+from tiervec.rpc.limits import usable_time_left
 
 __all__ = ["Admission"]
 
@@ -29,7 +30,10 @@ class Admission:
 
     @contextmanager
     def slot(self, time_left_s: float | None) -> Iterator[float | None]:
-        """Holds a slot; waits for one no longer than ``time_left_s`` seconds (None: without end).
+        """Holds a slot; waits for one no longer than ``time_left_s`` seconds.
+
+        Args:
+            time_left_s: None, or more than a year: without end.
 
         Yields:
             The seconds that are left after the wait, more than 0, or None.
@@ -47,6 +51,7 @@ class Admission:
                 self._freed.notify()
 
     def _enter(self, time_left_s: float | None) -> float | None:
+        time_left_s = usable_time_left(time_left_s)
         deadline = None if time_left_s is None else time.monotonic() + time_left_s
         with self._freed:
             if self._waiting or self._running >= self._running_limit:  # first come, first served

@@ -21,6 +21,7 @@ from tiervec.parameter_checks import (
     check_text,
     check_whole,
 )
+from tiervec.rpc.limits import CallLimits
 from tiervec.rpc.listening import TlsFiles, check_listen
 from tiervec.sizes import parse_size
 
@@ -35,8 +36,10 @@ _MAX_DRAIN_S = 86_400
 
 
 @dataclass(frozen=True, kw_only=True)
-class Limits:
+class Limits(CallLimits):
     """Bounds on what clients can ask for; every one has a status code of its own at the limit.
+
+    Bounds on connections, calls and streams are those of `CallLimits`.
 
     Attributes:
         max_batch_queries: Queries in one Search call (RESOURCE_EXHAUSTED above).
@@ -53,7 +56,11 @@ class Limits:
     max_message_bytes: int = 64 << 20
 
     def __post_init__(self) -> None:
+        super().__post_init__()
+        inherited = {field.name for field in dataclasses.fields(CallLimits)}
         for field in dataclasses.fields(self):
+            if field.name in inherited:
+                continue
             least = 0 if field.name in ("max_concurrent_searches", "max_waiting_searches") else 1
             value = check_whole(f"limits.{field.name}", getattr(self, field.name), least, 2**31 - 1)
             object.__setattr__(self, field.name, value)
@@ -97,6 +104,8 @@ class ServeConfig:
         tier: URL of the tier of indexes that do not name one.
         threads: Worker threads of one search; 0 means all allowed CPUs.
         drain_s: Seconds that running calls get to finish when the server stops.
+        probe_interval_s: Seconds between two looks at the health of an index that answers no searches; an index that
+            answers some is not asked.
         indexes: What to serve, names unique.
         tls: Certificate and key, or None for plain text.
         limits: Bounds on requests.
@@ -106,6 +115,7 @@ class ServeConfig:
     tier: str = "dram:"
     threads: int = 0
     drain_s: float = 30.0
+    probe_interval_s: float = 0.5
     indexes: tuple[IndexEntry, ...] = ()
     tls: TlsFiles | None = None
     limits: Limits = Limits()
@@ -115,6 +125,7 @@ class ServeConfig:
         check_field(self, "tier", check_text, "dram:")
         check_field(self, "threads", check_whole, 0, MAX_THREADS)
         check_field(self, "drain_s", check_number, 0, _MAX_DRAIN_S)
+        check_field(self, "probe_interval_s", check_number, 0.001, _MAX_DRAIN_S)
         check_instance("indexes", self.indexes, tuple, list)
         for entry in self.indexes:
             check_instance("one of indexes", entry, IndexEntry)
@@ -181,8 +192,9 @@ def _tls_files(table: Any, folder: Path) -> TlsFiles:
 
 
 def _limits(table: Any) -> Limits:
-    types = {field.name: int for field in dataclasses.fields(Limits)}
-    values = _typed(_table(table, "limits"), {**types, "max_message_bytes": (str, int)}, "limits.")
+    types: dict[str, Any] = {field.name: int for field in dataclasses.fields(Limits)}
+    types |= {"max_message_bytes": (str, int), "message_timeout_s": float}
+    values = _typed(_table(table, "limits"), types, "limits.")
     if "max_message_bytes" in values:
         values["max_message_bytes"] = parse_size(values["max_message_bytes"], what="limits.max_message_bytes")
     return Limits(**values)
@@ -207,7 +219,7 @@ def _typed(
     return dict(table)
 
 
-_TOP_TYPES: dict[str, Any] = {"listen": str, "tier": str, "threads": int, "drain_s": float}
+_TOP_TYPES: dict[str, Any] = {"listen": str, "tier": str, "threads": int, "drain_s": float, "probe_interval_s": float}
 
 _TYPE_NAMES: dict[Any, str] = {
     str: "a text",

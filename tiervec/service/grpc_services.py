@@ -1,11 +1,9 @@
-"""The gRPC adapter: messages to handlers, our errors to status codes. Nothing is decided here."""
+"""The gRPC adapter: messages to handlers. Nothing is decided here; `tiervec.rpc.serving` calls it in threads."""
 
 from __future__ import annotations
 
-from typing import Any
-
 from tiervec._core import CancelToken
-from tiervec.rpc.answering import with_status
+from tiervec.rpc.call import Call
 from tiervec.service import wire
 from tiervec.service._generated import index_pb2, index_pb2_grpc, search_pb2, search_pb2_grpc
 from tiervec.service.handlers import IndexHandler, SearchHandler
@@ -19,12 +17,11 @@ class SearchService(search_pb2_grpc.SearchServiceServicer):
     def __init__(self, handler: SearchHandler) -> None:
         self._handler = handler
 
-    @with_status
-    def Search(self, request: search_pb2.SearchRequest, context: Any) -> search_pb2.SearchResponse:  # noqa: N802
+    def Search(self, request: search_pb2.SearchRequest, call: Call) -> search_pb2.SearchResponse:  # noqa: N802
         """Answers a batch of queries."""
         cancel = CancelToken()
-        context.add_callback(cancel.cancel)  # when the call ends, also by a client that went away
-        return wire.search_response(self._handler.search(wire.search_call(request, context.time_remaining(), cancel)))
+        call.on_end(cancel.cancel)  # also by a client that went away
+        return wire.search_response(self._handler.search(wire.search_call(request, call.time_left_s(), cancel)))
 
 
 class IndexService(index_pb2_grpc.IndexServiceServicer):
@@ -33,12 +30,10 @@ class IndexService(index_pb2_grpc.IndexServiceServicer):
     def __init__(self, handler: IndexHandler) -> None:
         self._handler = handler
 
-    @with_status
-    def List(self, _request: index_pb2.ListIndexesRequest, _context: Any) -> index_pb2.ListIndexesResponse:  # noqa: N802
+    def List(self, _request: index_pb2.ListIndexesRequest, _call: Call) -> index_pb2.ListIndexesResponse:  # noqa: N802
         """Describes all indexes."""
         return index_pb2.ListIndexesResponse(indexes=[wire.index_message(served) for served in self._handler.list()])
 
-    @with_status
-    def Get(self, request: index_pb2.GetIndexRequest, _context: Any) -> index_pb2.Index:  # noqa: N802
+    def Get(self, request: index_pb2.GetIndexRequest, _call: Call) -> index_pb2.Index:  # noqa: N802
         """Describes one index."""
         return wire.index_message(self._handler.get(request.name))

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tiervec.errors import InvalidArgumentError, ResourceExhaustedError, UnavailableError
+from tiervec.errors import InvalidArgumentError, ResourceExhaustedError, TiervecError
 from tiervec.parameters import parse_parameters, search_parameters_class
 
 if TYPE_CHECKING:
@@ -108,10 +108,10 @@ class SearchHandler:
                 timeout_s=time_left_s,
                 cancel=call.cancel,
             )
-        except UnavailableError:
-            self._catalogue.set_available(call.index, False)
+        except TiervecError as error:
+            self._catalogue.failed(call.index, error, queries[:1])
             raise
-        self._catalogue.set_available(call.index, True)
+        self._catalogue.answered(call.index)
         return result
 
     def _queries(self, call: SearchCall, info: IndexInfo) -> NDArray[Any]:

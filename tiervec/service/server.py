@@ -4,17 +4,12 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from concurrent import futures
 from types import TracebackType
-from typing import Any
-
-import grpc
-from grpc_health.v1 import health_pb2, health_pb2_grpc
-from grpc_reflection.v1alpha import reflection
+from typing import Final
 
 from tiervec.rpc.foreground import run_until_signalled
-from tiervec.rpc.listening import bind
-from tiervec.service._generated import index_pb2, index_pb2_grpc, search_pb2, search_pb2_grpc
+from tiervec.rpc.serving import RpcServer
+from tiervec.service._generated import index_pb2_grpc, search_pb2_grpc
 from tiervec.service.admission import Admission
 from tiervec.service.catalogue import IndexCatalogue
 from tiervec.service.configuration import Limits, ServeConfig
@@ -25,7 +20,9 @@ from tiervec.service.health import HealthReport
 __all__ = ["Server"]
 
 _log = logging.getLogger(__name__)
-_SPARE_THREADS = 4  # health, reflection and index calls get through while all searches wait
+_SPARE_SEARCHES: Final = 4  # they are told that the server is busy
+_INDEX_THREADS: Final = 2
+_MAX_INDEX_CALLS: Final = 64
 
 
 class Server:
@@ -45,24 +42,23 @@ class Server:
 
     def __init__(self, catalogue: IndexCatalogue, config: ServeConfig) -> None:
         limits = config.limits
-        searches = limits.concurrent_searches + limits.max_waiting_searches
         self._drain_s = config.drain_s
         self._catalogue = catalogue
-        self._health = HealthReport(catalogue)
-        self._executor = futures.ThreadPoolExecutor(searches + _SPARE_THREADS, thread_name_prefix="tiervec-grpc")
-        # Admission refuses surplus searches with a sentence; this outer bound stops a flood from queueing in memory.
-        self._server = grpc.server(
-            self._executor, options=_options(limits), maximum_concurrent_rpcs=2 * (searches + _SPARE_THREADS)
+        self._server = RpcServer(
+            config.listen,
+            tls=config.tls,
+            limits=limits,
+            max_request_bytes=limits.max_message_bytes,
+            # The receipt comes on top of the results.
+            max_response_bytes=limits.max_message_bytes + (1 << 20),
         )
-        admission = Admission(limits.concurrent_searches, limits.max_waiting_searches)
-        self._add_services(SearchHandler(catalogue, limits, admission), IndexHandler(catalogue))
-        self._port = bind(self._server, config.listen, config.tls)
-        self._host = config.listen.rpartition(":")[0]
+        self._health = HealthReport(catalogue, self._server.health, config.probe_interval_s)
+        self._add_services(limits)
 
     @property
     def address(self) -> str:
         """``HOST:PORT`` as bound."""
-        return f"{self._host}:{self._port}"
+        return self._server.address
 
     def start(self) -> None:
         """Begins to answer; returns at once."""
@@ -77,9 +73,8 @@ class Server:
             drain_s: Seconds that running calls get; None means what the configuration says. Later they are cancelled.
         """
         self._health.stop()
-        self._server.stop(self._drain_s if drain_s is None else drain_s).wait()
-        # An index must stay open until the threads of its searches are done, also of those that were cancelled.
-        self._executor.shutdown(wait=True)
+        # An index stays open until the threads of its searches are done, also of those that were cancelled.
+        self._server.stop(self._drain_s if drain_s is None else drain_s)
         self._catalogue.close()
 
     def run_until_signalled(self, on_ready: Callable[[], None]) -> None:
@@ -91,7 +86,7 @@ class Server:
         run_until_signalled(
             start=self.start,
             stop=self.stop,
-            cut_short=lambda: self._server.stop(0),
+            cut_short=self._server.cut_short,
             on_ready=on_ready,
             drain_s=self._drain_s,
         )
@@ -105,26 +100,20 @@ class Server:
     ) -> None:
         self.stop()
 
-    def _add_services(self, search: SearchHandler, index: IndexHandler) -> None:
-        add_search: Any = search_pb2_grpc.add_SearchServiceServicer_to_server
-        add_search(SearchService(search), self._server)
-        add_index: Any = index_pb2_grpc.add_IndexServiceServicer_to_server
-        add_index(IndexService(index), self._server)
-        health_pb2_grpc.add_HealthServicer_to_server(self._health.servicer, self._server)
-        names = [
-            search_pb2.DESCRIPTOR.services_by_name["SearchService"].full_name,
-            index_pb2.DESCRIPTOR.services_by_name["IndexService"].full_name,
-            health_pb2.DESCRIPTOR.services_by_name["Health"].full_name,
-            reflection.SERVICE_NAME,
-        ]
-        reflection.enable_server_reflection(names, self._server)
-
-
-def _options(limits: Limits) -> list[tuple[str, int]]:
-    return [
-        ("grpc.max_receive_message_length", limits.max_message_bytes),
-        # The receipt comes on top of the results.
-        ("grpc.max_send_message_length", limits.max_message_bytes + (1 << 20)),
-        # Otherwise two servers on one port share it silently.
-        ("grpc.so_reuseport", 0),
-    ]
+    def _add_services(self, limits: Limits) -> None:
+        admission = Admission(limits.concurrent_searches, limits.max_waiting_searches)
+        # Admission refuses surplus searches with a sentence; this outer bound stops a flood from queueing in memory.
+        searches = limits.concurrent_searches + limits.max_waiting_searches + _SPARE_SEARCHES
+        search_lane = self._server.lane(
+            "searches", threads=searches, limit=searches, limit_per_peer=limits.calls_per_peer(searches)
+        )
+        index_lane = self._server.lane(
+            "calls that list indexes",
+            threads=_INDEX_THREADS,
+            limit=_MAX_INDEX_CALLS,
+            limit_per_peer=limits.calls_per_peer(_MAX_INDEX_CALLS),
+        )
+        search = SearchService(SearchHandler(self._catalogue, limits, admission))
+        self._server.add_service(search_pb2_grpc.add_SearchServiceServicer_to_server, search, lambda _: search_lane)
+        index = IndexService(IndexHandler(self._catalogue))
+        self._server.add_service(index_pb2_grpc.add_IndexServiceServicer_to_server, index, lambda _: index_lane)

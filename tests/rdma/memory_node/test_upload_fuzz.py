@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import grpc
 import pytest
 import xxhash
 from google.protobuf.message import DecodeError
@@ -16,32 +17,45 @@ from tiervec.rdma.memory_node.grpc_service import MemoryNodeService
 from tiervec.rdma.memory_node.names import EXTENT_BYTES
 from tiervec.rdma.memory_node.node import MemoryNode
 from tiervec.rdma.memory_node.scrubber import Scrubber
+from tiervec.rpc.answering import status_of
+from tiervec.rpc.call import Call
 
 SIZE = EXTENT_BYTES + 100
 WHOLE, REST = bytes(EXTENT_BYTES), b"r" * 100
 
 
-class AbortedError(Exception):
-    pass
-
-
 class Context:
-    """What gRPC gives a servicer."""
+    """What grpc.aio gives a call."""
 
     def invocation_metadata(self) -> list[tuple[str, Any]]:
         return [("user-agent", "x"), ("binary-bin", b"\0")]
 
-    def is_active(self) -> bool:
-        return True
-
     def peer(self) -> str:
-        return "test"
+        return "ipv4:127.0.0.1:5"
 
-    def abort(self, code: Any, details: str) -> None:
-        assert code.name != "INTERNAL", details
-        assert details
-        assert "\n" not in details
-        raise AbortedError
+    def time_remaining(self) -> float | None:
+        return None
+
+
+def call_of(method: str) -> Call:
+    return Call(method, Context())
+
+
+def check_refusal(error: Exception) -> None:
+    code, details = status_of(error, "test")
+    assert code is not grpc.StatusCode.INTERNAL, details
+    assert details
+    assert "\n" not in details
+
+
+def upload(served: MemoryNodeService, messages: list[pb.UploadRequest]) -> int:
+    stream = served.Upload(None, call_of("Upload"))
+    try:
+        for message in messages:
+            stream.take(message)
+        return int(stream.finish().extents)
+    finally:
+        stream.close()
 
 
 def service() -> tuple[MemoryNode, MemoryNodeService]:
@@ -75,11 +89,11 @@ def test_any_stream_of_extents(first: pb.UploadRequest, rest: list[pb.UploadRequ
     first.name, first.version = first.name or "sift", first.version or "v1"
     taken = 0
     try:
-        taken = served.Upload(iter([first, *rest]), Context()).extents
+        taken = upload(served, [first, *rest])
         if sealing:
-            served.Seal(pb.SealRegionRequest(name="sift", version="v1"), Context())
-    except AbortedError:
-        pass
+            served.Seal(pb.SealRegionRequest(name="sift", version="v1"), call_of("Seal"))
+    except TiervecError as error:
+        check_refusal(error)
     assert taken <= 1 + len(rest)
     for index in range(region.extents):
         assert region.is_right(index) or not region.present[index]
@@ -107,8 +121,9 @@ def test_any_request(method: str, strategy: Any) -> None:
     @settings(max_examples=60)
     def call(request: Any) -> None:
         try:
-            answer = getattr(served, method)(request, Context())
-        except AbortedError:
+            answer = getattr(served, method)(request, call_of(method))
+        except TiervecError as error:
+            check_refusal(error)
             return
         assert answer is not None
 
@@ -121,11 +136,8 @@ def test_any_bytes_as_a_message(data: bytes) -> None:
     node.create("sift", "v1", SIZE)
     try:
         message = pb.UploadRequest.FromString(data)
-    except DecodeError:  # gRPC answers that itself
+    except DecodeError:  # answered before the service sees it
         return
-    refused = False
-    try:
-        served.Upload(iter([message]), Context())
-    except (AbortedError, TiervecError):
-        refused = True
-    assert refused, "no such message is a right extent"
+    with pytest.raises(TiervecError) as caught:  # no such message is a right extent
+        upload(served, [message])
+    check_refusal(caught.value)

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import math
 import threading
 from concurrent.futures import ThreadPoolExecutor
 
@@ -47,6 +48,36 @@ def test_late_calls_leave_the_slots_alone() -> None:
     with pytest.raises(DeadlineExceededError, match="before its search began"), admission.slot(0):
         pass
     with admission.slot(1):
+        pass
+
+
+@pytest.mark.parametrize("without_end", [None, math.inf, 9.3e9, 1e300])
+def test_a_time_that_no_wait_can_take_is_a_wait_without_end(without_end: float | None) -> None:
+    admission = Admission(running_limit=1, waiting_limit=1)
+    entered = threading.Event()
+
+    def wait() -> float | None:
+        with admission.slot(without_end) as left_s:
+            entered.set()
+            return left_s
+
+    with ThreadPoolExecutor(1) as pool:
+        with admission.slot(without_end):
+            waiting = pool.submit(wait)
+            while not admission._waiting:
+                assert not waiting.done()
+            assert not entered.is_set()
+        assert waiting.result() is None
+
+
+@pytest.mark.parametrize("over", [0.0, -1.0, -math.inf, math.nan])
+def test_a_time_that_is_over_is_refused(over: float) -> None:
+    admission = Admission(running_limit=1, waiting_limit=1)
+    with pytest.raises(DeadlineExceededError), admission.slot(over):
+        pass
+    with admission.slot(None), pytest.raises(DeadlineExceededError), admission.slot(over):
+        pass
+    with admission.slot(None):
         pass
 
 

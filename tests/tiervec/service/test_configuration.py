@@ -48,13 +48,21 @@ def test_empty_file_is_the_default(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        ("listn = 'a:1'", "unknown key 'listn'; known: listen, tier, threads, drain_s, index, tls, limits"),
-        ("[limits]\nmax_q = 1", "unknown key 'limits.max_q'; known: max_batch_queries"),
+        (
+            "listn = 'a:1'",
+            "unknown key 'listn'; known: listen, tier, threads, drain_s, probe_interval_s, index, tls, limits",
+        ),
+        ("[limits]\nmax_q = 1", "unknown key 'limits.max_q'; known: max_connections"),
         ("[[index]]\npath = 'a'\ndir = 'b'", "unknown key 'index.dir'; known: name, path, tier, fast_memory"),
         ("listen = 7700", "listen is 7700; it must be a text"),
         ("threads = true", "threads is True; it must be a whole number"),
         ("threads = -1", "threads is -1; it must be an integer from 0"),
         ("drain_s = -1", "drain_s is -1; it must be a number from 0 to 86400"),
+        ("drain_s = inf", "drain_s is inf; it must be a number from 0"),
+        ("drain_s = nan", "drain_s is nan"),
+        ("probe_interval_s = 0", "probe_interval_s is 0"),
+        ("[limits]\nmessage_timeout_s = inf", "limits.message_timeout_s is inf"),
+        ("[limits]\nmax_streams = 0", "limits.max_streams is 0; it must be an integer from 1"),
         ("listen = 'host'", "listen address 'host' must be HOST:PORT"),
         ("listen = 'host:99999'", "must be HOST:PORT"),
         ("tier = 3", "tier is 3; it must be a text"),

@@ -125,6 +125,22 @@ def test_message_too_large(serve: Any, fake_index: Any) -> None:
         assert "36000 bytes" in details
 
 
+def test_searches_without_a_deadline_wait_for_their_turn(serve: Any, fake_index: Any) -> None:
+    fake_index.hold = threading.Event()
+    limits = Limits(max_concurrent_searches=1, max_waiting_searches=16)
+    with (
+        serve({"fake": fake_index}, limits=limits) as server,
+        grpc.insecure_channel(server.address) as channel,
+        ThreadPoolExecutor(16) as pool,
+    ):
+        search = search_pb2_grpc.SearchServiceStub(channel).Search
+        running = [pool.submit(search, request()) for _ in range(16)]
+        wait_until(lambda: fake_index.running == 1 and server._server._lanes[0].count.total == 16)
+        fake_index.hold.set()
+        assert [done.result().receipt.queries for done in running] == [3] * 16
+    assert {call["timeout_s"] for call in fake_index.calls} == {None}
+
+
 def test_too_many_searches_wait(stub: Any, fake_index: Any) -> None:
     fake_index.hold = threading.Event()
     with ThreadPoolExecutor(4) as pool:
