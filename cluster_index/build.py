@@ -14,7 +14,7 @@ from tiervec.cluster_index.faiss_kmeans import load_faiss
 from tiervec.cluster_index.layout_writer import LayoutTask, write_layout
 from tiervec.cluster_index.opened import calibration_grid
 from tiervec.cluster_index.params import LARGEST_DIM, MOST_VECTORS, ClusterBuildParams
-from tiervec.codes import code_row_bytes
+from tiervec.codes import code_parameter_bytes, code_row_bytes, training_bytes
 from tiervec.errors import InvalidArgumentError
 from tiervec.index_directory import IndexDescription, IndexDirectoryWriter
 from tiervec.index_kind import IndexBuild
@@ -134,7 +134,7 @@ def expected_index_bytes(vectors: int, dim: int, itemsize: int, params: ClusterB
     elif params.layout != "replicated":
         fast += int(ids * replication)
     disk = clusters * dim * 4 + int(vectors * (1 + 4 * replication)) + (1 << 20)
-    return tier + fast + disk + 8 * dim * dim + (1 << 16)
+    return tier + fast + disk + 2 * code_parameter_bytes(dim) + (1 << 16)
 
 
 def estimate_memory_bytes(
@@ -164,7 +164,7 @@ def estimate_memory_bytes(
         probed = _SKEW * calibration_grid(params.layout, clusters).values("nprobe", 1)[-1] / clusters
         in_flight = _core.resolve_threads(threads) * _QUERIES_PER_THREAD
         calibrating = 12 * vectors + 8 * entries + int(in_flight * _LISTED_BYTES * entries * min(1, probed))
-    training = 3 * min(vectors, _TRAINING_ROWS) * dim * 4 + 4 * 8 * dim * dim
+    training = training_bytes(min(vectors, _TRAINING_ROWS), dim)
     return (
         INTERPRETER_BYTES
         + raw

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from tiervec import _core
 from tiervec.calibration import CalibrationQueries, Measured, calibrate
-from tiervec.codes import TrainedCode, code_row_bytes, train_code
+from tiervec.codes import TrainedCode, code_parameter_bytes, code_row_bytes, train_code, training_bytes
 from tiervec.errors import InvalidArgumentError
 from tiervec.graph_index.opened import CALIBRATION_GRID, GraphParts, make_searcher
 from tiervec.graph_index.params import LARGEST_DIM, MOST_VECTORS, GraphBuildParams, GraphSearchParams
@@ -71,7 +71,7 @@ def estimate_memory_bytes(vectors: int, dim: int, itemsize: int, params: GraphBu
     graph = _core.vamana_memory_bytes(vectors, params.graph_degree, params.build_list, threads)
     rows = vectors * code_row_bytes(params.code, params.code_bits, dim)
     raw = vectors * dim * itemsize
-    training = 3 * min(vectors, _TRAINING_ROWS) * dim * 4 + 4 * 8 * dim * dim
+    training = training_bytes(min(vectors, _TRAINING_ROWS), dim)
     # While the code is trained there is no graph yet; while it is calibrated, the graph is gone and the records are in.
     records = expected_index_bytes(vectors, dim, itemsize, params)
     return INTERPRETER_BYTES + raw + max(training, graph + rows, records + rows)
@@ -86,7 +86,8 @@ def expected_index_bytes(vectors: int, dim: int, itemsize: int, params: GraphBui
     else:
         record = dim * itemsize + 5 + 8 + (params.graph_degree * id_bits + 7) // 8
     rows = code_row_bytes(params.code, params.code_bits, dim)
-    return int(vectors * (record + rows + 1.5 + _NAVIGATION_BYTES / _NAVIGATION_SHARE)) + 4 * dim * dim + (1 << 16)
+    navigation = _NAVIGATION_BYTES / _NAVIGATION_SHARE
+    return int(vectors * (record + rows + 1.5 + navigation)) + code_parameter_bytes(dim) + (1 << 16)
 
 
 def write_graph_index(build: GraphBuild, out: Path, graph: LinkedGraph | None = None) -> None:

@@ -25,7 +25,8 @@ using codes::Code;
 using Rows = nb::ndarray<std::uint8_t, nb::ndim<2>, nb::c_contig, nb::device::cpu>;
 
 std::shared_ptr<Code> make_dot_code(const std::string& metric, const Vector<float>& center,
-                                    const std::optional<Vector<float>>& rotation, const Vector<std::uint8_t>& widths,
+                                    const std::optional<Vector<float>>& rotation,
+                                    std::optional<std::uint64_t> fast_rotation, const Vector<std::uint8_t>& widths,
                                     const Vector<float>& steps, std::uint32_t row_bytes, bool unbiased) {
   codes::DotCodeParameters parameters;
   parameters.metric = parse_metric(metric);
@@ -33,6 +34,7 @@ std::shared_ptr<Code> make_dot_code(const std::string& metric, const Vector<floa
   parameters.row_bytes = row_bytes;
   parameters.center = copy_of(center);
   if (rotation) parameters.rotation = copy_of(*rotation);
+  parameters.fast_rotation = fast_rotation;
   parameters.widths = copy_of(widths);
   parameters.steps = copy_of(steps);
   parameters.unbiased = unbiased;
@@ -147,7 +149,8 @@ void register_codes(nb::module_& module) {
                    "rows: numpy.typing.NDArray[numpy.uint8]) -> numpy.typing.NDArray[numpy.float32]"),
            "Estimated distances of one float32 query (dim,) to rows (n, row_bytes).");
   module.def("dot_code", &make_dot_code, nb::arg("metric"), nb::arg("center"), nb::arg("rotation").none(),
-             nb::arg("widths"), nb::arg("steps"), nb::arg("row_bytes"), nb::arg("unbiased"));
+             nb::arg("fast_rotation").none(), nb::arg("widths"), nb::arg("steps"), nb::arg("row_bytes"),
+             nb::arg("unbiased"));
   module.def("pq_code", &make_pq_code, nb::arg("metric"), nb::arg("dim"), nb::arg("parts"), nb::arg("centroids"));
   module.def("exact_search", &search_exactly, nb::arg("data"), nb::arg("metric"), nb::arg("queries"), nb::arg("k"),
              nb::arg("exclude") = nb::none(), nb::arg("threads") = 0, nb::arg("monitor") = nb::none(),

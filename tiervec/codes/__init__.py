@@ -6,6 +6,13 @@ carries the parameters between training, the index directory and the native code
 
 from __future__ import annotations
 
-from tiervec.codes.trained_code import CODE_NAMES, TrainedCode, code_row_bytes, train_code
+from tiervec.codes.trained_code import (
+    CODE_NAMES,
+    TrainedCode,
+    code_parameter_bytes,
+    code_row_bytes,
+    train_code,
+    training_bytes,
+)
 
-__all__ = ["CODE_NAMES", "TrainedCode", "code_row_bytes", "train_code"]
+__all__ = ["CODE_NAMES", "TrainedCode", "code_parameter_bytes", "code_row_bytes", "train_code", "training_bytes"]

@@ -9,38 +9,81 @@ equal on data without. The correction is RaBitQ's.
 from __future__ import annotations
 
 import heapq
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from tiervec.codes.centering import directions_from, robust_center
+from tiervec.codes.principal_axes import DENSE_DIM, PrincipalAxes, principal_axes
 
 __all__ = ["train"]
 
 _FACTOR_BYTES = 6
 # Step of the uniform grid with least squared error for a unit normal variable, and that error, by bits (Max, 1960).
 # A tenth more step loses nothing there and clips less of what is not normal.
-_STEP = {2: 0.996, 4: 0.335, 6: 0.104, 8: 0.0308}
-_ERROR = {0: 1.0, 2: 0.1188, 4: 0.01154, 6: 0.00104, 8: 0.00009}
+_STEP = {1: 1.596, 2: 0.996, 4: 0.335, 6: 0.104, 8: 0.0308}
+_ERROR = {0: 1.0, 1: 0.3634, 2: 0.1188, 4: 0.01154, 6: 0.00104, 8: 0.00009}
 _STEP_MARGIN = 1.1
+_BITS_TOGETHER = 16  # single bits come in so many, so that the native kernels' last chunk ends within the row
 
 
-def train(vectors: NDArray[np.float32], row_bytes: int) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
+def train(
+    vectors: NDArray[np.float32], row_bytes: int, seed: int = 0
+) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
     """Trains on float32 vectors (rows, dim), unit length for cosine; returns (arrays, scalars) of a dot code."""
     center = robust_center(vectors)
     directions = directions_from(vectors, center)
-    variances, axes = np.linalg.eigh(directions.T.astype(np.float64) @ directions / max(1, len(directions)))
-    variances, axes = np.maximum(variances[::-1], 0), axes[:, ::-1]
-    widths = allocate_bits(variances, 8 * (row_bytes - _FACTOR_BYTES))
+    budget = 8 * (row_bytes - _FACTOR_BYTES)
+    axes = principal_axes(directions, seed)
+    chosen = _on_axes(axes, budget)
+    arrays: dict[str, NDArray[Any]] = {"center": center}
+    scalars: dict[str, Any] = {"row_bytes": row_bytes, "unbiased": True}
+    if axes.dim > DENSE_DIM and chosen.error > (spread := _spread_evenly(axes.dim, budget)).error:
+        chosen = spread
+        scalars["fast_rotation"] = seed
+    else:
+        arrays["rotation"] = axes.rows[chosen.widths[: len(axes.rows)] > 0].astype(np.float16)
+    arrays["widths"], arrays["steps"] = chosen.widths, chosen.steps
+    return arrays, scalars
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class _Grid:
+    """Bits and steps of each dimension, and the squared error of an inner product that they leave."""
+
+    widths: NDArray[np.uint8]
+    steps: NDArray[np.float32]
+    error: float
+
+
+def _on_axes(axes: PrincipalAxes, budget_bits: int) -> _Grid:
+    """Bits by variance; none for what lies outside of the axes, whose variance is taken to decay."""
+    widths = np.zeros(axes.dim, np.uint8)
+    widths[: len(axes.rows)] = allocate_bits(axes.variances, budget_bits)
+    variances = np.zeros(axes.dim)
+    variances[: len(axes.rows)] = axes.variances
+    outside = axes.variance_outside**2 * 2 / max(1, axes.dim - len(axes.rows))
+    left = sum(float((variances[widths == width] ** 2).sum()) * error for width, error in _ERROR.items())
+    return _Grid(widths=widths, steps=_steps(widths, variances), error=left + outside)
+
+
+def _spread_evenly(dim: int, budget_bits: int) -> _Grid:
+    """After a fast rotation: every dimension has the same variance; one bit for each is the least."""
+    variances = np.full(dim, 1 / dim)
+    if budget_bits >= 2 * dim:
+        widths = allocate_bits(variances, budget_bits)
+    else:
+        widths = np.zeros(dim, np.uint8)
+        widths[: max(1, min(dim, budget_bits // _BITS_TOGETHER * _BITS_TOGETHER))] = 1
+    left = sum(float((variances[widths == width] ** 2).sum()) * error for width, error in _ERROR.items())
+    return _Grid(widths=widths, steps=_steps(widths, variances), error=left)
+
+
+def _steps(widths: NDArray[np.uint8], variances: NDArray[np.float64]) -> NDArray[np.float32]:
     steps = np.array([_STEP.get(int(width), 0.0) for width in widths]) * np.sqrt(variances) * _STEP_MARGIN
-    arrays = {
-        "center": center,
-        "rotation": np.ascontiguousarray(axes.T, dtype=np.float32),
-        "widths": widths,
-        "steps": steps.astype(np.float32),
-    }
-    return arrays, {"row_bytes": row_bytes, "unbiased": True}
+    return steps.astype(np.float32)
 
 
 def allocate_bits(variances: NDArray[np.float64], budget_bits: int) -> NDArray[np.uint8]:

@@ -11,10 +11,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tiervec import _core
+from tiervec.codes.principal_axes import DENSE_DIM, MAX_AXES
 from tiervec.errors import DataLossError, InvalidArgumentError
 from tiervec.parameter_checks import check_choice, check_number
 
-__all__ = ["CODE_NAMES", "TrainedCode", "code_row_bytes", "train_code"]
+__all__ = [
+    "CODE_NAMES",
+    "TrainedCode",
+    "code_parameter_bytes",
+    "code_row_bytes",
+    "train_code",
+    "training_bytes",
+]
 
 CODE_NAMES = ("rabitq", "sq", "pq")
 _MIN_CODE_BITS, _MAX_CODE_BITS = 0.5, 8
@@ -47,10 +55,12 @@ class TrainedCode:
                 self.metric, self.dim, int(self.scalars["parts"]), self.arrays["centroids"].reshape(-1)
             )
         rotation = self.arrays.get("rotation")
+        seed = self.scalars.get("fast_rotation")
         return _core.dot_code(
             self.metric,
             self.arrays["center"],
-            None if rotation is None else rotation.reshape(-1),
+            None if rotation is None else rotation.astype(np.float32).reshape(-1),
+            None if seed is None else int(seed),
             self.arrays["widths"],
             self.arrays["steps"],
             int(self.scalars["row_bytes"]),
@@ -111,6 +121,17 @@ def code_row_bytes(name: str, code_bits: float, dim: int) -> int:
     return next(parts for parts in range(max(budget, 1), 0, -1) if dim % parts == 0)
 
 
+def code_parameter_bytes(dim: int) -> int:
+    """At most so many bytes of an index directory hold the parameters of ``rabitq``."""
+    return 16 * dim + 2 * dim * min(dim, MAX_AXES)
+
+
+def training_bytes(rows: int, dim: int) -> int:
+    """Memory of a training on a sample, in bytes."""
+    moments = 4 * 8 * dim * (dim if dim <= DENSE_DIM else MAX_AXES)
+    return 3 * rows * dim * 4 + moments
+
+
 def train_code(
     name: str, sample: NDArray[Any], *, metric: str, code_bits: float, seed: int = 0, threads: int = 0
 ) -> TrainedCode:
@@ -144,7 +165,7 @@ def train_code(
     dim = vectors.shape[1]
     row_bytes = code_row_bytes(name, code_bits, dim)
     if name == "rabitq":
-        arrays, scalars = rabitq.train(vectors, row_bytes)
+        arrays, scalars = rabitq.train(vectors, row_bytes, seed)
     elif name == "sq":
         arrays, scalars = scalar_quantization.train(vectors, row_bytes, int(code_bits))
     else:

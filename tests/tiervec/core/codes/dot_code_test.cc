@@ -8,6 +8,7 @@
 #include <limits>
 #include <random>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include <gtest/gtest.h>
@@ -48,27 +49,39 @@ std::vector<float> random_rotation(std::uint32_t dim, unsigned seed) {
   return rows;
 }
 
-DotCodeParameters some_parameters(Metric metric, bool rotated, bool unbiased) {
+std::vector<float> stored_rows(const std::vector<float>& rotation, const std::vector<std::uint8_t>& widths) {
+  std::vector<float> rows;
+  for (std::size_t d = 0; d < widths.size(); ++d) {
+    const auto row = rotation.begin() + static_cast<std::ptrdiff_t>(d * widths.size());
+    if (widths[d] > 0) rows.insert(rows.end(), row, row + static_cast<std::ptrdiff_t>(widths.size()));
+  }
+  return rows;
+}
+
+enum class Rotation { kNone, kDense, kFast };
+
+DotCodeParameters some_parameters(Metric metric, Rotation rotation, bool unbiased, bool bits = false) {
   DotCodeParameters parameters;
   parameters.metric = metric;
   parameters.dim = kDim;
   parameters.row_bytes = 20;
   parameters.center = normal_numbers(kDim, 11);
   for (float& value : parameters.center) value *= 0.1F;
-  if (rotated) parameters.rotation = random_rotation(kDim, 12);
   for (std::uint32_t d = 0; d < kDim; ++d) {
     static constexpr std::uint8_t kWidths[] = {8, 6, 4, 2, 4, 6, 0};
-    const std::uint8_t width = kWidths[d % 7];
+    const std::uint8_t width = bits ? static_cast<std::uint8_t>(d % 7 != 3) : kWidths[d % 7];
     parameters.widths.push_back(width);
     parameters.steps.push_back(width == 0 ? 0.0F : 5.0F / static_cast<float>(1U << width));
   }
   parameters.unbiased = unbiased;
+  if (rotation == Rotation::kDense) parameters.rotation = stored_rows(random_rotation(kDim, 12), parameters.widths);
+  if (rotation == Rotation::kFast) parameters.fast_rotation = 12;
   // The grid of an unbiased code is for directions.
   for (float& step : parameters.steps) step /= unbiased ? std::sqrt(static_cast<float>(kDim)) : 1.0F;
   return parameters;
 }
 
-std::vector<double> centered_and_rotated(const DotCodeParameters& p, const float* vector) {
+std::vector<double> centered(const DotCodeParameters& p, const float* vector) {
   std::vector<double> x(vector, vector + p.dim);
   if (p.metric == Metric::kCosine) {
     double norm = 0;
@@ -76,12 +89,23 @@ std::vector<double> centered_and_rotated(const DotCodeParameters& p, const float
     for (double& value : x) value /= norm > 0 ? std::sqrt(norm) : 1.0;
   }
   for (std::uint32_t d = 0; d < p.dim; ++d) x[d] -= static_cast<double>(p.center[d]);
+  return x;
+}
+
+/// Dimensions without bits may be anything.
+std::vector<double> rotated(const DotCodeParameters& p, const std::vector<double>& x) {
+  if (p.fast_rotation) {
+    std::vector<float> turned(x.begin(), x.end());
+    FastRotation(p.dim, *p.fast_rotation).apply(turned.data());
+    return {turned.begin(), turned.end()};
+  }
   if (p.rotation.empty()) return x;
   std::vector<double> turned(p.dim);
+  std::size_t row = 0;
   for (std::uint32_t d = 0; d < p.dim; ++d) {
-    for (std::uint32_t i = 0; i < p.dim; ++i) {
-      turned[d] += static_cast<double>(p.rotation[std::size_t{d} * p.dim + i]) * x[i];
-    }
+    if (p.widths[d] == 0) continue;
+    for (std::uint32_t i = 0; i < p.dim; ++i) turned[d] += static_cast<double>(p.rotation[row * p.dim + i]) * x[i];
+    ++row;
   }
   return turned;
 }
@@ -93,8 +117,10 @@ struct Estimate {
 
 /// The formulas of dot_code.h, word by word.
 Estimate estimate(const DotCodeParameters& p, const float* query, const float* vector) {
-  const std::vector<double> q = centered_and_rotated(p, query);
-  const std::vector<double> x = centered_and_rotated(p, vector);
+  const std::vector<double> centered_query = centered(p, query);
+  const std::vector<double> centered_vector = centered(p, vector);
+  const std::vector<double> q = rotated(p, centered_query);
+  const std::vector<double> x = rotated(p, centered_vector);
   double query_squared = 0;
   double squared = 0;
   double grid_squared = 0;
@@ -102,10 +128,10 @@ Estimate estimate(const DotCodeParameters& p, const float* query, const float* v
   double inner = 0;
   double largest = 0;
   double grid_units = 0;
-  for (const double value : x) squared += value * value;
+  for (const double value : centered_vector) squared += value * value;
+  for (const double value : centered_query) query_squared += value * value;
   const double scale = p.unbiased ? 1 / std::sqrt(squared) : 1;
   for (std::uint32_t d = 0; d < p.dim; ++d) {
-    query_squared += q[d] * q[d];
     if (p.widths[d] == 0) continue;
     const double step = static_cast<double>(p.steps[d]);
     const double levels = static_cast<double>(1U << p.widths[d]);
@@ -158,9 +184,9 @@ TEST_P(DotCodeTest, EstimatesAreTheOnesOfTheFormulas) {
   const std::vector<float> vectors = normal_numbers(kVectors * kDim, 1);
   const std::vector<float> queries = normal_numbers(5 * kDim, 2);
   for (const Metric metric : {Metric::kL2, Metric::kIp, Metric::kCosine}) {
-    for (const bool rotated : {false, true}) {
-      for (const bool unbiased : {false, true}) {
-        const DotCodeParameters parameters = some_parameters(metric, rotated, unbiased);
+    for (const Rotation rotation : {Rotation::kNone, Rotation::kDense, Rotation::kFast}) {
+      for (const auto& [unbiased, bits] : {std::pair{false, false}, {true, false}, {true, true}}) {
+        const DotCodeParameters parameters = some_parameters(metric, rotation, unbiased, bits);
         const DotCode code(parameters, GetParam());
         std::vector<std::uint8_t> rows(std::size_t{kVectors} * code.row_bytes());
         code.encode(vectors.data(), kVectors, rows.data());
@@ -169,8 +195,8 @@ TEST_P(DotCodeTest, EstimatesAreTheOnesOfTheFormulas) {
           for (std::size_t i = 0; i < kVectors; ++i) {
             const Estimate right = estimate(parameters, &queries[q * kDim], &vectors[i * kDim]);
             ASSERT_NEAR(static_cast<double>(found[i]), right.distance, right.tolerance)
-                << "metric " << static_cast<int>(metric) << (rotated ? " rotated" : "")
-                << (unbiased ? " unbiased" : "");
+                << "metric " << static_cast<int>(metric) << ", rotation " << static_cast<int>(rotation)
+                << (unbiased ? " unbiased" : "") << (bits ? " bits" : "");
           }
         }
       }
@@ -184,7 +210,8 @@ TEST_P(DotCodeTest, WithManyBitsTheEstimateIsTheDistance) {
   std::vector<float> queries = normal_numbers(4 * kDim, 6);
   for (const Metric metric : {Metric::kL2, Metric::kIp, Metric::kCosine}) {
     for (const bool unbiased : {false, true}) {
-      DotCodeParameters parameters = some_parameters(metric, true, unbiased);
+      DotCodeParameters parameters = some_parameters(metric, Rotation::kNone, unbiased);
+      parameters.rotation = random_rotation(kDim, 12);
       parameters.row_bytes = kDim + kFactorBytes;
       std::fill(parameters.widths.begin(), parameters.widths.end(), std::uint8_t{8});
       // Far from the origin, where a centre matters; of unit length the spread is smaller.
@@ -229,8 +256,8 @@ TEST_P(DotCodeTest, WithManyBitsTheEstimateIsTheDistance) {
 TEST_P(DotCodeTest, EncodesTheSameBytesAtEveryLevel) {
   // Without a rotation no sum is reordered: an index built on one machine has the codes of another.
   const std::vector<float> vectors = normal_numbers(50 * kDim, 3);
-  const DotCode portable(some_parameters(Metric::kL2, false, false), SimdLevel::kPortable);
-  const DotCode code(some_parameters(Metric::kL2, false, false), GetParam());
+  const DotCode portable(some_parameters(Metric::kL2, Rotation::kNone, false), SimdLevel::kPortable);
+  const DotCode code(some_parameters(Metric::kL2, Rotation::kNone, false), GetParam());
   std::vector<std::uint8_t> expected(50 * std::size_t{code.row_bytes()});
   std::vector<std::uint8_t> rows(expected.size(), 0xee);
   portable.encode(vectors.data(), 50, expected.data());
@@ -241,11 +268,11 @@ TEST_P(DotCodeTest, EncodesTheSameBytesAtEveryLevel) {
 TEST_P(DotCodeTest, ExtremesGiveFiniteDistances) {
   std::vector<float> vectors(4 * kDim, 0.0F);        // zero
   std::fill_n(vectors.begin() + kDim, kDim, 1e15F);  // far outside of the grid
-  const auto center = some_parameters(Metric::kL2, false, true).center;
+  const auto center = some_parameters(Metric::kL2, Rotation::kNone, true).center;
   std::copy(center.begin(), center.end(), vectors.begin() + 2 * kDim);  // the centre itself
   std::fill_n(vectors.begin() + 3 * kDim, kDim, 1e-20F);
   for (const Metric metric : {Metric::kL2, Metric::kIp, Metric::kCosine}) {
-    const DotCode code(some_parameters(metric, true, true), GetParam());
+    const DotCode code(some_parameters(metric, Rotation::kDense, true), GetParam());
     std::vector<std::uint8_t> rows(4 * std::size_t{code.row_bytes()});
     code.encode(vectors.data(), 4, rows.data());
     for (std::size_t q = 0; q < 4; ++q) {
@@ -260,7 +287,7 @@ TEST_P(DotCodeTest, ExtremesGiveFiniteDistances) {
 TIERVEC_ON_EVERY_SIMD_LEVEL(DotCodeTest);
 
 std::string refusal(const std::function<void(DotCodeParameters&)>& change) {
-  DotCodeParameters parameters = some_parameters(Metric::kL2, true, true);
+  DotCodeParameters parameters = some_parameters(Metric::kL2, Rotation::kDense, true);
   change(parameters);
   try {
     const DotCode code(parameters);
@@ -280,6 +307,8 @@ TEST(DotCodeParameters, WhatDoesNotFitTogetherIsRefused) {
   EXPECT_NE(refusal([](auto& p) { p.widths.pop_back(); }), "");
   EXPECT_NE(refusal([](auto& p) { p.widths[3] = 7; }), "");
   EXPECT_NE(refusal([](auto& p) { p.rotation.pop_back(); }), "");
+  EXPECT_NE(refusal([](auto& p) { p.fast_rotation = 1; }), "");
+  EXPECT_NE(refusal([](auto& p) { p.widths[3] = 1; }), "");
   EXPECT_NE(refusal([](auto& p) { p.row_bytes = 15; }), "");
   EXPECT_NE(refusal([](auto& p) { p.row_bytes = 0; }), "");
   EXPECT_NE(refusal([](auto& p) { p.row_bytes = 1U << 30U; }), "");

@@ -1,5 +1,6 @@
 // The distance kernels of a DotCode against the portable one, over every size of row that they treat differently.
 
+#include <algorithm>
 #include <cmath>
 #include <cstddef>
 #include <cstdint>
@@ -101,6 +102,15 @@ class SomeRows {
   std::vector<std::uint8_t> rows_;
 };
 
+DotDistancesFn bit_kernel_of(SimdLevel level) {
+#ifdef TIERVEC_X86
+  if (level == SimdLevel::kAvx512) return bit_distances_avx512;
+  if (level == SimdLevel::kAvx2) return bit_distances_avx2;
+#endif
+  (void)level;
+  return bit_distances_portable;
+}
+
 class DotKernelsTest : public ::testing::TestWithParam<SimdLevel> {};
 
 TEST_P(DotKernelsTest, AgreeWithThePortableOneForEveryRowSize) {
@@ -131,6 +141,41 @@ TEST_P(DotKernelsTest, TheLargestSumsFit) {
       const auto found = rows.distances(kernel_of(GetParam()), nullptr, 5);
       for (std::uint32_t i = 0; i < 5; ++i) {
         ASSERT_NEAR(static_cast<double>(found[i]), static_cast<double>(expected[i]), rows.tolerance()) << row_bytes;
+      }
+    }
+  }
+}
+
+// Rows of single bits of every number of chunks, with as many bytes between code and factors as there may be.
+TEST_P(DotKernelsTest, OfSingleBitsAgreeWithThePortableOne) {
+  std::mt19937 random(3);
+  for (std::uint32_t chunks = 1; chunks <= 70; chunks += chunks < 20 ? 1 : 7) {
+    for (const std::uint32_t last_bytes : {2U, 4U, 6U, 8U}) {
+      for (const bool largest : {false, true}) {
+        const std::uint32_t code_bytes = (chunks - 1) * 8 + last_bytes;
+        DotRowShape shape;
+        shape.row_bytes = std::max(code_bytes + kFactorBytes, 8U);
+        shape.chunk_bytes = 8;
+        shape.chunks = chunks;
+        std::vector<std::int8_t> planes(std::size_t{chunks} * 64);
+        for (std::uint32_t bit = 0; bit < code_bytes * 8; ++bit) {
+          planes[bit] = static_cast<std::int8_t>(largest ? 127 : static_cast<int>(random() % 255) - 127);
+        }
+        const std::uint32_t count = 21;
+        std::vector<std::uint8_t> rows(std::size_t{shape.row_bytes} * count);
+        for (std::uint32_t row = 0; row < count; ++row) {
+          std::uint8_t* at = &rows[std::size_t{row} * shape.row_bytes];
+          for (std::uint32_t i = 0; i < code_bytes; ++i) at[i] = static_cast<std::uint8_t>(largest ? 255 : random());
+          const float factors[2] = {static_cast<float>(row), 0.5F};
+          std::memcpy(at + shape.row_bytes - 6, reinterpret_cast<const std::uint8_t*>(&factors[0]) + 1, 3);
+          std::memcpy(at + shape.row_bytes - 3, reinterpret_cast<const std::uint8_t*>(&factors[1]) + 1, 3);
+        }
+        const DotQuery query{.offset = 3.5F, .dot_shift = -117.5F, .dot_scale = 0.25F};
+        std::vector<float> expected(32);
+        std::vector<float> found(32);
+        bit_distances_portable(shape, query, planes.data(), rows.data(), nullptr, count, expected.data());
+        bit_kernel_of(GetParam())(shape, query, planes.data(), rows.data(), nullptr, count, found.data());
+        for (std::uint32_t i = 0; i < count; ++i) ASSERT_NEAR(found[i], expected[i], 0.1) << chunks << " " << i;
       }
     }
   }

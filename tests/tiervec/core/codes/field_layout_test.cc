@@ -72,6 +72,16 @@ TEST(FieldLayout, ADimensionWithoutBitsIsNotStored) {
   EXPECT_EQ(pack_fields(std::vector<std::uint8_t>{}).code_bytes, 0U);
 }
 
+TEST(FieldLayout, SingleBitsAreInOrder) {
+  const FieldLayout layout = pack_fields(std::vector<std::uint8_t>{1, 0, 1, 1, 1, 1, 1, 1, 1, 1, 0});
+  EXPECT_EQ(layout.planes, 8U);
+  EXPECT_EQ(layout.plane_shift, 1U);
+  EXPECT_EQ(layout.code_bytes, 2U);
+  EXPECT_EQ(layout.dimension[0], (std::vector<std::int32_t>{0, 9}));
+  EXPECT_EQ(layout.dimension[1], (std::vector<std::int32_t>{2, FieldLayout::kNoDimension}));
+  EXPECT_EQ(layout.mask[7], (std::vector<std::uint8_t>{1, 0}));
+}
+
 TEST(FieldLayout, TheSameWidthsGiveTheSameLayout) {
   const std::vector<std::uint8_t> widths = {2, 8, 0, 4, 6, 6, 2, 4, 4};
   const FieldLayout a = pack_fields(widths);
@@ -81,10 +91,11 @@ TEST(FieldLayout, TheSameWidthsGiveTheSameLayout) {
 }
 
 TEST(FieldLayout, RefusesOtherWidths) {
-  for (const std::uint8_t width : {1, 3, 5, 7, 9, 10, 255}) {
+  using Widths = std::vector<std::uint8_t>;
+  for (const Widths& widths : {Widths{4, 3}, {4, 5}, {4, 7}, {4, 9}, {4, 10}, {4, 255}, {1, 2}, {0, 8, 1}, {1, 3}}) {
     try {
-      (void)pack_fields(std::vector<std::uint8_t>{4, width});
-      FAIL() << "width " << static_cast<int>(width);
+      (void)pack_fields(widths);
+      FAIL() << "width " << static_cast<int>(widths[1]);
     } catch (const Error& error) {
       EXPECT_EQ(error.code(), ErrorCode::kInvalidArgument);
       EXPECT_NE(std::string(error.what()).find("dimension 1 "), std::string::npos) << error.what();

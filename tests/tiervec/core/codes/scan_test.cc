@@ -34,6 +34,12 @@ std::vector<float> normal_numbers(std::size_t count, unsigned seed) {
 const std::vector<std::uint8_t> kEveryWidth{8, 6, 4, 2, 4, 2, 2};
 const std::vector<std::uint8_t> kNarrow{4, 2, 2};
 const std::vector<std::uint8_t> kSix{6};
+const std::vector<std::uint8_t> kBits{1};
+
+// Of single bits whole chunks of eight bytes.
+std::uint32_t row_bytes_of(std::uint32_t code_bytes) {
+  return std::max((code_bytes + 7) / 8 * 8, code_bytes + kFactorBytes);
+}
 
 // Rows of every length around the kernels' chunks.
 DotCodeParameters some_code(std::uint32_t dim, Metric metric, const std::vector<std::uint8_t>& widths = kEveryWidth) {
@@ -45,7 +51,7 @@ DotCodeParameters some_code(std::uint32_t dim, Metric metric, const std::vector<
     parameters.widths.push_back(widths[d % widths.size()]);
     parameters.steps.push_back(6.0F / static_cast<float>(1U << parameters.widths.back()));
   }
-  parameters.row_bytes = std::max(8U, pack_fields(parameters.widths).code_bytes + kFactorBytes);
+  parameters.row_bytes = row_bytes_of(pack_fields(parameters.widths).code_bytes);
   for (float& step : parameters.steps) step /= std::sqrt(static_cast<float>(dim));
   return parameters;
 }
@@ -101,11 +107,13 @@ HugeBuffer blocks_of(const Code& code, std::vector<std::uint8_t> rows) {
 TEST(Scan, EstimatesAreThoseOfDistances) {
   constexpr std::uint32_t kRows = 131;
   for (const SimdLevel level : testing::simd_levels()) {
-    for (const std::uint32_t dim : {1U, 3U, 7U, 30U, 64U, 128U, 300U}) {
+    for (const std::uint32_t dim : {1U, 3U, 7U, 30U, 64U, 128U, 300U, 1100U}) {
       for (const auto& [metric, widths] : {std::pair{Metric::kL2, kEveryWidth},
                                            {Metric::kIp, kEveryWidth},
                                            {Metric::kCosine, kEveryWidth},
                                            {Metric::kL2, kNarrow},
+                                           {Metric::kL2, kBits},
+                                           {Metric::kIp, kBits},
                                            {Metric::kL2, kSix}}) {
         const DotCode code(some_code(dim, metric, widths), level);
         const auto vectors = normal_numbers(std::size_t{kRows} * dim, 2);
@@ -131,7 +139,7 @@ TEST(Scan, EstimatesAreThoseOfDistances) {
 TEST(Scan, TheLargestSumsFit) {
   constexpr std::uint32_t kRows = 70;
   for (const SimdLevel level : testing::simd_levels()) {
-    for (const auto& widths : {kEveryWidth, kNarrow, kSix, std::vector<std::uint8_t>{8}}) {
+    for (const auto& widths : {kEveryWidth, kNarrow, kSix, kBits, std::vector<std::uint8_t>{8}}) {
       for (const std::uint32_t dim : {1U, 16U, 100U, 384U}) {
         DotCodeParameters parameters = some_code(dim, Metric::kL2, widths);
         parameters.unbiased = false;

@@ -14,6 +14,7 @@ namespace tiervec::codes {
 namespace {
 
 constexpr std::size_t kStateAlignment = 64;
+constexpr std::uint32_t kBitChunk = 8;  // bytes of single bits that kernels load at once
 constexpr std::uint32_t kLeastRow = 8;  // kernels load the last eight bytes at once
 constexpr std::uint32_t kColumn = 4;    // bytes of a row in one column of a block
 constexpr std::size_t kStrip = 16;      // outputs of a rotation kernel come in multiples of it
@@ -23,7 +24,8 @@ constexpr float kLargestAddend = 1e38F;
 constexpr float kLargestFactor = 1e15F;
 constexpr std::uint32_t kLargestQuery = 127;  // of a prepared query, either sign
 
-std::size_t rounded_up(std::size_t value, std::size_t unit) {
+template <class T>
+T rounded_up(T value, T unit) {
   return (value + unit - 1) / unit * unit;
 }
 
@@ -34,11 +36,17 @@ void check(const DotCodeParameters& p, std::uint32_t code_bytes) {
   if (p.dim == 0 || p.center.size() != p.dim || p.widths.size() != p.dim || p.steps.size() != p.dim) {
     fail("center, widths and steps must have one entry for each of " + std::to_string(p.dim) + " dimensions");
   }
-  if (!p.rotation.empty() && p.rotation.size() != std::size_t{p.dim} * p.dim) {
-    fail("the rotation must be " + std::to_string(p.dim) + " x " + std::to_string(p.dim));
+  const auto stored = static_cast<std::size_t>(
+      std::count_if(p.widths.begin(), p.widths.end(), [](std::uint8_t width) { return width > 0; }));
+  if (!p.rotation.empty() && (p.fast_rotation || p.rotation.size() != stored * p.dim)) {
+    fail("the rotation must be " + std::to_string(stored) + " x " + std::to_string(p.dim) + ", and the only one");
   }
   if (code_bytes == 0) {
     fail("at least one dimension must have bits");
+  }
+  const bool bits = std::find(p.widths.begin(), p.widths.end(), 1) != p.widths.end();
+  if (bits && p.row_bytes < rounded_up(code_bytes, kBitChunk)) {
+    fail("a row of " + std::to_string(p.row_bytes) + " bytes must hold whole chunks of " + std::to_string(kBitChunk));
   }
   if (p.row_bytes < std::max(code_bytes + kFactorBytes, kLeastRow) || p.row_bytes > (1u << 20)) {
     fail("a row of " + std::to_string(p.row_bytes) + " bytes cannot hold " + std::to_string(code_bytes) +
@@ -113,10 +121,31 @@ class PairSums {
 DotCode::DotCode(DotCodeParameters parameters, SimdLevel level)
     : parameters_(std::move(parameters)), layout_(pack_fields(parameters_.widths)) {
   check(parameters_, layout_.code_bytes);
-  arrange_rotation();
+  arrange_rotation(level);
   output_steps_.assign(rotated_size_, 0);
   output_levels_.assign(rotated_size_, 1);
+  for (std::uint32_t d = 0; d < parameters_.dim; ++d) {
+    if (parameters_.widths[d] == 0) continue;
+    const auto output = static_cast<std::size_t>(output_of_[d]);
+    output_steps_[output] = parameters_.steps[d];
+    output_levels_[output] = 1 << parameters_.widths[d];
+  }
   shape_.row_bytes = parameters_.row_bytes;
+  block_.columns = (std::max(layout_.code_bytes + kFactorBytes, 2 * kColumn) + kColumn - 1) / kColumn;
+  block_.block_bytes = block_.columns * DotBlockShape::kColumnBytes;
+  block_.planes = layout_.planes;
+  block_.plane_shift = layout_.plane_shift;
+  if (layout_.plane_shift == 1) {
+    arrange_bits();
+  } else {
+    arrange_fields();
+    arrange_blocks();
+  }
+  block_.fields = block_fields_.data();
+  choose_kernels(level);
+}
+
+void DotCode::arrange_fields() {
   shape_.chunk_bytes = parameters_.row_bytes <= 32 ? 32 : 64;
   shape_.chunks = (layout_.code_bytes + shape_.chunk_bytes - 1) / shape_.chunk_bytes;
   masks_.assign(std::size_t{shape_.chunks} * kPlanes * shape_.chunk_bytes, 0);
@@ -127,35 +156,72 @@ DotCode::DotCode(DotCodeParameters parameters, SimdLevel level)
           (std::size_t{byte / shape_.chunk_bytes} * kPlanes + plane) * shape_.chunk_bytes + byte % shape_.chunk_bytes;
       masks_[at] = layout_.mask[plane][byte];
       const std::int32_t d = layout_.dimension[plane][byte];
-      if (d == FieldLayout::kNoDimension) continue;
-      const auto output = static_cast<std::size_t>(output_of_[static_cast<std::size_t>(d)]);
-      plane_output_[at] = static_cast<std::uint32_t>(output);
-      output_steps_[output] = parameters_.steps[static_cast<std::size_t>(d)];
-      output_levels_[output] = 1 << parameters_.widths[static_cast<std::size_t>(d)];
+      if (d != FieldLayout::kNoDimension) {
+        plane_output_[at] = static_cast<std::uint32_t>(output_of_[static_cast<std::size_t>(d)]);
+      }
     }
   }
   shape_.masks = masks_.data();
   shape_.has_wide_fields = std::find(masks_.begin(), masks_.end(), 0xff) != masks_.end();
-  arrange_blocks();
+}
+
+// Values of the query by bit for rows, then by plane for blocks.
+void DotCode::arrange_bits() {
+  shape_.chunk_bytes = kBitChunk;
+  shape_.chunks = (layout_.code_bytes + kBitChunk - 1) / kBitChunk;
+  const std::uint32_t row_values = shape_.chunks * kBitChunk * kMaxPlanes;
+  const std::uint32_t plane_values = rounded_up(layout_.code_bytes, kColumn);
+  plane_output_.assign(std::size_t{row_values} + kMaxPlanes * std::size_t{plane_values},
+                       static_cast<std::uint32_t>(rotated_size_));
+  for (std::uint32_t plane = 0; plane < kMaxPlanes; ++plane) {
+    const std::uint32_t plane_at = row_values + plane * plane_values;
+    std::uint32_t mask = 0;
+    for (std::uint32_t byte = 0; byte < plane_values; ++byte) {
+      const bool stored = byte < layout_.code_bytes && layout_.mask[plane][byte] != 0;
+      if (stored) {
+        const auto d = static_cast<std::size_t>(layout_.dimension[plane][byte]);
+        const auto output = static_cast<std::uint32_t>(output_of_[d]);
+        plane_output_[byte * kMaxPlanes + plane] = output;
+        plane_output_[plane_at + byte] = output;
+        mask |= 1U << (8 * (byte % kColumn) + plane);
+      }
+      if (byte % kColumn != kColumn - 1) continue;
+      const std::uint32_t column = byte / kColumn;
+      // So many sums of pairs of bytes fit int16.
+      constexpr std::uint32_t kUnwidened = INT16_MAX / (2 * kLargestQuery);
+      const auto added = static_cast<std::uint32_t>(block_fields_.size());
+      if (mask != 0) {
+        block_fields_.push_back({.at = column * DotBlockShape::kColumnBytes,
+                                 .mask = mask,
+                                 .query_at = plane_at + column * kColumn,
+                                 .wide = false,
+                                 .widen = added > 0 && added % kUnwidened == 0});
+      }
+      mask = 0;
+    }
+    block_.plane_begin[plane + 1] = static_cast<std::uint32_t>(block_fields_.size());
+  }
+}
+
+void DotCode::choose_kernels([[maybe_unused]] SimdLevel level) {
   dot_ = vector_kernels(Dtype::kFloat32, level).pair_dot;
   rotate_ = rotate_kernel(level);
-  kernel_ = dot_distances_portable;
+  const bool bits = layout_.plane_shift == 1;
+  kernel_ = bits ? bit_distances_portable : dot_distances_portable;
   scan_ = dot_scan_portable;
 #ifdef TIERVEC_X86
   if (level == SimdLevel::kAvx512) {
-    kernel_ = dot_distances_avx512;
+    kernel_ = bits ? bit_distances_avx512 : dot_distances_avx512;
     scan_ = dot_scan_avx512;
   }
   if (level == SimdLevel::kAvx2) {
-    kernel_ = dot_distances_avx2;
+    kernel_ = bits ? bit_distances_avx2 : dot_distances_avx2;
     scan_ = dot_scan_avx2;
   }
 #endif
 }
 
 void DotCode::arrange_blocks() {
-  block_.columns = (std::max(layout_.code_bytes + kFactorBytes, 2 * kColumn) + kColumn - 1) / kColumn;
-  block_.block_bytes = block_.columns * DotBlockShape::kColumnBytes;
   PairSums sums;
   for (std::uint32_t plane = 0; plane < kPlanes; ++plane) {
     for (std::uint32_t column = 0; column * kColumn < layout_.code_bytes; ++column) {
@@ -174,13 +240,13 @@ void DotCode::arrange_blocks() {
     }
     block_.plane_begin[plane + 1] = static_cast<std::uint32_t>(block_fields_.size());
   }
-  block_.fields = block_fields_.data();
 }
 
 // A dimension without bits is never looked at: its part of a norm comes from the centred vector.
-void DotCode::arrange_rotation() {
+void DotCode::arrange_rotation(SimdLevel level) {
   const std::size_t dim = parameters_.dim;
   output_of_.assign(dim, FieldLayout::kNoDimension);
+  if (parameters_.fast_rotation) fast_rotation_.emplace(dim, *parameters_.fast_rotation, level);
   if (parameters_.rotation.empty()) {
     std::iota(output_of_.begin(), output_of_.end(), 0);
     rotated_size_ = dim;
@@ -193,11 +259,10 @@ void DotCode::arrange_rotation() {
   const std::size_t outputs = rounded_up(static_cast<std::size_t>(stored), kStrip);
   rotated_size_ = outputs;
   rotation_columns_.assign(dim * outputs, 0);
-  for (std::size_t d = 0; d < dim; ++d) {
-    if (output_of_[d] == FieldLayout::kNoDimension) continue;
+  for (std::size_t output = 0; output < static_cast<std::size_t>(stored); ++output) {
     for (std::size_t i = 0; i < dim; ++i) {
-      const float value = std::clamp(parameters_.rotation[d * dim + i], -kLargestHalf, kLargestHalf);
-      rotation_columns_[i * outputs + static_cast<std::size_t>(output_of_[d])] = float_to_half(value);
+      const float value = std::clamp(parameters_.rotation[output * dim + i], -kLargestHalf, kLargestHalf);
+      rotation_columns_[i * outputs + output] = float_to_half(value);
     }
   }
   parameters_.rotation.clear();
@@ -206,14 +271,14 @@ void DotCode::arrange_rotation() {
 
 // Query state: DotQuery, planes (int8), then scratch for the centred and the rotated query.
 std::size_t DotCode::query_bytes() const noexcept {
-  return kStateAlignment + rounded_up(masks_.size(), kStateAlignment) +
+  return kStateAlignment + rounded_up(plane_output_.size(), kStateAlignment) +
          rounded_up(sizeof(float) * (scratch_size() + rotated_size_), kStateAlignment);
 }
 
 std::size_t DotCode::parameter_bytes() const noexcept {
   return (parameters_.center.size() + parameters_.steps.size() + output_steps_.size()) * sizeof(float) +
          rotation_columns_.size() * sizeof(std::uint16_t) + masks_.size() +
-         block_fields_.size() * sizeof(DotBlockShape::Field) +
+         (fast_rotation_ ? fast_rotation_->bytes() : 0) + block_fields_.size() * sizeof(DotBlockShape::Field) +
          (plane_output_.size() + output_levels_.size() + output_of_.size()) * sizeof(std::int32_t);
 }
 
@@ -232,6 +297,7 @@ float DotCode::center_and_rotate(const float* vector, float* centered, float* ro
 void DotCode::rotate(const float* centered, float* rotated) const noexcept {
   if (rotation_columns_.empty()) {
     std::copy_n(centered, parameters_.dim, rotated);
+    if (fast_rotation_) fast_rotation_->apply(rotated);
   } else {
     rotate_(rotation_columns_.data(), rotated_size_, centered, parameters_.dim, rotated);
   }
@@ -277,7 +343,7 @@ void DotCode::encode_row(const Origin& origin, float squared, float along_origin
   float agreement = 0;      // <x', x^>
   float from_origin = 0;    // <T (o - c), x^>
   const float scale = parameters_.unbiased && squared > 0 ? 1.0F / std::sqrt(squared) : 1.0F;
-  for (std::uint32_t plane = 0; plane < kPlanes; ++plane) {
+  for (std::uint32_t plane = 0; plane < layout_.planes; ++plane) {
     for (std::uint32_t byte = 0; byte < layout_.code_bytes; ++byte) {
       const std::int32_t d = layout_.dimension[plane][byte];
       if (d == FieldLayout::kNoDimension) continue;
@@ -286,7 +352,7 @@ void DotCode::encode_row(const Origin& origin, float squared, float along_origin
       const float x = rotated[output_of_[static_cast<std::size_t>(d)]];
       const float u = step > 0 ? std::clamp(std::floor(x * scale / step + levels / 2), 0.0F, levels - 1) : levels / 2;
       const float grid = (u + 0.5F - levels / 2) * step;
-      row[byte] = static_cast<std::uint8_t>(row[byte] | (static_cast<unsigned>(u) << (2 * plane)));
+      row[byte] = static_cast<std::uint8_t>(row[byte] | (static_cast<unsigned>(u) << (layout_.plane_shift * plane)));
       reconstructed += grid * grid;
       agreement += x * grid;
       if (origin.rotated != nullptr) from_origin += origin.rotated[output_of_[static_cast<std::size_t>(d)]] * grid;
@@ -310,7 +376,8 @@ void DotCode::encode_row(const Origin& origin, float squared, float along_origin
 void DotCode::make_query(const float* query, std::byte* state) const noexcept {
   auto* head = reinterpret_cast<DotQuery*>(state);
   auto* planes = reinterpret_cast<std::int8_t*>(state + kStateAlignment);
-  auto* centered = reinterpret_cast<float*>(state + kStateAlignment + rounded_up(masks_.size(), kStateAlignment));
+  auto* centered =
+      reinterpret_cast<float*>(state + kStateAlignment + rounded_up(plane_output_.size(), kStateAlignment));
   float* rotated = centered + scratch_size();
   const float squared = center_and_rotate(query, centered, rotated);
 
@@ -360,11 +427,11 @@ float DotCode::decode(const std::uint8_t* row, float* vector) const {
   const float addend = load_upper_bytes(end - kAddendFromEnd);
   const float scale = load_upper_bytes(end - kFactorFromEnd) * (parameters_.metric == Metric::kL2 ? 0.5F : 1.0F);
   std::vector<float> grid(rotated_size_);
-  for (std::uint32_t plane = 0; plane < kPlanes; ++plane) {
+  for (std::uint32_t plane = 0; plane < layout_.planes; ++plane) {
     for (std::uint32_t byte = 0; byte < layout_.code_bytes; ++byte) {
       const std::int32_t d = layout_.dimension[plane][byte];
       if (d == FieldLayout::kNoDimension) continue;
-      const auto u = static_cast<float>((row[byte] >> (2 * plane)) & layout_.mask[plane][byte]);
+      const auto u = static_cast<float>((row[byte] >> (layout_.plane_shift * plane)) & layout_.mask[plane][byte]);
       const float levels = static_cast<float>(1u << parameters_.widths[static_cast<std::size_t>(d)]);
       grid[static_cast<std::size_t>(output_of_[static_cast<std::size_t>(d)])] =
           scale * (u + 0.5F - levels / 2) * parameters_.steps[static_cast<std::size_t>(d)];
@@ -372,6 +439,7 @@ float DotCode::decode(const std::uint8_t* row, float* vector) const {
   }
   if (rotation_columns_.empty()) {
     std::copy_n(grid.begin(), dim, vector);
+    if (fast_rotation_) fast_rotation_->revert(vector);
   } else {
     std::vector<float> column(rotated_size_);
     for (std::size_t i = 0; i < dim; ++i) {

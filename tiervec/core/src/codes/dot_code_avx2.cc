@@ -2,10 +2,12 @@
 
 #include <algorithm>
 #include <cstring>
+#include <utility>
 
 #include <tiervec/core/codes/dot_code.h>
 
 #include "compress_avx2.h"
+#include "dot_finish_avx2.h"
 
 namespace tiervec::codes {
 namespace {
@@ -58,36 +60,6 @@ __m256i row_sums(const DotRowShape& shape, const std::int8_t* planes, const std:
   return sum;
 }
 
-// Four vectors of eight partial sums to four sums.
-__m128i sum_lanes(__m256i a, __m256i b, __m256i c, __m256i d) noexcept {
-  const __m256i sums = _mm256_hadd_epi32(_mm256_hadd_epi32(a, b), _mm256_hadd_epi32(c, d));
-  return _mm_add_epi32(_mm256_castsi256_si128(sums), _mm256_extracti128_si256(sums, 1));
-}
-
-// Addends and factors of four rows, from their last eight bytes.
-struct Ends {
-  __m128i addends;
-  __m128i factors;
-};
-
-Ends load_ends(const std::uint8_t* const* rows, std::size_t row_bytes) noexcept {
-  const auto pair = [&](std::size_t i) {
-    const auto* first = reinterpret_cast<const double*>(rows[i] + row_bytes - 8);
-    const auto* second = reinterpret_cast<const double*>(rows[i + 1] + row_bytes - 8);
-    return _mm_castpd_si128(_mm_loadh_pd(_mm_load_sd(first), second));
-  };
-  const __m128i a = pair(0);
-  const __m128i b = pair(2);
-  const __m128 low_a = _mm_castsi128_ps(_mm_srli_epi64(a, 8));
-  const __m128 low_b = _mm_castsi128_ps(_mm_srli_epi64(b, 8));
-  return {_mm_castps_si128(_mm_shuffle_ps(low_a, low_b, 0b10'00'10'00)),
-          _mm_castps_si128(_mm_shuffle_ps(_mm_castsi128_ps(a), _mm_castsi128_ps(b), 0b11'01'11'01))};
-}
-
-__m128 upper_bytes(__m128i words) noexcept {
-  return _mm_castsi128_ps(_mm_and_si128(words, _mm_set1_epi32(static_cast<int>(kFactorMask))));
-}
-
 template <bool kWide>
 void gather_distances(const DotRowShape& shape, const DotQuery& query, const std::int8_t* planes,
                       const std::uint8_t* rows, const std::uint32_t* ids, std::uint32_t count, float* out) noexcept {
@@ -99,11 +71,7 @@ void gather_distances(const DotRowShape& shape, const DotQuery& query, const std
     }
     const __m128i dots = sum_lanes(row_sums<kWide>(shape, planes, r[0]), row_sums<kWide>(shape, planes, r[1]),
                                    row_sums<kWide>(shape, planes, r[2]), row_sums<kWide>(shape, planes, r[3]));
-    const __m128 dot = _mm_add_ps(_mm_cvtepi32_ps(dots), _mm_set1_ps(query.dot_shift));
-    const __m128 inner = _mm_mul_ps(dot, _mm_set1_ps(query.dot_scale));
-    const Ends ends = load_ends(r, shape.row_bytes);
-    const __m128 base = _mm_add_ps(upper_bytes(ends.addends), _mm_set1_ps(query.offset));
-    _mm_storeu_ps(out + i, _mm_fnmadd_ps(upper_bytes(ends.factors), inner, base));
+    _mm_storeu_ps(out + i, finish(query, dots, load_ends(r, shape.row_bytes)));
   }
 }
 
@@ -144,7 +112,7 @@ constexpr std::uint32_t kHalves = 2 * kTogether;  // eight rows each
 }
 
 // Fields are moved down to bit 0, so that the byte multiply-add does not saturate. `words` are sums of int16.
-template <int kPlane>
+template <int kPlane, int kShift>
 [[gnu::always_inline]] inline void add_plane(const DotBlockShape& shape, const std::int8_t* planes,
                                              const std::uint8_t* const* at, const std::uint8_t* const* ahead,
                                              std::uint32_t& line, __m256i* words, __m256i* sums) noexcept {
@@ -166,11 +134,11 @@ template <int kPlane>
       }
     }
     if (field->widen) widen(words, sums);
-    const __m256i mask = _mm256_set1_epi32(static_cast<int>(field->mask >> (2 * kPlane)));
+    const __m256i mask = _mm256_set1_epi32(static_cast<int>(field->mask >> (kShift * kPlane)));
 #pragma GCC unroll 8
     for (std::uint32_t i = 0; i < kHalves; ++i) {
       const __m256i column = load(at[i / 2] + field->at + i % 2 * 32);
-      const __m256i fields = _mm256_and_si256(kPlane == 0 ? column : _mm256_srli_epi32(column, 2 * kPlane), mask);
+      const __m256i fields = _mm256_and_si256(kPlane == 0 ? column : _mm256_srli_epi32(column, kShift * kPlane), mask);
       words[i] = _mm256_add_epi16(words[i], _mm256_maddubs_epi16(fields, queries));
     }
   }
@@ -210,6 +178,7 @@ void collect(const ScanConstants& c, const ScanBlock& chosen, const __m256i* dot
   }
 }
 
+template <bool kBits>
 void scan_together(const DotBlockShape& shape, const std::int8_t* planes, const ScanConstants& c,
                    const std::uint8_t* blocks, const ScanBlock* chosen, const ScanBlock* next,
                    ScanHits& hits) noexcept {
@@ -225,10 +194,16 @@ void scan_together(const DotBlockShape& shape, const std::int8_t* planes, const 
 #pragma GCC unroll 8
   for (std::uint32_t i = 0; i < kHalves; ++i) words[i] = sums[i] = _mm256_setzero_si256();
   std::uint32_t line = 0;
-  add_plane<0>(shape, planes, at, ahead, line, words, sums);
-  add_plane<1>(shape, planes, at, ahead, line, words, sums);
-  add_plane<2>(shape, planes, at, ahead, line, words, sums);
-  add_plane<3>(shape, planes, at, ahead, line, words, sums);
+  if constexpr (kBits) {
+    [&]<int... kPlane>(std::integer_sequence<int, kPlane...>) noexcept {
+      (add_plane<kPlane, 1>(shape, planes, at, ahead, line, words, sums), ...);
+    }(std::make_integer_sequence<int, kMaxPlanes>());
+  } else {
+    add_plane<0, 2>(shape, planes, at, ahead, line, words, sums);
+    add_plane<1, 2>(shape, planes, at, ahead, line, words, sums);
+    add_plane<2, 2>(shape, planes, at, ahead, line, words, sums);
+    add_plane<3, 2>(shape, planes, at, ahead, line, words, sums);
+  }
   widen(words, sums);
   const std::size_t last = std::size_t{shape.columns - 1} * DotBlockShape::kColumnBytes;
 #pragma GCC unroll 8
@@ -237,8 +212,11 @@ void scan_together(const DotBlockShape& shape, const std::int8_t* planes, const 
 
 }  // namespace
 
-void dot_scan_avx2(const DotBlockShape& shape, const DotQuery& query, const std::int8_t* planes, const ScanList& list,
-                   ScanHits& hits) noexcept {
+namespace {
+
+template <bool kBits>
+void scan_list(const DotBlockShape& shape, const DotQuery& query, const std::int8_t* planes, const ScanList& list,
+               ScanHits& hits) noexcept {
   const ScanConstants constants{_mm256_set1_ps(query.dot_scale), _mm256_set1_ps(query.dot_shift * query.dot_scale),
                                 _mm256_set1_ps(hits.bound)};
   ScanHits found = hits;
@@ -246,7 +224,7 @@ void dot_scan_avx2(const DotBlockShape& shape, const DotQuery& query, const std:
   for (; i + kTogether <= list.count; i += kTogether) {
     const bool more = i + kAheadBlocks + kTogether <= list.count + list.ahead;
     const ScanBlock* chosen = list.chosen + i;
-    scan_together(shape, planes, constants, list.blocks, chosen, more ? chosen + kAheadBlocks : chosen, found);
+    scan_together<kBits>(shape, planes, constants, list.blocks, chosen, more ? chosen + kAheadBlocks : chosen, found);
   }
   if (i < list.count) {
     ScanBlock rest[kTogether];
@@ -254,9 +232,20 @@ void dot_scan_avx2(const DotBlockShape& shape, const DotQuery& query, const std:
       rest[j] = list.chosen[i + j < list.count ? i + j : i];
       if (i + j >= list.count) rest[j].rows = 0;
     }
-    scan_together(shape, planes, constants, list.blocks, rest, rest, found);
+    scan_together<kBits>(shape, planes, constants, list.blocks, rest, rest, found);
   }
   hits.count = found.count;
+}
+
+}  // namespace
+
+void dot_scan_avx2(const DotBlockShape& shape, const DotQuery& query, const std::int8_t* planes, const ScanList& list,
+                   ScanHits& hits) noexcept {
+  if (shape.plane_shift == 1) {
+    scan_list<true>(shape, query, planes, list, hits);
+  } else {
+    scan_list<false>(shape, query, planes, list, hits);
+  }
 }
 
 }  // namespace tiervec::codes

@@ -47,7 +47,7 @@ void dot_scan_portable(const DotBlockShape& shape, const DotQuery& query, const 
       if ((chosen.rows >> row & 1) == 0) continue;
       const std::uint8_t* lane = block + std::size_t{row} * 4;
       std::int32_t dot = 0;
-      for (std::uint32_t plane = kPlanes; plane-- > 0;) {
+      for (std::uint32_t plane = shape.planes; plane-- > 0;) {
         for (std::uint32_t at = shape.plane_begin[plane]; at < shape.plane_begin[plane + 1]; ++at) {
           const DotBlockShape::Field& field = shape.fields[at];
           for (std::uint32_t byte = 0; byte < 4; ++byte) {
@@ -55,7 +55,7 @@ void dot_scan_portable(const DotBlockShape& shape, const DotQuery& query, const 
             dot += (lane[field.at + byte] & mask) * planes[field.query_at + byte];
           }
         }
-        if (plane > 0) dot /= 4;
+        if (plane > 0) dot /= 1 << shape.plane_shift;
       }
       std::uint8_t end[8];
       const std::uint8_t* last = lane + std::size_t{shape.columns - 1} * DotBlockShape::kColumnBytes;

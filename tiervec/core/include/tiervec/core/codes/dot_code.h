@@ -21,9 +21,11 @@
 #include <cstddef>
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <vector>
 
 #include <tiervec/core/codes/code.h>
+#include <tiervec/core/codes/fast_rotation.h>
 #include <tiervec/core/codes/field_layout.h>
 #include <tiervec/core/simd.h>
 #include <tiervec/core/vector_kernels.h>
@@ -33,10 +35,12 @@ namespace tiervec::codes {
 struct DotCodeParameters {
   Metric metric = Metric::kL2;
   std::uint32_t dim = 0;
-  std::uint32_t row_bytes = 0;       // at least the packed fields plus kFactorBytes, and 8
-  std::vector<float> center;         // dim
-  std::vector<float> rotation;       // dim x dim, row i gives dimension i of x'; empty: no rotation
-  std::vector<std::uint8_t> widths;  // dim; bits per dimension of x': 0, 2, 4, 6, 8
+  std::uint32_t row_bytes = 0;  // at least the packed fields plus kFactorBytes, and 8
+  std::vector<float> center;    // dim
+  std::vector<float> rotation;  // stored x dim: row i gives the i-th dimension of x' that has bits; empty: none
+  // Without a rotation: a fast one of this seed.
+  std::optional<std::uint64_t> fast_rotation;
+  std::vector<std::uint8_t> widths;  // dim; bits per dimension of x': 0, 2, 4, 6, 8, or 0 and 1
   std::vector<float> steps;          // dim; grid step, 0 where the width is 0
   bool unbiased = true;              // rabitq: true; sq: false
 };
@@ -49,7 +53,8 @@ struct DotQuery {
   float dot_scale = 0;  // integer dot product to <q', x^>
 };
 
-/// How kernels walk a row. A row up to 32 bytes has one chunk of 32, else chunks of 64.
+/// How kernels walk a row. A row up to 32 bytes has one chunk of 32, else chunks of 64. Of single bits a chunk is 8
+/// bytes, and the planes begin with a query value for each bit, in order.
 struct DotRowShape {
   std::uint32_t row_bytes = 0;
   std::uint32_t chunk_bytes = 64;
@@ -79,8 +84,10 @@ struct DotBlockShape {
 
   std::uint32_t columns = 0;  // with the factors
   std::uint32_t block_bytes = 0;
-  const Field* fields = nullptr;             // by plane
-  std::uint32_t plane_begin[kPlanes + 1]{};  // plane p has the fields plane_begin[p] to plane_begin[p + 1]
+  const Field* fields = nullptr;                // by plane
+  std::uint32_t plane_begin[kMaxPlanes + 1]{};  // plane p has the fields plane_begin[p] to plane_begin[p + 1]
+  std::uint32_t planes = kPlanes;
+  std::uint32_t plane_shift = 2;
 };
 
 using DotScanFn = void (*)(const DotBlockShape& shape, const DotQuery& query, const std::int8_t* planes,
@@ -100,6 +107,14 @@ void dot_distances_portable(const DotRowShape&, const DotQuery&, const std::int8
 void dot_distances_avx2(const DotRowShape&, const DotQuery&, const std::int8_t*, const std::uint8_t*,
                         const std::uint32_t*, std::uint32_t, float*) noexcept;
 void dot_distances_avx512(const DotRowShape&, const DotQuery&, const std::int8_t*, const std::uint8_t*,
+                          const std::uint32_t*, std::uint32_t, float*) noexcept;
+
+/// The same of rows of single bits.
+void bit_distances_portable(const DotRowShape&, const DotQuery&, const std::int8_t*, const std::uint8_t*,
+                            const std::uint32_t*, std::uint32_t, float*) noexcept;
+void bit_distances_avx2(const DotRowShape&, const DotQuery&, const std::int8_t*, const std::uint8_t*,
+                        const std::uint32_t*, std::uint32_t, float*) noexcept;
+void bit_distances_avx512(const DotRowShape&, const DotQuery&, const std::int8_t*, const std::uint8_t*,
                           const std::uint32_t*, std::uint32_t, float*) noexcept;
 
 class DotCode final : public Code {
@@ -144,13 +159,17 @@ class DotCode final : public Code {
   void encode_row(const Origin& origin, float squared, float along_origin, const float* rotated,
                   std::uint8_t* row) const noexcept;
 
-  void arrange_rotation();
+  void arrange_rotation(SimdLevel level);
+  void arrange_fields();
+  void arrange_bits();
+  void choose_kernels(SimdLevel level);
   void arrange_blocks();
 
   DotCodeParameters parameters_;
   // By columns, stored dimensions only, padded to the kernel's strip. Half floats: a lone query finds them in no cache,
   // and their rounding is far below that of the query. Without a rotation every dimension is its own.
   std::vector<std::uint16_t> rotation_columns_;
+  std::optional<FastRotation> fast_rotation_;
   std::size_t rotated_size_ = 0;
   std::vector<std::int32_t> output_of_;  // dimension of x' to its place in the rotated vector, or kNoDimension
   FieldLayout layout_;
@@ -158,8 +177,9 @@ class DotCode final : public Code {
   DotBlockShape block_;
   std::vector<DotBlockShape::Field> block_fields_;
   std::vector<std::uint8_t> masks_;
-  std::vector<std::uint32_t> plane_output_;  // like masks_: the field's place in the rotated vector, or its size
-  std::vector<float> output_steps_;          // like the rotated vector
+  std::vector<std::uint32_t>
+      plane_output_;                 // of each value of the planes: its place in the rotated vector, or its size
+  std::vector<float> output_steps_;  // like the rotated vector
   std::vector<std::int32_t> output_levels_;  // 1 << width
   RotateFn rotate_ = nullptr;
   VectorKernels::Fn dot_ = nullptr;
