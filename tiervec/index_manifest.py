@@ -35,7 +35,7 @@ __all__ = [
 
 MANIFEST_NAME: Final = "manifest.json"
 FORMAT: Final = "tiervec-index"
-FORMAT_VERSION: Final = 1
+FORMAT_VERSION: Final = 2
 MAX_MANIFEST_BYTES: Final = 4 * 1024 * 1024
 
 Placement = Literal["fast", "tier", "disk"]
@@ -204,7 +204,7 @@ def parse_manifest(text: bytes, path: str) -> Manifest:
 
     Raises:
         DataLossError: It is damaged, or not a manifest of TierVec.
-        UnsupportedError: A newer version of TierVec wrote it.
+        UnsupportedError: A newer version of TierVec wrote it, or one too old for this one.
     """
     document = _load_object(text, path)
     if document.pop("format", None) != FORMAT:
@@ -213,6 +213,10 @@ def parse_manifest(text: bytes, path: str) -> Manifest:
     if type(version) is int and version > FORMAT_VERSION:
         raise UnsupportedError(
             f"{path} has the format version {version}, and this TierVec reads up to {FORMAT_VERSION}; upgrade tiervec"
+        )
+    if type(version) is int and 1 <= version < FORMAT_VERSION:
+        raise UnsupportedError(
+            f"{path} has the format version {version}, and this TierVec reads {FORMAT_VERSION}; build the index again"
         )
     stored = document.pop("checksum", None)
     actual = _checksum({"format": FORMAT, **document})

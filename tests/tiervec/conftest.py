@@ -37,7 +37,7 @@ class FakeIndex:
         self.calls: list[dict[str, Any]] = []
         n, dim = vectors.shape
         document = {
-            "format_version": 1,
+            "format_version": 2,
             "kind": "graph",
             "metric": "l2",
             "dtype": vectors.dtype.name,

@@ -169,8 +169,8 @@ def test_an_enormous_manifest_is_not_read(path: Path) -> None:
 
 def test_a_manifest_of_a_newer_version_asks_for_an_upgrade(path: Path) -> None:
     file = path / "manifest.json"
-    file.write_bytes(file.read_bytes().replace(b'"format_version": 1', b'"format_version": 3'))
-    with pytest.raises(UnsupportedError, match="format version 3, and this TierVec reads up to 1; upgrade tiervec"):
+    file.write_bytes(file.read_bytes().replace(b'"format_version": 2', b'"format_version": 3'))
+    with pytest.raises(UnsupportedError, match="format version 3, and this TierVec reads up to 2; upgrade tiervec"):
         IndexDirectory.open(path)
 
 

@@ -67,7 +67,7 @@ def test_what_is_written_is_read(
 def test_a_manifest_says_what_the_contract_asks_for() -> None:
     document = json.loads(serialize_manifest(manifest()))
     assert document["format"] == "tiervec-index"
-    assert document["format_version"] == 1
+    assert document["format_version"] == 2
     assert document["sections"] == [
         {"name": "records", "file": "records.bin", "placement": "tier", "bytes": 8, "checksum": "0123456789abcdef"}
     ]
@@ -179,8 +179,13 @@ def test_a_manifest_of_another_shape_is_damage(change: dict[str, Any]) -> None:
 
 
 def test_a_newer_version_asks_for_an_upgrade() -> None:
-    with pytest.raises(UnsupportedError, match="format version 2, and this TierVec reads up to 1; upgrade tiervec"):
-        parse_manifest(forged(format_version=2, unheard_of={}), "m")
+    with pytest.raises(UnsupportedError, match="format version 3, and this TierVec reads up to 2; upgrade tiervec"):
+        parse_manifest(forged(format_version=3, unheard_of={}), "m")
+
+
+def test_an_older_version_asks_for_a_new_build() -> None:
+    with pytest.raises(UnsupportedError, match="format version 1, and this TierVec reads 2; build the index again$"):
+        parse_manifest(forged(format_version=1, unheard_of={}), "m")
 
 
 @pytest.mark.parametrize("change", [{"format": "other"}, {"format": ...}, {"format": None}])
