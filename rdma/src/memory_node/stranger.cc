@@ -66,8 +66,8 @@ wire::Answer Stranger::answer(const wire::Hello& hello, const RegionTable& regio
 
 void turn_away(const Descriptor& socket, wire::Answer answer) noexcept {
   // A socket that is closed with unread bytes resets the connection, and the client may lose the answer.
-  std::byte unused{};
-  (void)!::recv(socket.number(), &unused, kDiscardedBytes, MSG_DONTWAIT | MSG_TRUNC);
+  std::byte unused[kDiscardedBytes];
+  (void)!::recv(socket.number(), unused, sizeof unused, MSG_DONTWAIT);
   const auto welcome = wire::encode(wire::Welcome{.answer = answer});
   (void)!::send(socket.number(), welcome.data(), welcome.size(), MSG_NOSIGNAL | MSG_DONTWAIT);
 }

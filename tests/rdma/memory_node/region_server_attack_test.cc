@@ -113,6 +113,7 @@ TEST(RegionServerAttack, StrangersAreFewAndTheOldestMakesRoom) {
   Served server({.max_connections = 2, .max_strangers = 4, .handshake_timeout = 1h});
   RawSocket reader = server.attached();
   std::vector<RawSocket> strangers;
+  strangers.reserve(50);
   for (int i = 0; i < 50; ++i) {
     strangers.push_back(server.connect());
   }
@@ -282,7 +283,7 @@ class Fuzzer {
 };
 
 TEST(RegionServerAttack, StandsAnyFrames) {
-  const char* const asked = std::getenv("TIERVEC_FUZZ_ROUNDS");
+  const char* const asked = std::getenv("TIERVEC_FUZZ_ROUNDS");  // NOLINT(concurrency-mt-unsafe): nobody sets it
   const std::uint64_t rounds = asked == nullptr ? 300 : std::strtoull(asked, nullptr, 10);
   Served server({.max_strangers = 8, .turn_bytes = 5000}, 2);
   RawSocket reader = server.attached();
