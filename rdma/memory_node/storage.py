@@ -140,6 +140,11 @@ class RegionStorage:
             for path in (self.folder, self._regions):
                 with suppress(FileExistsError):
                     self._files.make_folder(path)
+            # Otherwise all that is stored in a new directory goes with it when the power fails. At every start, because
+            # the one that made it may have been killed before this.
+            self._sync_folder(self.folder)
+            with suppress(PermissionError):  # the operator made it, and not everybody may read what is above
+                self._sync_folder(self.folder.parent)
             self._lock = self._files.open(self.folder / "lock", "lock")
         try:
             self._take_lock()
