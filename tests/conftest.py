@@ -1,7 +1,10 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
+import subprocess
+from collections.abc import Callable
 from pathlib import Path
 
 import hypothesis
@@ -47,3 +50,32 @@ def repository() -> Path:
 def data_dir() -> Path:
     """The folder with the large data sets; for tests marked `data`."""
     return DATA
+
+
+@pytest.fixture(scope="session")
+def make_certificate(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., tuple[Path, Path]]:
+    """``cert, key = make_certificate("DNS:a.example", begins="20200101000000Z", ends=...)``, signed by itself."""
+    openssl = shutil.which("openssl")
+    if openssl is None:
+        pytest.skip("openssl is not installed")
+
+    def make(
+        names: str = "IP:127.0.0.1", *, begins: str = "20200101000000Z", ends: str = "21000101000000Z"
+    ) -> tuple[Path, Path]:
+        folder = tmp_path_factory.mktemp("certificate")
+        (folder / "index").touch()
+        (folder / "serial").write_text("01")
+        (folder / "ca.cnf").write_text(
+            "[ca]\ndefault_ca=own\n[own]\ndatabase=index\nserial=serial\nnew_certs_dir=.\ndefault_md=sha256\n"
+            f"policy=any\nx509_extensions=names\n[any]\ncommonName=supplied\n[names]\nsubjectAltName={names}\n"
+        )
+        request = ["req", "-new", "-newkey", "rsa:2048", "-nodes", "-subj", "/CN=test", "-keyout", "key.pem"]
+        sign = ["ca", "-batch", "-config", "ca.cnf", "-selfsign", "-keyfile", "key.pem", "-in", "request.pem"]
+        for arguments in (
+            [*request, "-out", "request.pem"],
+            [*sign, "-out", "cert.pem", "-startdate", begins, "-enddate", ends, "-notext"],
+        ):
+            subprocess.run([openssl, *arguments], check=True, capture_output=True, cwd=folder)
+        return folder / "cert.pem", folder / "key.pem"
+
+    return make

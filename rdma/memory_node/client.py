@@ -9,12 +9,11 @@ from typing import Any, Final, TypeVar
 import grpc
 
 from tiervec.errors import TiervecError, UnavailableError, UnsupportedError
-from tiervec.parameter_checks import check_text
 from tiervec.rdma.memory_node._generated import memory_node_pb2 as pb
 from tiervec.rdma.memory_node._generated import memory_node_pb2_grpc
 from tiervec.rdma.memory_node.credentials import Credentials
 from tiervec.rdma.memory_node.names import PROTOCOL_VERSION
-from tiervec.rpc.calling import open_channel, proxy_note, translated
+from tiervec.rpc.calling import handshake_failure, open_channel, translated
 
 __all__ = ["MemoryNodeClient"]
 
@@ -98,9 +97,7 @@ class MemoryNodeClient:
 
     def delete(self, name: str, version: str) -> int:
         """Removes a version; returns the bytes that are free again."""
-        request = pb.DeleteRegionRequest(
-            name=check_text("region", name, "docs"), version=check_text("version", version, "0123456789abcdef")
-        )
+        request = pb.DeleteRegionRequest(name=name, version=version)
         return int(self._call(pb.DeleteRegionResponse, self._stub.Delete, request, to_write=True).freed_bytes)
 
     def attach(self, name: str, version: str, transport: str) -> pb.Attachment:
@@ -153,10 +150,9 @@ class MemoryNodeClient:
                 f"{self.address} speaks gRPC, but is not a memory node, or one of an older tiervec; "
                 f"start one there with `tiervec memory-node`"
             )
-        if code is grpc.StatusCode.UNAVAILABLE and "failed to connect" in details:
-            return UnavailableError(
-                f"{self.address}: no memory node answers ({_last_reason(details)}){proxy_note(self.address)}"
-            )
+        unanswered = code is grpc.StatusCode.UNAVAILABLE and "failed to connect" in details
+        if unanswered and handshake_failure(details) is None:
+            return UnavailableError(f"{self.address}: no memory node answers ({_last_reason(details)})")
         return translated(error, self.address)
 
 

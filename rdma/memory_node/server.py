@@ -17,6 +17,7 @@ from tiervec.rdma.memory_node.names import EXTENT_BYTES
 from tiervec.rdma.memory_node.node import MemoryNode
 from tiervec.rdma.memory_node.scrubber import Scrubber
 from tiervec.rdma.memory_node.storage import RegionStorage
+from tiervec.rpc.certificates import certificate_problem
 from tiervec.rpc.foreground import run_until_signalled
 from tiervec.rpc.lanes import Lane
 from tiervec.rpc.limits import CallLimits
@@ -145,12 +146,19 @@ class MemoryNodeServer:
 
     def _warnings(self) -> list[str]:
         config = self._config
+        lines = [] if config.tls is None else config.tls.warnings()
+        if config.tls is not None and (problem := certificate_problem(config.tls.cert, config.tls.key)) is not None:
+            # Not refused: readers that were let in before go on, on the data plane, which knows no certificate.
+            lines.append(
+                f"{problem}: no client can publish or attach until the node is started with another certificate; "
+                f"readers that are attached go on"
+            )
         if config.tokens is None:
             reach = "every process of this machine" if config.is_loopback else "everybody who reaches this address"
-            return [f"no token file: {reach} may read and replace the regions"]
-        if config.tls is None and not config.is_loopback:
-            return ["no TLS: tokens travel in plain text on the control plane; give --tls-cert and --tls-key"]
-        return []
+            lines.append(f"no token file: {reach} may read and replace the regions")
+        elif config.tls is None and not config.is_loopback:
+            lines.append("no TLS: tokens travel in plain text on the control plane; give --tls-cert and --tls-key")
+        return lines
 
 
 def _open_planes(config: MemoryNodeConfig, storage: RegionStorage | None, opened: ExitStack) -> list[DataPlane]:

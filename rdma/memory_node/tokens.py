@@ -13,13 +13,13 @@ import hmac
 import logging
 import os
 import re
-import stat
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 from tiervec.durable_files import storage_error
 from tiervec.errors import InvalidArgumentError, NotFoundError, PermissionDeniedError
+from tiervec.rpc.certificates import others_may_read
 
 __all__ = ["Tokens", "read_token_file"]
 
@@ -78,8 +78,8 @@ def read_token_file(path: Path) -> Tokens:
         raise NotFoundError(f"token file {path} does not exist") from None
     except OSError as error:
         raise storage_error(error, f"reading token file {path}", path.parent) from None
-    if mode & (stat.S_IROTH | stat.S_IWOTH):
-        _log.warning("token file %s can be read by every user of this machine; chmod 600 keeps it to its owner", path)
+    if (open_to := others_may_read(path, mode)) is not None:
+        _log.warning("token file %s", open_to)
     try:
         return _parse(text)
     except InvalidArgumentError as error:

@@ -11,6 +11,7 @@ from tiervec.cli.options import byte_size, positive
 
 if TYPE_CHECKING:
     from tiervec.rdma.memory_node.configuration import MemoryNodeConfig
+    from tiervec.rpc.limits import CallLimits
 
 __all__ = ["add_parser"]
 
@@ -66,7 +67,20 @@ def add_parser(commands: Any) -> None:
         default=16 << 20,
         help="memory verified per second in the background; 0: none (default: 16MiB)",
     )
+    _add_limits(parser)
     parser.set_defaults(run=_run, parser=parser)
+
+
+def _add_limits(parser: argparse.ArgumentParser) -> None:
+    bounds = parser.add_argument_group("bounds on clients", "a client is a host: an address without its port")
+    for name, text in (
+        ("--max-connections", "connections of all clients (default: a quarter of `ulimit -n`, at most 4096)"),
+        ("--max-calls-per-peer", "calls of one client that run or wait (default: three quarters of all that may)"),
+        ("--max-streams", "health Watches of all clients, and as many reflection streams (default: 256)"),
+        ("--max-streams-per-peer", "the same of one client (default: 64)"),
+        ("--message-timeout", "seconds within which the message of a call must be there (default: 20)"),
+    ):
+        bounds.add_argument(name, metavar="N", type=positive, help=text)
 
 
 def _run(arguments: argparse.Namespace) -> int:
@@ -114,7 +128,21 @@ def _config(arguments: argparse.Namespace) -> MemoryNodeConfig:
         allow_anonymous=arguments.allow_anonymous,
         lock_memory=arguments.lock,
         scrub_bytes_per_s=arguments.scrub_rate,
+        limits=_limits(arguments),
     )
+
+
+def _limits(arguments: argparse.Namespace) -> CallLimits:
+    from tiervec.rpc.limits import CallLimits
+
+    given = {
+        "max_connections": arguments.max_connections,
+        "max_calls_per_peer": arguments.max_calls_per_peer,
+        "max_streams": arguments.max_streams,
+        "max_streams_per_peer": arguments.max_streams_per_peer,
+        "message_timeout_s": arguments.message_timeout,
+    }
+    return CallLimits(**{name: value for name, value in given.items() if value is not None})
 
 
 def _port(text: str) -> int:

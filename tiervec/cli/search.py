@@ -15,7 +15,6 @@ from tiervec.cli.options import (
     byte_size,
     positive,
     recall_target,
-    repeats,
     settings,
 )
 
@@ -53,7 +52,7 @@ def add_parser(commands: Any) -> None:
     parser.add_argument(
         "--repeat",
         metavar="N",
-        type=repeats,
+        type=positive,
         default=1,
         help="run N times after one run that does not count; figures are those of the run with the median speed",
     )

@@ -5,24 +5,20 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
-from urllib.parse import urlsplit
+from typing import Any, Final
 
 import grpc
 
 from tiervec.durable_files import storage_error
 from tiervec.errors import InvalidArgumentError, NotFoundError, TiervecError, UnavailableError
-from tiervec.parameter_checks import check_path, check_text, shown
+from tiervec.parameter_checks import check_path
 from tiervec.rpc.status_codes import error_class
 
-__all__ = ["ClientTls", "grpc_timeout", "open_channel", "proxy_note", "translated"]
+__all__ = ["ClientTls", "grpc_timeout", "open_channel", "translated"]
 
-# In the order in which gRPC looks.
-_PROXY_VARIABLES = ("grpc_proxy", "https_proxy", "http_proxy")
-_DIRECT_VARIABLES = ("no_grpc_proxy", "no_proxy")
-
-_MAX_ADDRESS = 300  # characters; a host name has at most 253
 _MAX_TIMEOUT_S = 1e8  # about three years; gRPC takes a far longer deadline for one that is over
+
+_NOT_VERIFIED: Final = "CERTIFICATE_VERIFY_FAILED"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,11 +41,8 @@ def open_channel(address: str, tls: ClientTls | None, options: list[tuple[str, A
 
     Raises:
         NotFoundError: A TLS file does not exist.
-        InvalidArgumentError: The address is none, a TLS file cannot be read, or a certificate without its key.
+        InvalidArgumentError: A TLS file cannot be read, or a certificate without its key.
     """
-    address = check_text("address", address, "127.0.0.1:7700")
-    if not address or len(address) > _MAX_ADDRESS:
-        raise InvalidArgumentError(f"address is {shown(address)}; it must be HOST:PORT, for example 127.0.0.1:7700")
     if tls is None:
         return grpc.insecure_channel(address, options)
     if (tls.cert is None) != (tls.key is None):
@@ -70,34 +63,34 @@ def grpc_timeout(timeout_s: float | None) -> float | None:
 def translated(error: Any, address: str) -> TiervecError:
     """The error of ours that a failed call stands for; the sentence begins with the address."""
     code, details = error.code(), error.details() or error.code().name.lower()
+    if code is grpc.StatusCode.UNAVAILABLE and (reason := handshake_failure(details)) is not None:
+        return UnavailableError(f"{address}: {reason}")
     if code is grpc.StatusCode.CANCELLED and details == "CANCELLED":
         # Our clients never cancel: gRPC gives the bare word to a call that meets a stopping server.
         return UnavailableError(f"{address}: the server is stopping")
-    if code is grpc.StatusCode.UNAVAILABLE:
-        details += proxy_note(address)
     return error_class(code)(f"{address}: {details}")
 
 
-def proxy_note(address: str) -> str:
-    """Names the proxy that gRPC would reach an address through, if there is one; never its password."""
-    variable, value = _first_set(_PROXY_VARIABLES)
-    if not value:
-        return ""
-    _, exceptions = _first_set(_DIRECT_VARIABLES)
-    host = address.rpartition(":")[0].strip("[]")
-    if any(host.endswith(end.strip()) for end in exceptions.split(",") if end.strip()):  # as gRPC decides
-        return ""
-    try:
-        proxy = urlsplit(value)
-        where = f"{proxy.hostname}:{proxy.port}" if proxy.port else str(proxy.hostname)
-    except ValueError:
-        where = "an address that is none"
-    return f"; {variable} sends it through the proxy {where}: put {host} into no_proxy to connect directly"
-
-
-def _first_set(variables: tuple[str, ...]) -> tuple[str, str]:
-    """The first of some environment variables that has a value, and the value; empty when none has."""
-    return next(((name, os.environ[name]) for name in variables if os.environ.get(name)), ("", ""))
+def handshake_failure(details: str) -> str | None:
+    """Why client and server did not come together, from gRPC's text about a connection; None for other reasons."""
+    if _NOT_VERIFIED in details:
+        reason = details.partition(f"{_NOT_VERIFIED}: ")[2].partition(":")[0] or "it cannot be verified"
+        return (
+            f"the server's certificate was not accepted: {reason}; it must be signed by one of the authorities that "
+            f"this client trusts, and be within its dates"
+        )
+    if "Hostname Verification Check failed" in details:
+        return "the server's certificate was not accepted: it is for another host than this address"
+    if "WRONG_VERSION_NUMBER" in details:
+        return "the server does not speak TLS, and this client was given an authority to trust"
+    if "handshake failed" in details:
+        return f"the TLS handshake failed ({details.rpartition('OPENSSL_internal:')[2].partition(':')[0] or details})"
+    if details.endswith("Socket closed") and "failed to connect" in details:
+        return (
+            "the server closed the connection at once; it may speak TLS while this client does not, want a certificate "
+            "of the client, or have as many connections as it takes"
+        )
+    return None
 
 
 def _read(path: str | os.PathLike[str]) -> bytes:

@@ -11,6 +11,7 @@ import grpc
 
 from tiervec.errors import InvalidArgumentError, NotFoundError, UnavailableError
 from tiervec.parameter_checks import check_text, shown
+from tiervec.rpc.certificates import others_may_read
 
 __all__ = ["TlsFiles", "bind", "check_listen"]
 
@@ -21,6 +22,11 @@ class TlsFiles:
 
     cert: Path
     key: Path
+
+    def warnings(self) -> list[str]:
+        """Sentences about usable files that are not as they should be."""
+        open_to = others_may_read(self.key, self.key.stat().st_mode)
+        return [] if open_to is None else [f"TLS key {open_to}"]
 
 
 def check_listen(listen: str) -> None:

@@ -95,7 +95,7 @@ class RpcServer:
         self._lanes: list[Lane] = []
         self._names: list[str] = []
         self._running = 0
-        self._stopping: asyncio.Event | None = None  # set when nothing runs any more
+        self._stopping = False
         per_peer = limits.max_streams_per_peer
         self._messages = PendingReads(_PENDING, _PENDING_PER_PEER, limits.message_timeout_s)
         self._streams = PendingReads(limits.max_streams, per_peer, limits.message_timeout_s)
@@ -104,6 +104,7 @@ class RpcServer:
         self.health = Health(event_loop(), PeerCount("health Watches", limits.max_streams, per_peer))
         options = _options(limits, max_request_bytes, max_response_bytes)
         self._server, self._port = run_on_loop(_bound(options, listen, tls, client_ca))
+        self._drained = asyncio.Event()  # a stop need not wait any more
         self._host = listen.rpartition(":")[0]
 
     @property
@@ -164,24 +165,18 @@ class RpcServer:
 
     def cut_short(self) -> None:
         """Ends the draining of a `stop` that waits; may be called by a signal handler."""
-        loop = event_loop()
-        loop.call_soon_threadsafe(lambda: loop.create_task(self._server.stop(0)))
+        event_loop().call_soon_threadsafe(self._drained.set)
 
     async def _stop(self, drain_s: float) -> None:
-        self._messages.stop()
+        self._stopping = True
+        self._messages.stop()  # new calls are refused from now on
         self._streams.stop()
-        stopping = asyncio.ensure_future(self._server.stop(drain_s))
-        # gRPC also waits for connections to close, and for clients to read; a stranger does neither.
-        self._stopping = asyncio.Event()
-        if not self._running:
-            self._stopping.set()
-        drained = asyncio.ensure_future(self._stopping.wait())
-        await asyncio.wait({stopping, drained}, return_when=asyncio.FIRST_COMPLETED)
-        await asyncio.wait({stopping}, timeout=_FLUSH_S)
-        drained.cancel()
-        if not stopping.done():
-            await self._server.stop(0)
-        await stopping
+        if self._running:
+            with contextlib.suppress(asyncio.TimeoutError):
+                await asyncio.wait_for(self._drained.wait(), drain_s)
+        # gRPC also waits for connections to close, and for clients to read; a stranger does neither. It is stopped once
+        # only: a second stop beside the first can meet a server that is gone.
+        await self._server.stop(0 if self._running else _FLUSH_S)
 
     @contextlib.contextmanager
     def _run(self) -> Iterator[None]:
@@ -191,8 +186,8 @@ class RpcServer:
             yield
         finally:
             self._running -= 1
-            if self._stopping is not None and not self._running:
-                self._stopping.set()
+            if self._stopping and not self._running:
+                self._drained.set()
 
     def _add_handlers(
         self, service: str, behaviours: Mapping[str, Behaviour], *, streams: Collection[str] = ()

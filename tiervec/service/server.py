@@ -7,12 +7,14 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import Final
 
+from tiervec.errors import InvalidArgumentError
+from tiervec.rpc.certificates import certificate_problem
 from tiervec.rpc.foreground import run_until_signalled
 from tiervec.rpc.serving import RpcServer
 from tiervec.service._generated import index_pb2_grpc, search_pb2_grpc
 from tiervec.service.admission import Admission
 from tiervec.service.catalogue import IndexCatalogue
-from tiervec.service.configuration import Limits, ServeConfig
+from tiervec.service.configuration import Limits, ServeConfig, TlsFiles
 from tiervec.service.grpc_services import IndexService, SearchService
 from tiervec.service.handlers import IndexHandler, SearchHandler
 from tiervec.service.health import HealthReport
@@ -37,7 +39,7 @@ class Server:
     Raises:
         UnavailableError: The address cannot be listened on.
         NotFoundError: A TLS file does not exist.
-        InvalidArgumentError: A TLS file is not a usable PEM file.
+        InvalidArgumentError: A TLS file is not a usable PEM file, or the certificate is not valid today.
     """
 
     def __init__(self, catalogue: IndexCatalogue, config: ServeConfig) -> None:
@@ -52,6 +54,8 @@ class Server:
             # The receipt comes on top of the results.
             max_response_bytes=limits.max_message_bytes + (1 << 20),
         )
+        if config.tls is not None:
+            self._check_certificate(config.tls)
         self._health = HealthReport(catalogue, self._server.health, config.probe_interval_s)
         self._add_services(limits)
 
@@ -99,6 +103,15 @@ class Server:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.stop()
+
+    def _check_certificate(self, tls: TlsFiles) -> None:
+        # Clients verify it, so no client could connect, and there is nothing else that this server is for.
+        problem = certificate_problem(tls.cert, tls.key)
+        if problem is not None:
+            self._server.stop(0)
+            raise InvalidArgumentError(f"{problem}: no client would accept it; give a valid one")
+        for line in tls.warnings():
+            _log.warning("%s", line)
 
     def _add_services(self, limits: Limits) -> None:
         admission = Admission(limits.concurrent_searches, limits.max_waiting_searches)

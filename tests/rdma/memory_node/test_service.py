@@ -372,6 +372,51 @@ def test_mutual_tls(lend: Any, authority: dict[str, Path]) -> None:
             client.describe()
 
 
+def test_handshakes_that_fail_say_why(lend: Any, make_certificate: Any, anonymous: Credentials) -> None:
+    cert, key = make_certificate()
+    other, other_key = make_certificate()
+    elsewhere, elsewhere_key = make_certificate("DNS:elsewhere.example")
+    old, old_key = make_certificate(ends="20210101000000Z")
+    cases: list[tuple[Any, Path | None, Credentials, str]] = [
+        (
+            (cert, key),
+            None,
+            Credentials(tls=ClientTls(ca=other)),
+            "the server's certificate was not accepted: self.signed",
+        ),
+        ((old, old_key), None, Credentials(tls=ClientTls(ca=old)), "not accepted: certificate has expired; it must be"),
+        (
+            (elsewhere, elsewhere_key),
+            None,
+            Credentials(tls=ClientTls(ca=elsewhere)),
+            "it is for another host than this",
+        ),
+        (None, None, Credentials(tls=ClientTls(ca=cert)), "the server does not speak TLS"),
+        ((cert, key), None, anonymous, "it may speak TLS while this client does not"),
+        ((cert, key), cert, Credentials(tls=ClientTls(ca=cert)), "want a certificate of the client"),
+    ]
+    for files, client_ca, credentials, words in cases:
+        tls = None if files is None else TlsFiles(cert=files[0], key=files[1])
+        with (
+            lend(tls=tls, client_ca=client_ca) as server,
+            MemoryNodeClient(server.address, credentials, timeout_s=60) as client,
+            pytest.raises(UnavailableError, match=words) as caught,
+        ):
+            client.describe()
+        assert str(caught.value).startswith(server.address)
+        assert "no memory node answers" not in str(caught.value)
+    assert other_key.exists()
+
+
+def test_a_node_warns_of_its_files(lend: Any, make_certificate: Any, caplog: pytest.LogCaptureFixture) -> None:
+    cert, key = make_certificate(ends="20210101000000Z")
+    key.chmod(0o640)
+    with caplog.at_level(logging.WARNING), lend(tls=TlsFiles(cert=cert, key=key)):
+        pass
+    assert f"TLS certificate {cert} has expired: no client can publish or attach" in caplog.text
+    assert f"TLS key {key} is open to the users of its group" in caplog.text
+
+
 def test_tls_files_that_cannot_be_used(lend: Any, authority: dict[str, Path], tmp_path: Path) -> None:
     node = TlsFiles(cert=authority["node.pem"], key=authority["node.key"])
     with (

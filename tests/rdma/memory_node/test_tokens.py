@@ -61,12 +61,20 @@ def test_no_file(tmp_path: Path) -> None:
         read_token_file(tmp_path)
 
 
-def test_a_file_that_everybody_can_read_is_warned_of(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+@pytest.mark.parametrize(
+    ("mode", "whom"),
+    [(0o644, "every user"), (0o602, "every user"), (0o640, "users of its group"), (0o620, "users of its group")],
+)
+def test_a_file_that_others_can_read_is_warned_of(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, mode: int, whom: str
+) -> None:
     path = tmp_path / "tokens"
     path.write_text(WRITE)
-    path.chmod(0o644)
+    path.chmod(mode)
     with caplog.at_level(logging.WARNING):
         read_token_file(path)
+    assert f"token file {path} is open to " in caplog.text
+    assert whom in caplog.text
     assert "chmod 600" in caplog.text
     assert WRITE not in caplog.text
 

@@ -97,6 +97,19 @@ def test_wrong_command_lines(command: Any, saved: Path) -> None:
         assert command(*arguments).status == 2, arguments
 
 
+def test_bounds_on_clients() -> None:
+    from tiervec.cli.main import _parser
+    from tiervec.cli.memory_node import _config
+    from tiervec.rpc.limits import CallLimits
+
+    node = ["memory-node", "--listen", "127.0.0.1:0", "--capacity", "1MiB"]
+    assert _config(_parser().parse_args(node)).limits == CallLimits()
+    given = ["--max-connections", "9", "--max-calls-per-peer", "8", "--max-streams", "7", "--max-streams-per-peer", "6"]
+    assert _config(_parser().parse_args([*node, *given, "--message-timeout", "5"])).limits == CallLimits(
+        max_connections=9, max_calls_per_peer=8, max_streams=7, max_streams_per_peer=6, message_timeout_s=5
+    )
+
+
 def test_a_node_lends_until_sigterm(command: Any, tmp_path: Path) -> None:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))

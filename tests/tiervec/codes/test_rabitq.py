@@ -98,7 +98,9 @@ def estimated_recall(vectors: np.ndarray, queries: np.ndarray, code_bits: float,
     return float(np.mean([len(a & set(b.tolist())) / 10 for a, b in zip(near, best, strict=True)]))
 
 
-@pytest.mark.parametrize(("dim", "code_bits", "least"), [(300, 1, 0.62), (300, 2, 0.78), (513, 1, 0.72), (768, 4, 0.98)])
+@pytest.mark.parametrize(
+    ("dim", "code_bits", "least"), [(300, 1, 0.62), (300, 2, 0.78), (513, 1, 0.72), (768, 4, 0.98)]
+)
 def test_many_dimensions_without_structure_are_rotated_fast(dim: int, code_bits: float, least: float) -> None:
     random = np.random.default_rng(2)
     vectors = random.normal(size=(1500, dim)).astype(np.float32)

@@ -126,6 +126,32 @@ def test_tls_files_that_cannot_be_used(fake_index: Any, certificate: TlsFiles, t
         start(TlsFiles(cert=nonsense, key=certificate.key))
 
 
+@pytest.mark.parametrize(
+    ("dates", "words"),
+    [
+        ({"ends": "20210101000000Z"}, r"TLS certificate .*cert\.pem has expired: no client would accept it"),
+        ({"begins": "20990101000000Z"}, r"TLS certificate .*cert\.pem is not valid yet; is the clock .* right"),
+    ],
+)
+def test_a_certificate_out_of_its_time(
+    fake_index: Any, make_certificate: Any, dates: dict[str, str], words: str
+) -> None:
+    cert, key = make_certificate(**dates)
+    config = ServeConfig(listen="127.0.0.1:0", tls=TlsFiles(cert=cert, key=key))
+    with pytest.raises(InvalidArgumentError, match=words):
+        Server(IndexCatalogue({"fake": fake_index}), config)
+
+
+def test_a_wrong_authority(serve: Any, fake_index: Any, make_certificate: Any) -> None:
+    (cert, key), (other, _) = make_certificate(), make_certificate()
+    with (
+        serve({"fake": fake_index}, tls=TlsFiles(cert=cert, key=key)) as server,
+        Client(server.address, timeout_s=60, tls_ca=other) as client,
+        pytest.raises(UnavailableError, match="the server's certificate was not accepted"),
+    ):
+        client.indexes()
+
+
 def server_refuses(client: Client) -> bool:
     try:
         client.indexes()
