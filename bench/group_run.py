@@ -24,6 +24,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 import tiervec
+from tiervec import _core
 from tiervec.bench.datasets import Dataset
 from tiervec.bench.indexes import IndexKey, OpenedSystem, Workshop
 from tiervec.bench.plan import Group, Setting
@@ -37,7 +38,6 @@ from tiervec.errors import InvalidArgumentError, ResourceExhaustedError
 __all__ = ["GroupRun", "PlannedCell", "planned_cells", "provenance_of"]
 
 _KERNEL_COMMAND: Final = Path("/proc/cmdline")  # tests/guest/run.sh says in it what it boots
-_MEMORY: Final = Path("/proc/meminfo")
 _LOCAL_MEMORY: Final = ("dram:", "mmap:")
 
 
@@ -369,8 +369,4 @@ class GroupRun:
 
 def _available_bytes() -> int:
     """Memory that this machine can still give; without a limit where nothing says it."""
-    try:
-        lines = _MEMORY.read_text().splitlines()
-    except OSError:
-        return 1 << 62
-    return next((int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable:")), 1 << 62)
+    return min(_core.available_memory_bytes(), 1 << 62)

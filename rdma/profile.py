@@ -244,7 +244,7 @@ def profile(
     sizes = _sizes(read_sizes)
     runs = check_whole("runs", runs, 1, _MAX_RUNS)
     run_seconds = check_number("run_seconds", run_seconds, _MIN_RUN_SECONDS, _MAX_RUN_SECONDS)
-    threads = check_threads(threads) or len(os.sched_getaffinity(0))
+    threads = _core.resolve_threads(check_threads(threads))
     notes: list[str] = []
     if is_remote(url):
         if region is not None or region_bytes is not None:

@@ -17,6 +17,26 @@ def build_info() -> dict[str, object]:
     How this extension was built: version, compiler, build_type, architecture, features.
     """
 
+def resolve_threads(threads: int) -> int:
+    """
+    0 becomes the lesser of the CPUs this process may run on and its CPU quota, rounded up.
+    """
+
+def cpu_limit(root: str = '/') -> dict[str, Any]:
+    """
+    CPUs for this process: threads (what 0 becomes), allowed_cpus (by affinity), quota_cpus (0: none), quota_source.
+    """
+
+def available_memory_bytes() -> int:
+    """
+    Bytes this process can still use without swapping, by the kernel's estimate and its control groups.
+    """
+
+def available_memory(root: str = '/') -> dict[str, Any]:
+    """
+    The same with the file that sets the limit: bytes, source (empty: nothing is known).
+    """
+
 class Tier:
     """A region of bytes on a tier; made by open_tier."""
 
@@ -128,11 +148,6 @@ def tier_schemes() -> list[dict[str, str]]:
 def io_uring_status() -> dict[str, Any]:
     """
     Whether ssd: reads by io_uring here: available, reason (why not, or empty).
-    """
-
-def available_memory_bytes() -> int:
-    """
-    Bytes this process can still use without swapping, by the kernel's estimate and its control group.
     """
 
 def emulated_profiles() -> list[dict[str, object]]:
@@ -364,9 +379,6 @@ def rewrite_records(section: numpy.typing.NDArray[numpy.uint8], count: int, dim:
     """
 
 def vamana_memory_bytes(count: int, graph_degree: int, build_list: int, threads: int = 0) -> int: ...
-
-def resolve_threads(threads: int) -> int:
-    """0 becomes the number of CPUs allowed here."""
 
 class GraphSearcher:
     """Searches a graph whose records lie in a tier."""

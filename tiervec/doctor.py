@@ -66,7 +66,7 @@ def diagnose() -> list[Finding]:
 
 
 def _machine() -> list[Finding]:
-    return [_extension(), _simd(), _huge_pages(), _locked_memory(), _rdma_device()]
+    return [_extension(), _simd(), _cpus(), _memory(), _huge_pages(), _locked_memory(), _rdma_device()]
 
 
 def _extension() -> Finding:
@@ -88,6 +88,32 @@ def _simd() -> Finding:
         found=level,
         gives="fast distances and code scans, chosen at run time",
     )
+
+
+def _cpus() -> Finding:
+    from tiervec import _core
+
+    limit = _core.cpu_limit()
+    quota = f"a quota of {limit['quota_cpus']:g} CPUs ({limit['quota_source']})" if limit["quota_cpus"] else "no quota"
+    return Finding(
+        topic="machine",
+        name="CPUs",
+        state="ok",
+        found=f"{limit['allowed_cpus']} allowed (affinity), {quota}: threads=0 means {limit['threads']}",
+    )
+
+
+def _memory() -> Finding:
+    from tiervec import _core
+
+    available = _core.available_memory()
+    if not available["source"]:
+        found = "not known: neither /proc/meminfo nor a control group says it"
+        return Finding(
+            topic="machine", name="memory", state="slow", found=found, gives="refusing a load that cannot fit"
+        )
+    found = f"{format_size(available['bytes'])} available, by {available['source']}"
+    return Finding(topic="machine", name="memory", state="ok", found=found)
 
 
 def _huge_pages() -> Finding:

@@ -17,6 +17,7 @@
 #include <string>
 #include <vector>
 
+#include <tiervec/core/parse_number.h>
 #include <tiervec/rdma/dram_tier.h>
 #include <tiervec/rdma/worker.h>
 
@@ -133,7 +134,7 @@ struct Variant {
 }  // namespace
 
 int main(int argc, char** argv) {
-  const int repeats = argc > 1 ? std::max(5, std::atoi(argv[1])) : 15;
+  const int repeats = argc > 1 ? std::max(5, parse_number<int>(argv[1]).value_or(0)) : 15;
   std::vector<std::byte> bytes(kRegionBytes);
   for (std::size_t i = 0; i < bytes.size(); ++i) {
     bytes[i] = static_cast<std::byte>(i * 167 / 64);

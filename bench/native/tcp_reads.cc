@@ -34,6 +34,7 @@
 #include <thread>
 #include <vector>
 
+#include <tiervec/core/parse_number.h>
 #include <tiervec/rdma/region_server.h>
 #include <tiervec/rdma/tcp_tier.h>
 #include <tiervec/rdma/tick_clock.h>
@@ -348,7 +349,11 @@ Settings parse(int argc, char** argv) {
   Settings settings;
   for (int i = 1; i + 1 < argc; i += 2) {
     const std::string_view key = argv[i];
-    const double value = std::atof(argv[i + 1]);
+    const double value = parse_number<double>(argv[i + 1]).value_or(-1);
+    if (value < 0) {
+      std::fprintf(stderr, "%s wants a number, not %s\n", argv[i], argv[i + 1]);
+      std::exit(2);
+    }
     if (key == "--read-bytes")
       settings.read_bytes = static_cast<std::uint32_t>(value);
     else if (key == "--batch")

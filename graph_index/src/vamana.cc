@@ -2,7 +2,8 @@
 
 #include <algorithm>
 #include <atomic>
-#include <fstream>
+#include <cstdio>
+#include <memory>
 #include <random>
 #include <utility>
 
@@ -367,9 +368,9 @@ void Graph::set_aside(const std::string& path) {
 
 void Graph::bring_back(const std::string& path) {
   HugeBuffer rows(std::size_t{count_} * stride_ * sizeof(std::uint32_t));
-  std::ifstream file(path, std::ios::binary);
-  file.read(rows.as<char>(), static_cast<std::streamsize>(rows.bytes()));
-  if (!file) throw Error(ErrorCode::kUnavailable, "cannot read " + path + ": it is not what was set aside");
+  const std::unique_ptr<std::FILE, int (*)(std::FILE*)> file(std::fopen(path.c_str(), "rbe"), &std::fclose);
+  if (!file || std::fread(rows.as<char>(), 1, rows.bytes(), file.get()) != rows.bytes())
+    throw Error(ErrorCode::kUnavailable, "cannot read " + path + ": it is not what was set aside");
   rows_ = std::move(rows);
 }
 

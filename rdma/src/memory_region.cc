@@ -9,9 +9,9 @@
 #include <cstring>
 #include <utility>
 
+#include <tiervec/core/process_limits.h>
 #include <tiervec/core/status.h>
 #include <tiervec/core/system_error.h>
-#include <tiervec/rdma/available_memory.h>
 
 #include "numa/numa_memory.h"
 #include "region_file.h"

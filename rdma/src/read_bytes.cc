@@ -6,7 +6,10 @@
 #include <memory>
 #include <span>
 #include <string>
-#include <thread>
+
+#include <tiervec/rdma/polling_budget.h>
+
+#include "idle_step.h"
 
 namespace tiervec::rdma {
 
@@ -21,12 +24,13 @@ void read_piece(Tier& tier, TierQueue& queue, ReadBatch& batch, std::span<std::b
   queue.submit(batch);
   queue.flush();
   ReadBatch* done[1];
-  while (queue.poll(done) == 0) {
-    if (std::chrono::steady_clock::now() > deadline) {
+  const auto started = std::chrono::steady_clock::now();
+  for (std::uint32_t turns = 1; queue.poll(done) == 0; ++turns) {
+    const auto now = std::chrono::steady_clock::now();
+    if (now > deadline) {
       throw Error(ErrorCode::kDeadlineExceeded, what + ": no answer in time");
     }
-    queue.wait();
-    std::this_thread::yield();
+    if (!queue.wait()) take(idle_step(turns, now - started, PollingBudget::of_process().is_exceeded()));
   }
   if (batch.error != ErrorCode::kOk) {
     throw Error(batch.error, what + " failed: " + error_code_name(batch.error));

@@ -1,10 +1,10 @@
 #include <tiervec/rdma/remote_url.h>
 
 #include <algorithm>
-#include <charconv>
 #include <limits>
 #include <string_view>
 
+#include <tiervec/core/parse_number.h>
 #include <tiervec/core/status.h>
 
 namespace tiervec::rdma {
@@ -23,11 +23,8 @@ constexpr std::string_view kTimeoutKey = "timeout_ms=";
 /// A whole number in [1, most], or 0.
 template <class T>
 T positive(std::string_view text, T most) {
-  T value = 0;
-  const char* const end = text.data() + text.size();
-  // NOLINTNEXTLINE(bugprone-suspicious-stringview-data-usage): the end is given
-  const auto [stop, failure] = std::from_chars(text.data(), end, value);
-  return failure == std::errc() && stop == end && value <= most ? value : 0;
+  const T value = parse_number<T>(text).value_or(0);
+  return value <= most ? value : 0;
 }
 
 std::vector<std::string_view> split(std::string_view text, char separator) {

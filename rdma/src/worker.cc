@@ -2,21 +2,21 @@
 
 #include <algorithm>
 #include <cassert>
-#include <thread>
+#include <chrono>
+
+#include "idle_step.h"
 
 namespace tiervec::rdma {
 
 namespace {
 
-// An idle worker whose queue does not wait first spins, then lets other threads have the core.
-constexpr std::uint32_t kSpinTurns = 1024;
-
 constexpr std::uint32_t kDoneAtOnce = 16;  // batches polled for in a turn, or one a query
 
 }  // namespace
 
-Worker::Worker(TierQueue& queue, std::uint32_t in_flight)
+Worker::Worker(TierQueue& queue, std::uint32_t in_flight, PollingBudget& budget)
     : queue_(queue),
+      budget_(budget),
       target_(queue.load_store_target()),
       waiting_(in_flight),
       in_flight_(in_flight),
@@ -175,10 +175,12 @@ void Worker::wait_for_tier() {
     fail_waiting(*waiting_.front(), ErrorCode::kResourceExhausted);
     return;
   }
-  queue_.wait();
-  if (++idle_turns_ > kSpinTurns) {
-    std::this_thread::yield();
-  }
+  if (queue_.wait()) return;
+  const auto waited = std::chrono::nanoseconds(
+      static_cast<std::int64_t>(static_cast<double>(TickClock::now() - idle_since_) / TickClock::ticks_per_ns()));
+  const IdleStep step = idle_step(++idle_turns_, waited, budget_.is_exceeded());
+  counters_.sleeps += step.kind == IdleStep::Kind::kSleep ? 1U : 0U;
+  take(step);
 }
 
 void Worker::drop_all() noexcept {

@@ -19,6 +19,7 @@ class ScriptedQueue final : public TierQueue {
   bool complete_all = false;      // every flushed batch completes at the next poll
   bool cancel_completes = true;   // a cancelled batch completes by itself
   bool complete_in_wait = false;  // and only there
+  bool wait_blocks = false;       // what wait() says of itself
   bool needs_release = false;     // views of completed batches count against the capacity
   ErrorCode result = ErrorCode::kOk;
   std::uint32_t submits = 0;
@@ -64,10 +65,11 @@ class ScriptedQueue final : public TierQueue {
     completed.erase(completed.begin(), completed.begin() + static_cast<std::ptrdiff_t>(count));
     return count;
   }
-  void wait() noexcept override {
+  bool wait() noexcept override {
     ++waits;
     wrong_calls += !unflushed.empty() || !completed.empty();
     if (complete_in_wait && !sent.empty()) complete(*sent.front(), result);
+    return wait_blocks;
   }
   void release(ReadBatch& batch) noexcept override {
     ++releases;

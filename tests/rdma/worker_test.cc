@@ -32,6 +32,27 @@ struct Trace {
   std::uint32_t most_running = 0;
 };
 
+/// Completes its only batch once the worker that polls it has slept three times.
+class SleepyQueue final : public TierQueue {
+ public:
+  const Worker* worker = nullptr;
+
+  [[nodiscard]] bool can_submit(std::uint32_t) const noexcept override { return batch_ == nullptr; }
+  void submit(ReadBatch& batch) noexcept override { batch_ = &batch; }
+  void flush() noexcept override {}
+  std::size_t poll(std::span<ReadBatch*> done) noexcept override {
+    if (batch_ == nullptr || worker->counters().sleeps < 3) return 0;
+    done[0] = std::exchange(batch_, nullptr);
+    return 1;
+  }
+  void release(ReadBatch&) noexcept override {}
+  void cancel(ReadBatch&) noexcept override {}
+  [[nodiscard]] std::size_t in_flight() const noexcept override { return batch_ == nullptr ? 0 : 1; }
+
+ private:
+  ReadBatch* batch_ = nullptr;
+};
+
 void fill(ReadBatch& batch, std::uint64_t offset, std::uint32_t count = 1) {
   batch.count = count;
   for (std::uint32_t i = 0; i < count && i < ReadBatch::kMaxReads; ++i) {
@@ -148,6 +169,33 @@ TEST(Worker, WaitsInTheQueueWhileNoQueryCanGoOn) {
   EXPECT_EQ(queue.wrong_calls, 0U);
   worker.run(Source(4, [&](int id) { return yield_times(worker, trace, id, 3); }));
   EXPECT_EQ(queue.waits, 12U) << "queries could go on";
+}
+
+// A CPU quota must not be spent on waiting: no answer comes until the worker has slept.
+TEST(Worker, SleepsInALongWait) {
+  for (const unsigned threads : {0U, 1U}) {
+    SleepyQueue queue;
+    PollingBudget budget(threads);
+    const PollingBudget::Place other(budget);
+    Worker worker(queue, 1, budget);
+    queue.worker = &worker;
+    Trace trace;
+    bool started = false;
+    worker.run([&] { return std::exchange(started, true) ? Task<void>() : read_times(worker, trace, 1, 1); });
+    EXPECT_EQ(trace.results, std::vector{ErrorCode::kOk});
+    EXPECT_GE(worker.counters().sleeps, 3U) << threads;
+  }
+}
+
+TEST(Worker, LeavesSleepingToAQueueThatBlocks) {
+  ScriptedQueue queue(8);
+  queue.complete_in_wait = queue.wait_blocks = true;
+  Worker worker(queue, 1);
+  Trace trace;
+  int left = 3;
+  worker.run([&] { return left-- > 0 ? read_times(worker, trace, left, 5) : Task<void>(); });
+  EXPECT_EQ(trace.results.size(), 15U);
+  EXPECT_EQ(worker.counters().sleeps, 0U);
 }
 
 TEST(Worker, TakesPlainTasksAndNone) {

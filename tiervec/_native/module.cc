@@ -7,6 +7,7 @@ NB_MODULE(_core, module) {
   module.doc() = "Native part of TierVec; use the tiervec package instead.";
   register_errors(module);  // first: the others may throw tiervec::Error
   register_build_info(module);
+  register_process_limits(module);
   register_tiers(module);
   register_memory_node(module);
   register_remote_tiers(module);

@@ -9,6 +9,7 @@ namespace tiervec::native {
 
 void register_errors(nanobind::module_& module);
 void register_build_info(nanobind::module_& module);
+void register_process_limits(nanobind::module_& module);
 void register_tiers(nanobind::module_& module);
 void register_memory_node(nanobind::module_& module);
 void register_remote_tiers(nanobind::module_& module);

@@ -326,7 +326,6 @@ void register_graph_index(nb::module_& module) {
         return vamana_memory_bytes(count, parameters);
       },
       nb::arg("count"), nb::arg("graph_degree"), nb::arg("build_list"), nb::arg("threads") = 0);
-  module.def("resolve_threads", &resolve_threads, nb::arg("threads"), "0 becomes the number of CPUs allowed here.");
 
   nb::class_<GraphSearcher>(module, "GraphSearcher", "Searches a graph whose records lie in a tier.")
       .def("__init__", &init_searcher, nb::arg("tier"), nb::arg("count"), nb::arg("dim"), nb::arg("dtype"),

@@ -8,7 +8,6 @@
 #include <string>
 #include <vector>
 
-#include <tiervec/rdma/available_memory.h>
 #include <tiervec/rdma/dax_device.h>
 #include <tiervec/rdma/dax_tier.h>
 #include <tiervec/rdma/emulated_tier.h>
@@ -277,8 +276,6 @@ void register_tiers(nb::module_& module) {
       },
       nb::sig("def io_uring_status() -> dict[str, typing.Any]"),
       "Whether ssd: reads by io_uring here: available, reason (why not, or empty).");
-  module.def("available_memory_bytes", &rdma::available_memory_bytes,
-             "Bytes this process can still use without swapping, by the kernel's estimate and its control group.");
   module.def("emulated_profiles", &emulated_profiles, nb::sig("def emulated_profiles() -> list[dict[str, object]]"),
              "The published devices that emulated: knows: name, summary and the keys of Tier.profile.");
 }

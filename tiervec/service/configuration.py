@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import os
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -67,8 +66,10 @@ class Limits(CallLimits):
 
     @property
     def concurrent_searches(self) -> int:
-        """``max_concurrent_searches`` with 0 resolved to the number of CPUs this process may use."""
-        return self.max_concurrent_searches or len(os.sched_getaffinity(0))
+        """``max_concurrent_searches`` with 0 resolved to what this process may use: allowed CPUs or CPU quota."""
+        from tiervec import _core  # only needed by a server
+
+        return _core.resolve_threads(self.max_concurrent_searches)
 
 
 @dataclass(frozen=True, kw_only=True)

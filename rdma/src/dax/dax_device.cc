@@ -2,9 +2,10 @@
 
 #include <algorithm>
 #include <bit>
-#include <fstream>
 
+#include <tiervec/core/parse_number.h>
 #include <tiervec/core/status.h>
+#include <tiervec/core/system_file.h>
 
 namespace tiervec::rdma {
 
@@ -12,9 +13,7 @@ namespace {
 
 template <class T>
 T number_of(const std::filesystem::path& path, T absent) {
-  T value = absent;
-  std::ifstream file(path);
-  return file >> value ? value : absent;
+  return parse_number<T>(read_system_file(path)).value_or(absent);
 }
 
 }  // namespace

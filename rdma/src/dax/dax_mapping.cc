@@ -154,9 +154,10 @@ void DaxMapping::reserve(std::uint64_t size_bytes) {
     number = ::posix_fallocate(descriptor_, 0, static_cast<off_t>(size_bytes));
   } while (number == EINTR);
   if (number != 0) {
-    (void)::ftruncate(descriptor_, static_cast<off_t>(size_bytes_));  // what it took before it failed
+    const bool is_freed = ::ftruncate(descriptor_, static_cast<off_t>(size_bytes_)) == 0;
     throw Error(code_of_errno(number), path_ + " cannot take the " + std::to_string(size_bytes) +
-                                           " bytes of the region and its header: " + reason(number));
+                                           " bytes of the region and its header: " + reason(number) +
+                                           (is_freed ? "" : "; it keeps what it took before that"));
   }
   if (size_bytes > size_bytes_) {
     unmap();

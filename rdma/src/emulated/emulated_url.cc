@@ -29,12 +29,12 @@ constexpr std::array<Key, 4> kKeys = {{
 
 constexpr std::string_view kRight = "right is latency_us=5,reads_mps=20,gbps=10,block=64, each key once";
 
-std::string quoted(std::string_view text) {
+std::string in_quotes(std::string_view text) {
   return "'" + std::string(text) + "'";
 }
 
 [[noreturn]] void refuse(const TierUrl& url, const std::string& what) {
-  throw Error(ErrorCode::kInvalidArgument, "tier URL " + quoted(url.text) + " " + what);
+  throw Error(ErrorCode::kInvalidArgument, "tier URL " + in_quotes(url.text) + " " + what);
 }
 
 std::string short_number(double value) {
@@ -49,7 +49,7 @@ std::size_t key_index(const TierUrl& url, std::string_view name) {
       return i;
     }
   }
-  refuse(url, "has the unknown key " + quoted(name) + "; " + std::string(kRight));
+  refuse(url, "has the unknown key " + in_quotes(name) + "; " + std::string(kRight));
 }
 
 double key_value(const TierUrl& url, const Key& key, std::string_view text) {
@@ -60,7 +60,7 @@ double key_value(const TierUrl& url, const Key& key, std::string_view text) {
   if (failure == std::errc::result_out_of_range) {
     value = HUGE_VAL;
   } else if (failure != std::errc() || stop != end) {
-    refuse(url, "has " + std::string(key.name) + "=" + quoted(text) + ", which is not a number");
+    refuse(url, "has " + std::string(key.name) + "=" + in_quotes(text) + ", which is not a number");
   }
   if (!(value >= key.least && value <= key.most)) {
     refuse(url, "has " + std::string(key.name) + "=" + std::string(text) + "; it must be between " +
@@ -78,17 +78,17 @@ DeviceProfile given_profile(const TierUrl& url) {
     rest = comma == std::string_view::npos ? std::string_view() : rest.substr(comma + 1);
     const std::size_t equals = part.find('=');
     if (equals == std::string_view::npos) {
-      refuse(url, "has " + quoted(part) + " where key=number is due; " + std::string(kRight));
+      refuse(url, "has " + in_quotes(part) + " where key=number is due; " + std::string(kRight));
     }
     const std::size_t index = key_index(url, part.substr(0, equals));
     if (values[index] > 0) {
-      refuse(url, "has the key " + quoted(kKeys[index].name) + " twice");
+      refuse(url, "has the key " + in_quotes(kKeys[index].name) + " twice");
     }
     values[index] = key_value(url, kKeys[index], part.substr(equals + 1));
   }
   for (std::size_t i = 0; i < kKeys.size(); ++i) {
     if (values[i] == 0) {
-      refuse(url, "lacks the key " + quoted(kKeys[i].name) + "; " + std::string(kRight));
+      refuse(url, "lacks the key " + in_quotes(kKeys[i].name) + "; " + std::string(kRight));
     }
   }
   const double block = values[3];
@@ -113,7 +113,7 @@ DeviceProfile parse_emulated_profile(const TierUrl& url) {
   for (const PublishedProfile& published : published_profiles()) {
     known += std::string(published.name) + ", ";
   }
-  refuse(url, "has the unknown profile " + quoted(url.rest) + "; known are " + known +
+  refuse(url, "has the unknown profile " + in_quotes(url.rest) + "; known are " + known +
                   "or your own: latency_us=5,reads_mps=20,gbps=10,block=64");
 }
 

@@ -4,11 +4,11 @@
 #include <unistd.h>
 
 #include <cstdint>
-#include <fstream>
 #include <string>
 
+#include <tiervec/core/process_limits.h>
 #include <tiervec/core/status.h>
-#include <tiervec/rdma/available_memory.h>
+#include <tiervec/core/system_file.h>
 
 namespace tiervec::rdma {
 
@@ -57,9 +57,8 @@ std::uint64_t checked(std::uint64_t size_bytes) {
 
 // The kernel takes the advice even where it is set never to follow it.
 bool huge_pages_switched_off() {
-  std::ifstream setting("/sys/kernel/mm/transparent_hugepage/enabled");
-  std::string text;
-  return !std::getline(setting, text) || text.find("[never]") != std::string::npos;
+  const std::string setting = read_system_file("/sys/kernel/mm/transparent_hugepage/enabled");
+  return setting.empty() || setting.find("[never]") != std::string::npos;
 }
 
 }  // namespace

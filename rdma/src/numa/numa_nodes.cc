@@ -1,10 +1,11 @@
 #include <tiervec/rdma/numa_nodes.h>
 
 #include <algorithm>
-#include <charconv>
-#include <fstream>
-#include <iterator>
-#include <sstream>
+#include <cstdint>
+#include <string_view>
+
+#include <tiervec/core/parse_number.h>
+#include <tiervec/core/system_file.h>
 
 namespace tiervec::rdma {
 
@@ -12,52 +13,43 @@ namespace {
 
 constexpr unsigned kMostNodes = 4096;  // more than any kernel is built for: a damaged list ends here
 
-std::string text_of(const std::filesystem::path& path) {
-  std::ifstream file(path);
-  std::string text{std::istreambuf_iterator<char>(file), {}};
-  while (!text.empty() && (text.back() == '\n' || text.back() == ' ')) {
-    text.pop_back();
-  }
-  return text;
-}
-
 /// "0-1,3" as numbers.
-std::vector<unsigned> parse_list(const std::string& text) {
+std::vector<unsigned> parse_list(std::string_view text) {
+  const auto take = [&](char sign) {
+    const bool found = text.starts_with(sign);
+    if (found) text.remove_prefix(1);
+    return found;
+  };
   std::vector<unsigned> numbers;
-  const char* at = text.data();
-  const char* const end = at + text.size();
-  while (at < end) {
-    unsigned first = 0;
-    auto parsed = std::from_chars(at, end, first);
-    unsigned last = first;
-    if (parsed.ec == std::errc() && parsed.ptr < end && *parsed.ptr == '-') {
-      parsed = std::from_chars(parsed.ptr + 1, end, last);
-    }
-    if (parsed.ec != std::errc() || last >= kMostNodes) {
+  do {
+    const auto first = take_number<unsigned>(text);
+    const auto last = first && take('-') ? take_number<unsigned>(text) : first;
+    if (!last || *last >= kMostNodes) {
       break;
     }
-    for (unsigned number = first; number <= last; ++number) {
+    for (unsigned number = *first; number <= *last; ++number) {
       numbers.push_back(number);
     }
-    at = parsed.ptr < end && *parsed.ptr == ',' ? parsed.ptr + 1 : end;
-  }
+  } while (take(','));
   return numbers;
 }
 
 // Lines such as "Node 0 MemFree:         9253912 kB".
 void read_meminfo(const std::filesystem::path& path, NumaNode& node) {
-  std::ifstream file(path);
-  std::string word;
-  std::string id;
-  std::string key;
-  std::uint64_t kib = 0;
-  std::string unit;
-  while (file >> word >> id >> key >> kib) {
-    std::getline(file, unit);
+  const std::string text = read_system_file(path);
+  for (std::string_view rest = text; !rest.empty();) {
+    std::string_view line = take_line(rest);
+    (void)take_word(line);  // "Node"
+    (void)take_word(line);
+    const std::string_view key = take_word(line);
+    const auto kib = take_number<std::uint64_t>(line);
+    if (!kib) {
+      return;
+    }
     if (key == "MemTotal:") {
-      node.total_bytes = kib * 1024;
+      node.total_bytes = *kib * 1024;
     } else if (key == "MemFree:" || key == "Active(file):" || key == "Inactive(file):") {
-      node.available_bytes += kib * 1024;
+      node.available_bytes += *kib * 1024;
     }
   }
 }
@@ -66,13 +58,15 @@ void read_meminfo(const std::filesystem::path& path, NumaNode& node) {
 
 std::vector<NumaNode> numa_nodes(const std::filesystem::path& sysfs) {
   std::vector<NumaNode> nodes;
-  for (const unsigned id : parse_list(text_of(sysfs / "online"))) {
+  for (const unsigned id : parse_list(read_system_file(sysfs / "online"))) {
     const std::filesystem::path folder = sysfs / ("node" + std::to_string(id));
     NumaNode node;
     node.id = id;
-    node.cpus = text_of(folder / "cpulist");
-    std::istringstream distances(text_of(folder / "distance"));
-    node.distances.assign(std::istream_iterator<unsigned>(distances), {});
+    node.cpus = read_system_file(folder / "cpulist");
+    const std::string distances = read_system_file(folder / "distance");
+    for (std::string_view rest = distances; const auto distance = take_number<unsigned>(rest);) {
+      node.distances.push_back(*distance);
+    }
     read_meminfo(folder / "meminfo", node);
     nodes.push_back(std::move(node));
   }

@@ -33,8 +33,8 @@ class SectorReader {
   virtual void add(const SectorRead& read) noexcept = 0;
   /// Starts all that were added.
   virtual void send() noexcept = 0;
-  /// May sleep until one has landed, a millisecond at most.
-  virtual void wait() noexcept {}
+  /// May block until one has landed, for up to 1 ms. Returns whether it is a wait that blocks.
+  virtual bool wait() noexcept { return false; }
   /// Those that have landed, never blocks.
   virtual std::size_t poll(std::span<Landed> landed) noexcept = 0;
   /// The errno with which the kernel refused to keep the buffers' pages; 0 when it keeps them, or was not to.

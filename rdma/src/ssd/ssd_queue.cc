@@ -121,10 +121,8 @@ std::size_t SsdQueue::poll(std::span<ReadBatch*> done) noexcept {
   return count;
 }
 
-void SsdQueue::wait() noexcept {
-  if (with_device_ > 0 && finished_.empty()) {
-    reader_->wait();
-  }
+bool SsdQueue::wait() noexcept {
+  return with_device_ > 0 && finished_.empty() && reader_->wait();
 }
 
 /// The last sectors of a file may be partly behind its end: what counts is what was asked for.

@@ -49,7 +49,7 @@ class SsdQueue final : public TierQueue {
   void submit(ReadBatch& batch) noexcept override;
   void flush() noexcept override;
   std::size_t poll(std::span<ReadBatch*> done) noexcept override;
-  void wait() noexcept override;
+  bool wait() noexcept override;
   void release(ReadBatch& batch) noexcept override;
   void cancel(ReadBatch& batch) noexcept override;
   [[nodiscard]] std::size_t in_flight() const noexcept override { return batches_; }

@@ -111,16 +111,17 @@ class UringReader final : public SectorReader {
 
   // A thread that looked again and again would take the processor from the kernel's side of the reads, and on a virtual
   // machine from its host.
-  void wait() noexcept override {
+  bool wait() noexcept override {
     if (::io_uring_sq_ready(ring_.get()) > 0) {
-      return;  // the kernel has not taken all: poll offers them again
+      return false;  // the kernel has not taken all: poll offers them again
     }
     if ((ring_.get()->features & IORING_FEAT_EXT_ARG) == 0) {
-      return;  // before Linux 5.11 liburing would add a time-out to the reads, which poll would take for one
+      return false;  // before Linux 5.11 liburing would add a time-out to the reads, which poll would take for one
     }
     __kernel_timespec at_most{.tv_sec = 0, .tv_nsec = 1'000'000};
     io_uring_cqe* first = nullptr;
     (void)::io_uring_wait_cqe_timeout(ring_.get(), &first, &at_most);
+    return true;
   }
 
   std::size_t poll(std::span<Landed> landed) noexcept override {

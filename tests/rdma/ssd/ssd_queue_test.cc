@@ -72,7 +72,10 @@ class ScriptedReader final : public SectorReader {
     device_.added.clear();
     EXPECT_LE(device_.sent.size(), device_.depth);
   }
-  void wait() noexcept override { ++device_.waits; }
+  bool wait() noexcept override {
+    ++device_.waits;
+    return true;
+  }
   std::size_t poll(std::span<Landed> landed) noexcept override {
     const std::size_t count = std::min(landed.size(), device_.landed.size());
     std::copy_n(device_.landed.begin(), count, landed.begin());

@@ -29,6 +29,31 @@ def test_tiers(command: Any) -> None:
     assert (status["devices"][0] if status["available"] else status["reason"]) in rdma["found"]  # type: ignore[index]
 
 
+def test_limits_and_where_they_come_from(monkeypatch: pytest.MonkeyPatch) -> None:
+    limit = {"threads": 2, "allowed_cpus": 8, "quota_cpus": 1.5, "quota_source": "/sys/fs/cgroup/a/cpu.max"}
+    monkeypatch.setattr("tiervec._core.cpu_limit", lambda: limit)
+    room = {"bytes": 3 << 30, "source": "/sys/fs/cgroup/a/memory.max"}
+    monkeypatch.setattr("tiervec._core.available_memory", lambda: room)
+    findings = {finding.name: finding for finding in doctor.diagnose()}
+    assert findings["CPUs"].found == (
+        "8 allowed (affinity), a quota of 1.5 CPUs (/sys/fs/cgroup/a/cpu.max): threads=0 means 2"
+    )
+    assert findings["memory"].found == "3 GiB available, by /sys/fs/cgroup/a/memory.max"
+    limit.update(threads=8, quota_cpus=0.0, quota_source="")
+    room.update(source="")
+    findings = {finding.name: finding for finding in doctor.diagnose()}
+    assert findings["CPUs"].found == "8 allowed (affinity), no quota: threads=0 means 8"
+    assert findings["memory"].state == "slow"
+
+
+def test_nothing_is_advised_that_needs_a_compiler(monkeypatch: pytest.MonkeyPatch) -> None:
+    nothing = {"available": False, "reason": "not here", "devices": []}
+    monkeypatch.setattr("tiervec._core.io_uring_status", lambda: nothing)
+    for finding in doctor.diagnose():
+        words = f"{finding.found} {finding.advice}"
+        assert not any(word in words for word in ("-dev", "compile", "install TierVec again", "rebuild")), words
+
+
 def test_a_refused_io_uring_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("tiervec._core.io_uring_status", lambda: {"available": False, "reason": "a sandbox forbids it"})
     finding = next(finding for finding in doctor.diagnose() if finding.name == "ssd:")

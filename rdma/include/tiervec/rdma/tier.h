@@ -77,9 +77,9 @@ class TierQueue {
   virtual void flush() noexcept = 0;
   /// Fills `done` with completed batches, never blocks; returns how many.
   virtual std::size_t poll(std::span<ReadBatch*> done) noexcept = 0;
-  /// For who has nothing to do before something comes back: may sleep for that, a millisecond at most. The default
-  /// returns at once, since most devices answer sooner than a thread falls asleep.
-  virtual void wait() noexcept {}
+  /// Called when there is nothing else to run. May block until something comes back, for up to 1 ms. Returns whether it
+  /// is a wait that blocks; the default is none, since most devices answer sooner than a thread falls asleep.
+  virtual bool wait() noexcept { return false; }
   /// Gives the views of a completed batch back.
   virtual void release(ReadBatch& batch) noexcept = 0;
   /// Asks for an early end of a batch in flight; it still comes back from poll exactly once.

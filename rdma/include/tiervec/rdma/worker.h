@@ -36,6 +36,7 @@
 #include <tiervec/core/status.h>
 #include <tiervec/rdma/fixed_ring.h>
 #include <tiervec/rdma/load_store_target.h>
+#include <tiervec/rdma/polling_budget.h>
 #include <tiervec/rdma/task.h>
 #include <tiervec/rdma/tick_clock.h>
 #include <tiervec/rdma/tier.h>
@@ -64,12 +65,14 @@ struct WorkerCounters {
   std::uint64_t turns = 0;
   std::uint64_t batches = 0;  // that went through the queue; loads from a load/store tier are not counted
   std::uint64_t flushes = 0;
-  Ticks idle_ticks = 0;  // while no query could run and only the tier's answer was awaited
+  std::uint64_t sleeps = 0;  // beside those in the queue's own wait
+  Ticks idle_ticks = 0;      // while no query could run and only the tier's answer was awaited
 };
 
 class Worker {
  public:
-  Worker(TierQueue& queue, std::uint32_t in_flight);
+  /// `budget` says when polling is too much for the CPU quota; it outlives the worker.
+  Worker(TierQueue& queue, std::uint32_t in_flight, PollingBudget& budget = PollingBudget::of_process());
   ~Worker();
   Worker(const Worker&) = delete;
   Worker& operator=(const Worker&) = delete;
@@ -180,6 +183,7 @@ class Worker {
   [[nodiscard]] ErrorCode end_failed_round(std::span<ReadBatch> batches) noexcept;
 
   TierQueue& queue_;
+  PollingBudget& budget_;
   const LoadStoreTarget* const target_;  // null: reads go through the queue
   Slot* current_ = &end_of_turn_;        // the query that runs now, or the marker between turns
   Slot* last_ready_ = &end_of_turn_;
@@ -269,6 +273,7 @@ inline Worker::YieldAwaiter Worker::yield() noexcept {
 template <class NextQuery>
 void Worker::run(NextQuery&& next_query, const CancelToken* token) {
   begin_run();
+  const PollingBudget::Place place(budget_);
   for (;;) {
     collect();
     check_stops(token);

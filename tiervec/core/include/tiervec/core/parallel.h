@@ -18,8 +18,8 @@ struct WorkMonitor {
   std::atomic<std::size_t> total{0};
 };
 
-/// 0 means all CPUs that this process may run on.
-unsigned resolve_threads(unsigned threads) noexcept;
+/// 0 means as many as this process may use: the lesser of the CPUs it may run on and its CPU quota (process_limits.h).
+unsigned resolve_threads(unsigned threads);
 
 /// Runs body(begin, end, worker) over [0, count) in blocks, on `threads` threads; blocks are taken in order. With one
 /// thread it runs in the caller's. The first exception is rethrown after all threads have stopped; a cancelled monitor
