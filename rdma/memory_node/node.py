@@ -23,17 +23,18 @@ from dataclasses import dataclass
 from tiervec.errors import (
     DataLossError,
     InvalidArgumentError,
-    ResourceExhaustedError,
     TiervecError,
     UnavailableError,
     UnsupportedError,
 )
 from tiervec.rdma.memory_node.data_planes import DataPlane
+from tiervec.rdma.memory_node.finding_stored import find_stored
+from tiervec.rdma.memory_node.imported_file import ImportedFile
 from tiervec.rdma.memory_node.memory import RegionMemory, memory_bytes
 from tiervec.rdma.memory_node.names import EXTENT_BYTES, TRANSPORTS, check_name
 from tiervec.rdma.memory_node.region import Region, RegionState, RemoteKey
 from tiervec.rdma.memory_node.region_table import RegionTable
-from tiervec.rdma.memory_node.storage import ImportedFile, RegionStorage
+from tiervec.rdma.memory_node.storage import RegionStorage
 from tiervec.sizes import format_size
 
 __all__ = ["Attached", "Counters", "MemoryNode"]
@@ -93,11 +94,11 @@ class MemoryNode:
         self._memory = RegionMemory(lock_memory)
         self._abandoned_after_s = abandoned_after_s
         self._table = RegionTable(capacity_bytes)
-        self._current_is_stale = False  # current.json names versions that are not there any more
+        self._current_is_stale = False  # current.json may name versions that are not there any more
         self._stopping = threading.Event()
         self._to_load: list[Region] = []
         if storage is not None:
-            self._find_stored(storage)
+            self._to_load, self._current_is_stale = find_stored(storage, self._table, capacity_bytes)
 
     @property
     def persistent(self) -> bool:
@@ -382,37 +383,6 @@ class MemoryNode:
         self._table.clear()
         if self._storage is not None:
             self._storage.close()
-
-    def _find_stored(self, storage: RegionStorage) -> None:
-        for stored in sorted(storage.stored(), key=lambda found: bool(found.damage)):  # the whole copy of two
-            need = self.used_bytes + memory_bytes(stored.size_bytes)
-            if need > self.capacity_bytes:
-                raise ResourceExhaustedError(
-                    f"the regions in {storage.folder} take more than the capacity of "
-                    f"{format_size(self.capacity_bytes)}; give at least {format_size(need)}, or remove regions"
-                )
-            region = Region(
-                name=stored.name,
-                version=stored.version,
-                size_bytes=stored.size_bytes,
-                memory=None,
-                region_id=stored.region_id,
-                token=stored.token,
-                state=RegionState.LOADING,
-                sealed_at_s=stored.sealed_at_s,
-            )
-            region.checksums[:] = stored.checksums
-            if stored.damage:
-                _log.error("%s is not served: %s", region.label, stored.damage)
-                region.lose(stored.damage)
-            if not self._table.add_stored(region):
-                _log.error("regions/%016x is a second copy of %s; it is left alone", stored.region_id, region.label)
-            elif not stored.damage:
-                self._to_load.append(region)
-        held = {(region.name, region.version) for region in self._table.list()}
-        stored_current = storage.current()
-        self._table.current = {name: version for name, version in stored_current.items() if (name, version) in held}
-        self._current_is_stale = len(self._table.current) < len(stored_current)
 
     def _load_one(self, region: Region) -> None:
         assert self._storage is not None

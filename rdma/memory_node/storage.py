@@ -24,24 +24,18 @@ import logging
 import os
 import re
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Final, Literal
+from typing import Final
 
 import numpy as np
 import xxhash
 from numpy.typing import NDArray
 
 from tiervec.durable_files import storage_error, storage_errors
-from tiervec.errors import (
-    DataLossError,
-    InvalidArgumentError,
-    NotFoundError,
-    ResourceExhaustedError,
-    TiervecError,
-    UnavailableError,
-)
+from tiervec.errors import DataLossError, ResourceExhaustedError, TiervecError, UnavailableError
+from tiervec.rdma.memory_node.imported_file import ImportedFile, open_import
 from tiervec.rdma.memory_node.names import EXTENT_BYTES, extents_of
 from tiervec.rdma.memory_node.region import Region
 from tiervec.rdma.memory_node.storage_files import StorageFiles
@@ -54,13 +48,13 @@ from tiervec.rdma.memory_node.stored_documents import (
     parse_ports,
     parse_region,
 )
+from tiervec.rdma.memory_node.whole_files import WholeFiles
 
-__all__ = ["ImportedFile", "RegionStorage", "StoredRegion"]
+__all__ = ["RegionStorage", "StoredRegion"]
 
 _log = logging.getLogger(__name__)
 _REGION_FOLDER: Final = re.compile(r"[0-9a-f]{16}", re.ASCII)
 _TEMPORARY: Final = re.compile(r"\.(current|node)\.json\.tmp.*", re.ASCII)
-_BLOCK_BYTES: Final = 8 << 20
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -82,42 +76,6 @@ class StoredRegion:
     damage: str = ""
 
 
-class ImportedFile:
-    """A file of the operator's, open for reading. A context manager.
-
-    Attributes:
-        size_bytes: When it was opened.
-    """
-
-    def __init__(self, files: StorageFiles, descriptor: int, path: str, size_bytes: int) -> None:
-        self.size_bytes = size_bytes
-        self._files, self._descriptor, self._path = files, descriptor, path
-
-    def read(self, size: int, at: int) -> bytes:
-        """`size` bytes from the offset `at`.
-
-        Raises:
-            DataLossError: They cannot be read, or the file became shorter.
-        """
-        data = bytearray(size)
-        try:
-            got = _read_into(self._files, self._descriptor, memoryview(data), at)
-        except OSError as error:
-            raise DataLossError(f"{self._path!r} in the node's data directory: {error.strerror}") from error
-        if got < size:
-            raise DataLossError(
-                f"{self._path!r} in the node's data directory became shorter while it was read; "
-                f"{size - got:,} bytes are missing"
-            )
-        return bytes(data)
-
-    def __enter__(self) -> ImportedFile:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._files.close(self._descriptor)
-
-
 class RegionStorage:
     """A data directory, locked for this process. The caller sees to it that no two steps run at once on one region.
 
@@ -133,6 +91,7 @@ class RegionStorage:
     def __init__(self, folder: Path, files: StorageFiles | None = None) -> None:
         self.folder = Path(os.path.abspath(folder))
         self._files = StorageFiles() if files is None else files
+        self._whole = WholeFiles(self._files)
         self._regions = self.folder / "regions"
         with storage_errors(f"using the data directory {self.folder}", self.folder):
             with suppress(FileExistsError):  # by a file; the next line says so
@@ -142,9 +101,9 @@ class RegionStorage:
                     self._files.make_folder(path)
             # Otherwise all that is stored in a new directory goes with it when the power fails. At every start, because
             # the one that made it may have been killed before this.
-            self._sync_folder(self.folder)
+            self._whole.sync_folder(self.folder)
             with suppress(PermissionError):  # the operator made it, and not everybody may read what is above
-                self._sync_folder(self.folder.parent)
+                self._whole.sync_folder(self.folder.parent)
             self._lock = self._files.open(self.folder / "lock", "lock")
         try:
             self._take_lock()
@@ -186,15 +145,15 @@ class RegionStorage:
         self._require_space(region.size_bytes, act)
         with storage_errors(act, self.folder, region.size_bytes):
             try:
-                self._discard(temporary)
+                self._whole.discard(temporary)
                 self._files.make_folder(temporary)
-                self._write_file(temporary / "extents.bin", memoryview(region.memory)[: region.size_bytes])
-                self._write_file(temporary / "checksums.bin", memoryview(checksums))
-                self._write_file(temporary / "region.json", memoryview(document.encode()))
-                self._sync_folder(temporary)
+                self._whole.write(temporary / "extents.bin", memoryview(region.memory)[: region.size_bytes])
+                self._whole.write(temporary / "checksums.bin", memoryview(checksums))
+                self._whole.write(temporary / "region.json", memoryview(document.encode()))
+                self._whole.sync_folder(temporary)
                 self._files.rename(temporary, final)
             except OSError:
-                self._discard(temporary)
+                self._whole.discard(temporary)
                 raise
         return self._confirmed(act, self._regions)
 
@@ -215,7 +174,7 @@ class RegionStorage:
             except FileNotFoundError:
                 return None
         unconfirmed = self._confirmed(act, folder)
-        if self._discard(folder):
+        if self._whole.discard(folder):
             unconfirmed = self._confirmed(act, self._regions) and unconfirmed
         return unconfirmed
 
@@ -237,8 +196,8 @@ class RegionStorage:
             UnavailableError: The disk fails.
         """
         with storage_errors(f"syncing {self.folder}", self.folder):
-            self._sync_folder(self._regions)
-            self._sync_folder(self.folder)
+            self._whole.sync_folder(self._regions)
+            self._whole.sync_folder(self.folder)
 
     def write_extent(self, region_id: int, index: int, data: bytes) -> None:
         """Repairs one extent on the disk.
@@ -248,9 +207,8 @@ class RegionStorage:
                 another way.
         """
         path = self._folder_of(region_id) / "extents.bin"
-        with storage_errors(f"repairing {path}", self.folder), self._opened(path, "update") as file:
-            self._write(file, memoryview(data), index * EXTENT_BYTES)
-            self._files.sync(file)
+        with storage_errors(f"repairing {path}", self.folder):
+            self._whole.overwrite(path, memoryview(data), index * EXTENT_BYTES)
 
     # ---- what is there -----------------------------------------------------------------------------------------------
 
@@ -274,11 +232,7 @@ class RegionStorage:
             DataLossError: It cannot be read, or is not whole.
         """
         path = self._folder_of(region_id) / "extents.bin"
-        try:
-            with self._opened(path, "read") as file:
-                got = _read_into(self._files, file, into, index * EXTENT_BYTES)
-        except OSError as error:
-            raise DataLossError(f"extent {index:,} of {path} cannot be read: {error.strerror}") from error
+        got = self._whole.read_at(path, into, index * EXTENT_BYTES)
         if got < len(into):
             raise DataLossError(f"extent {index:,} of {path} has {got:,} bytes; it must have {len(into):,}")
 
@@ -286,7 +240,7 @@ class RegionStorage:
         """Name of a region -> its current version; nothing, with an error in the log, when the file is damaged."""
         path = self.folder / "current.json"
         try:
-            text = self._read_document(path)
+            text = self._whole.read(path, LONGEST_DOCUMENT + 1)
             return {} if text is None else parse_current(text)
         except DataLossError as error:
             _log.error("%s is damaged: %s; no region has a current version until one is switched to", path, error)
@@ -296,7 +250,7 @@ class RegionStorage:
         """Transport -> the port that its data plane had; nothing, with a warning in the log, when that is lost."""
         path = self.folder / "node.json"
         try:
-            text = self._read_document(path)
+            text = self._whole.read(path, LONGEST_DOCUMENT + 1)
             return {} if text is None else parse_ports(text)
         except DataLossError as error:
             _log.warning("%s is damaged: %s; the data planes take the ports they are told, or free ones", path, error)
@@ -307,7 +261,7 @@ class RegionStorage:
         path = self.folder / "node.json"
         data = encode(ports)
         try:
-            if self._read_document(path) == data:
+            if self._whole.read(path, LONGEST_DOCUMENT + 1) == data:
                 return
         except DataLossError:
             pass  # it is written again
@@ -319,33 +273,8 @@ class RegionStorage:
             _log.warning("%s; after a restart the data planes may have other ports", unconfirmed)
 
     def open_import(self, path: str) -> ImportedFile:
-        """Opens a file of the operator's below the data directory.
-
-        Raises:
-            InvalidArgumentError: The path leaves the directory, goes through a link, or is no plain file.
-            NotFoundError: There is no such file.
-        """
-        parts = Path(path).parts
-        if not parts or Path(path).is_absolute() or ".." in parts or "\0" in path or parts[0] == "regions":
-            raise InvalidArgumentError(
-                f"path {path!r} must be relative to the node's data directory, without '..' and outside of regions/"
-            )
-        descriptor = size = -1
-        try:
-            descriptor = self._files.open_below(self.folder, parts)
-            size = self._files.size(descriptor)
-        except FileNotFoundError:
-            raise NotFoundError(f"the node's data directory has no file {path!r}") from None
-        except OSError as error:
-            if descriptor >= 0:
-                self._files.close(descriptor)
-            raise InvalidArgumentError(
-                f"{path!r} in the node's data directory cannot be opened: {error.strerror}; it must be a plain file"
-            ) from None
-        if size < 0:
-            self._files.close(descriptor)
-            raise InvalidArgumentError(f"{path!r} in the node's data directory is not a plain file")
-        return ImportedFile(self._files, descriptor, path, size)
+        """Opens a file of the operator's below the data directory; see `open_import`."""
+        return open_import(self._files, self.folder, path)
 
     # ---- below -------------------------------------------------------------------------------------------------------
 
@@ -371,46 +300,19 @@ class RegionStorage:
     def _remove_remainders(self) -> None:
         for name in self._files.names(self.folder):
             if _TEMPORARY.fullmatch(name) is not None:
-                self._try_to_remove(self.folder / name)
+                self._whole.discard_file(self.folder / name)
         for name in self._files.names(self._regions):
             folder = self._regions / name
             if name.startswith(".") or (_REGION_FOLDER.fullmatch(name) is not None and self._is_remainder(folder)):
-                self._discard(folder)
+                self._whole.discard(folder)
 
     def _is_remainder(self, folder: Path) -> bool:
-        try:
-            with self._opened(folder / "region.json", "read"):
-                return False
-        except FileNotFoundError:
-            return True
-        except OSError:
-            return False  # it will be listed as damaged
-
-    def _try_to_remove(self, path: Path) -> None:
-        try:
-            self._files.unlink(path)
-        except OSError as error:
-            _log.warning("%s, a remainder, cannot be removed: %s; the next start tries again", path, error.strerror)
-
-    def _discard(self, folder: Path) -> bool:
-        """Removes a folder and the files in it; what cannot be removed is a remainder. True when nothing is left."""
-        try:
-            for name in self._files.names(folder):
-                self._files.unlink(folder / name)
-            self._files.remove_folder(folder)
-        except FileNotFoundError:
-            pass
-        except NotADirectoryError:
-            self._try_to_remove(folder)
-        except OSError as error:
-            _log.warning("%s, a remainder, cannot be removed: %s; the next start tries again", folder, error.strerror)
-            return False
-        return True
+        return not self._whole.exists(folder / "region.json")
 
     def _confirmed(self, act: str, folder: Path) -> TiervecError | None:
         """Syncs the entries of a folder after the operation that decided a step."""
         try:
-            self._sync_folder(folder)
+            self._whole.sync_folder(folder)
         except OSError as error:
             return UnavailableError(
                 f"{act} is done, but the disk does not confirm it ({error.strerror}): a power failure may undo it"
@@ -421,7 +323,7 @@ class RegionStorage:
         temporary, act = path.with_name(f".{path.name}.tmp"), f"writing {path}"
         with storage_errors(act, self.folder):
             try:
-                self._write_file(temporary, memoryview(data))
+                self._whole.write(temporary, memoryview(data))
                 self._files.rename(temporary, path)
             except OSError:
                 with suppress(OSError):
@@ -429,33 +331,11 @@ class RegionStorage:
                 raise
         return self._confirmed(act, self.folder)
 
-    def _write_file(self, path: Path, data: memoryview) -> None:
-        with self._opened(path, "create") as file:
-            self._write(file, data, 0)
-            self._files.sync(file)
-
-    def _write(self, file: int, data: memoryview, at: int) -> None:
-        done = 0
-        while done < len(data):  # a disk that fills up takes a part, and refuses the rest
-            done += self._files.write(file, data[done : done + _BLOCK_BYTES], at + done)
-
-    def _sync_folder(self, path: Path) -> None:
-        with self._opened(path, "folder") as folder:
-            self._files.sync(folder)
-
-    @contextmanager
-    def _opened(self, path: Path, to: Literal["read", "create", "update", "folder"]) -> Iterator[int]:
-        descriptor = self._files.open(path, to)
-        try:
-            yield descriptor
-        finally:
-            self._files.close(descriptor)
-
     def _read_region(self, folder_name: str) -> StoredRegion:
         folder, region_id = self._regions / folder_name, int(folder_name, 16)
         named: tuple[str, str] | None = None
         try:
-            text = self._read_document(folder / "region.json")
+            text = self._whole.read(folder / "region.json", LONGEST_DOCUMENT + 1)
             if text is None:
                 raise DataLossError("region.json is missing")
             named = named_in(text)
@@ -478,42 +358,11 @@ class RegionStorage:
         )
 
     def _read_checksums(self, folder: Path, document: RegionDocument) -> NDArray[np.uint64]:
-        size = self._size_of(folder / "extents.bin")
+        size = self._whole.size(folder / "extents.bin")
         if size != document.size_bytes:
             raise DataLossError(f"extents.bin has {size:,} bytes; the region has {document.size_bytes:,}")
         expected = 8 * extents_of(document.size_bytes)
-        data = self._read_file(folder / "checksums.bin", expected + 1)
+        data = self._whole.read(folder / "checksums.bin", expected + 1)
         if data is None or len(data) != expected or xxhash.xxh3_64_hexdigest(data) != document.checksum:
             raise DataLossError("checksums.bin is missing or damaged")
         return np.frombuffer(data, "<u8").astype(np.uint64)
-
-    def _size_of(self, path: Path) -> int:
-        try:
-            with self._opened(path, "read") as file:
-                return max(0, self._files.size(file))
-        except OSError as error:
-            raise DataLossError(f"{path.name} cannot be read: {error.strerror}") from error
-
-    def _read_document(self, path: Path) -> bytes | None:
-        return self._read_file(path, LONGEST_DOCUMENT + 1)
-
-    def _read_file(self, path: Path, most: int) -> bytes | None:
-        """At most so many bytes of a plain file; None when it is not there."""
-        try:
-            with self._opened(path, "read") as file:
-                size = self._files.size(file)
-                if size < 0:
-                    raise DataLossError(f"{path.name} is not a plain file")
-                data = bytearray(min(size, most))
-                return bytes(data[: _read_into(self._files, file, memoryview(data), 0)])
-        except FileNotFoundError:
-            return None
-        except OSError as error:
-            raise DataLossError(f"{path.name} cannot be read: {error.strerror}") from error
-
-
-def _read_into(files: StorageFiles, descriptor: int, into: memoryview, at: int) -> int:
-    done = 0
-    while done < len(into) and (got := files.read(descriptor, into[done:], at + done)):
-        done += got
-    return done

@@ -51,6 +51,16 @@ def test_publish_and_look(command: Any, saved: Path, node: MemoryNodeServer) -> 
     assert command("regions", node.address, "--json").document["regions"] == []
 
 
+def test_a_damaged_region_says_why(command: Any, saved: Path, node: MemoryNodeServer) -> None:
+    command("publish", saved, "--to", f"tcp://{node.address}/sift?timeout_ms=30000")
+    region = node.node.get("sift")
+    region.extent(0)[5] ^= 1
+    node.node.verify_extent(region, 0)
+    (listed,) = command("regions", node.address, "--json").document["regions"]
+    assert (listed["state"], listed["damage"]) == ("damaged", "damaged in 1 of 1 extents")
+    assert f"  sift {region.version}: damaged in 1 of 1 extents" in command("regions", node.address).out
+
+
 def test_strip_then_verify_says_that_it_is_remote(command: Any, saved: Path, node: MemoryNodeServer) -> None:
     url = f"tcp://{node.address}/sift?timeout_ms=30000"  # the machine may be busy
     assert "4.7 KiB removed here" in command("publish", saved, "--to", url, "--strip").out
