@@ -1,10 +1,8 @@
-#include <liburing.h>
-#include <sys/uio.h>
-
 #include <algorithm>
 #include <array>
 #include <cassert>
 #include <cerrno>
+#include <chrono>
 #include <string>
 #include <system_error>
 
@@ -12,6 +10,7 @@
 #include <tiervec/core/system_error.h>
 #include <tiervec/rdma/ssd_tier.h>
 
+#include "io_ring.h"
 #include "sector_reader.h"
 
 namespace tiervec::rdma {
@@ -20,6 +19,7 @@ namespace ssd {
 namespace {
 
 constexpr std::size_t kLandedAtOnce = 64;
+constexpr std::chrono::milliseconds kLongestWait{1};
 
 std::string errno_text(int error) {
   return std::generic_category().message(error);
@@ -38,108 +38,56 @@ std::string refusal(int error) {
   }
 }
 
-class Ring {
- public:
-  /// Minus an errno, or 0.
-  int open(std::uint32_t entries) noexcept {
-    // Completions are taken in when the owner looks for them, instead of interrupting it. Older kernels do not know.
-    int error = init(entries, IORING_SETUP_COOP_TASKRUN | IORING_SETUP_TASKRUN_FLAG);
-    if (error == -EINVAL) {
-      error = init(entries, 0);
-    }
-    is_open_ = error == 0;
-    return error;
-  }
-  Ring() = default;
-  Ring(const Ring&) = delete;
-  Ring& operator=(const Ring&) = delete;
-  // Reads that are with the device go on; the kernel holds the pages they go to until they have landed.
-  ~Ring() {
-    if (is_open_) {
-      ::io_uring_queue_exit(&ring_);
-    }
-  }
-
-  [[nodiscard]] io_uring* get() noexcept { return &ring_; }
-
- private:
-  int init(std::uint32_t entries, unsigned flags) noexcept {
-    io_uring_params parameters{};
-    parameters.flags = flags;
-    return ::io_uring_queue_init_params(entries, &ring_, &parameters);
-  }
-
-  io_uring ring_{};
-  bool is_open_ = false;
-};
-
 class UringReader final : public SectorReader {
  public:
   explicit UringReader(const ReaderSetup& setup) {
-    if (const int error = -ring_.open(setup.depth); error != 0) {
+    if (const int error = ring_.open(setup.depth); error != 0) {
       if (code_of_errno(error) == ErrorCode::kResourceExhausted) {
-        throw system_error("a queue of ssd: needs an io_uring", error);
+        throw Error(ErrorCode::kResourceExhausted, "a queue of ssd: needs an io_uring: " + errno_text(error));
       }
       throw Error(ErrorCode::kUnsupported, refusal(error));
     }
-    if (const int error = -::io_uring_register_files(ring_.get(), &setup.descriptor, 1); error != 0) {
+    if (const int error = ring_.register_file(setup.descriptor); error != 0) {
       throw Error(ErrorCode::kUnsupported, "io_uring does not register files: " + errno_text(error));
     }
     // Where they are refused (limit of locked memory) the kernel finds the pages of every read anew: the tier says so.
-    const iovec buffers{setup.buffers.data(), setup.buffers.size()};
-    registration_error_ = -::io_uring_register_buffers(ring_.get(), &buffers, 1);
+    registration_error_ = ring_.register_buffer(setup.buffers);
   }
 
   void add(const SectorRead& read) noexcept override {
-    io_uring_sqe* entry = ::io_uring_get_sqe(ring_.get());
+    abi::SubmissionEntry* entry = ring_.next_entry();
     assert(entry != nullptr);
-    if (registration_error_ == 0) {
-      ::io_uring_prep_read_fixed(entry, 0, read.to, read.bytes, read.offset, 0);
-    } else {
-      ::io_uring_prep_read(entry, 0, read.to, read.bytes, read.offset);
-    }
-    entry->flags |= IOSQE_FIXED_FILE;
+    entry->opcode = registration_error_ == 0 ? abi::kOpReadFixed : abi::kOpRead;
+    entry->flags = abi::kFixedFile;  // the file and the buffer have the number 0
+    entry->offset = read.offset;
+    entry->address = reinterpret_cast<std::uintptr_t>(read.to);
+    entry->bytes = read.bytes;
     entry->user_data = read.slot;
   }
 
   // What the kernel does not take now, it is offered again by poll.
   void send() noexcept override {
-    if (::io_uring_sq_ready(ring_.get()) > 0) {
-      (void)::io_uring_submit(ring_.get());
-    }
+    if (ring_.unsubmitted() > 0) ring_.submit();
   }
 
   // A thread that looked again and again would take the processor from the kernel's side of the reads, and on a virtual
-  // machine from its host.
-  bool wait() noexcept override {
-    if (::io_uring_sq_ready(ring_.get()) > 0) {
-      return false;  // the kernel has not taken all: poll offers them again
-    }
-    if ((ring_.get()->features & IORING_FEAT_EXT_ARG) == 0) {
-      return false;  // before Linux 5.11 liburing would add a time-out to the reads, which poll would take for one
-    }
-    __kernel_timespec at_most{.tv_sec = 0, .tv_nsec = 1'000'000};
-    io_uring_cqe* first = nullptr;
-    (void)::io_uring_wait_cqe_timeout(ring_.get(), &first, &at_most);
-    return true;
-  }
+  // machine from its host. When the kernel has not taken all, poll offers them again.
+  bool wait() noexcept override { return ring_.unsubmitted() == 0 && ring_.wait(kLongestWait); }
 
   std::size_t poll(std::span<Landed> landed) noexcept override {
     send();
-    std::array<io_uring_cqe*, kLandedAtOnce> entries;
-    const auto wanted = static_cast<unsigned>(std::min(landed.size(), entries.size()));
-    const unsigned got = ::io_uring_peek_batch_cqe(ring_.get(), entries.data(), wanted);
-    for (unsigned i = 0; i < got; ++i) {
-      landed[i] = {static_cast<std::uint32_t>(entries[i]->user_data), entries[i]->res};
+    std::array<abi::Completion, kLandedAtOnce> completions;
+    const std::size_t got = ring_.take(std::span(completions).first(std::min(landed.size(), completions.size())));
+    for (std::size_t i = 0; i < got; ++i) {
+      landed[i] = {static_cast<std::uint32_t>(completions[i].user_data), completions[i].result};
     }
-    ::io_uring_cq_advance(ring_.get(), got);
     return got;
   }
 
   [[nodiscard]] int registration_error() const noexcept override { return registration_error_; }
 
  private:
-  Ring ring_;
+  IoRing ring_;
   int registration_error_ = 0;
 };
 
@@ -152,8 +100,8 @@ std::unique_ptr<SectorReader> make_uring_reader(const ReaderSetup& setup) {
 }  // namespace ssd
 
 IoUringStatus io_uring_status() {
-  ssd::Ring ring;
-  const int error = -ring.open(1);
+  ssd::IoRing ring;
+  const int error = ring.open(1);
   if (error == EMFILE || error == ENFILE || error == ENOMEM) {
     return {true, ""};  // refused for now; a queue will say so
   }
