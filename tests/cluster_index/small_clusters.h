@@ -248,7 +248,7 @@ class SmallClusters {
     codes::DotCodeParameters parameters;
     parameters.metric = options.metric;
     parameters.dim = options.dim;
-    parameters.row_bytes = options.dim + codes::kFactorBytes;
+    parameters.row_bytes = std::max(options.dim + codes::kFactorBytes, 8U);
     parameters.center = center;
     parameters.steps.assign(options.dim, 2 * spread / 255);
     parameters.widths.assign(options.dim, 8);

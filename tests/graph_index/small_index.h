@@ -128,7 +128,7 @@ class SmallIndex {
     codes::DotCodeParameters parameters;
     parameters.metric = options.metric;
     parameters.dim = options.dim;
-    parameters.row_bytes = options.dim + codes::kFactorBytes;
+    parameters.row_bytes = std::max(options.dim + codes::kFactorBytes, 8U);
     for (std::uint32_t d = 0; d < options.dim; ++d) {
       float low = vectors[d];
       float high = vectors[d];
