@@ -9,11 +9,12 @@ from typing import Any, Final, TypeVar
 import grpc
 
 from tiervec.errors import TiervecError, UnavailableError, UnsupportedError
+from tiervec.parameter_checks import check_text
 from tiervec.rdma.memory_node._generated import memory_node_pb2 as pb
 from tiervec.rdma.memory_node._generated import memory_node_pb2_grpc
 from tiervec.rdma.memory_node.credentials import Credentials
 from tiervec.rdma.memory_node.names import PROTOCOL_VERSION
-from tiervec.rpc.calling import handshake_failure, open_channel, translated
+from tiervec.rpc.calling import handshake_failure, open_channel, proxy_note, translated
 
 __all__ = ["MemoryNodeClient"]
 
@@ -97,7 +98,9 @@ class MemoryNodeClient:
 
     def delete(self, name: str, version: str) -> int:
         """Removes a version; returns the bytes that are free again."""
-        request = pb.DeleteRegionRequest(name=name, version=version)
+        request = pb.DeleteRegionRequest(
+            name=check_text("region", name, "docs"), version=check_text("version", version, "0123456789abcdef")
+        )
         return int(self._call(pb.DeleteRegionResponse, self._stub.Delete, request, to_write=True).freed_bytes)
 
     def attach(self, name: str, version: str, transport: str) -> pb.Attachment:
@@ -152,7 +155,9 @@ class MemoryNodeClient:
             )
         unanswered = code is grpc.StatusCode.UNAVAILABLE and "failed to connect" in details
         if unanswered and handshake_failure(details) is None:
-            return UnavailableError(f"{self.address}: no memory node answers ({_last_reason(details)})")
+            return UnavailableError(
+                f"{self.address}: no memory node answers ({_last_reason(details)}){proxy_note(self.address)}"
+            )
         return translated(error, self.address)
 
 

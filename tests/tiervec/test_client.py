@@ -127,3 +127,17 @@ def test_closed_client_and_missing_authorities(tmp_path: Path) -> None:
         client.indexes()
     with pytest.raises(NotFoundError, match=r"TLS file .* does not exist"):
         Client("127.0.0.1:1", tls_ca=tmp_path / "none.pem")
+
+
+def test_a_proxy_that_is_dead_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    for variable in ("grpc_proxy", "https_proxy", "no_grpc_proxy", "no_proxy"):
+        monkeypatch.delenv(variable, raising=False)
+    monkeypatch.setenv("http_proxy", "http://user:secret@127.0.0.1:1")
+    with Client("127.0.0.2:7", timeout_s=60) as client, pytest.raises(UnavailableError) as raised:
+        client.indexes()
+    assert "http_proxy sends it through the proxy 127.0.0.1:1: put 127.0.0.2 into no_proxy" in str(raised.value)
+    assert "secret" not in str(raised.value)
+    monkeypatch.setenv("no_proxy", "127.0.0.2,example.org")
+    with Client("127.0.0.2:7", timeout_s=60) as client, pytest.raises(UnavailableError) as raised:
+        client.indexes()
+    assert "proxy" not in str(raised.value)

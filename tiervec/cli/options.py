@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 from collections.abc import Mapping
 
 __all__ = [
@@ -15,6 +16,7 @@ __all__ = [
     "index_directory",
     "positive",
     "recall_target",
+    "repeats",
     "settings",
 ]
 
@@ -68,6 +70,11 @@ def positive(text: str) -> int:
     return _whole(text, 1)
 
 
+def repeats(text: str) -> int:
+    """A number of runs that ends some day."""
+    return _whole(text, 1, 100_000)
+
+
 def recall_target(text: str) -> float:
     """A number above 0 and at most 1."""
     try:
@@ -95,7 +102,7 @@ def index_directory(text: str) -> tuple[str, str]:
     from pathlib import Path
 
     name, equals, path = text.partition("=")
-    if not equals or Path(text).is_dir():  # the folder's own name may have one
+    if not equals or os.path.isdir(text):  # the folder's own name may have one
         name, path = Path(text).resolve().name, text
     if not name or not path:
         raise argparse.ArgumentTypeError(f"{text!r} must be NAME=DIR or DIR")
@@ -109,11 +116,15 @@ def _setting(text: str) -> tuple[str, str]:
     return key, value
 
 
-def _whole(text: str, least: int) -> int:
+def _whole(text: str, least: int, most: int = 2**63 - 1) -> int:
+    from tiervec.parameter_checks import shown
+
     try:
         value = int(text)
     except ValueError:
         value = least - 1
     if value < least:
-        raise argparse.ArgumentTypeError(f"{text!r} must be a whole number of at least {least}")
+        raise argparse.ArgumentTypeError(f"{shown(text)} must be an integer of at least {least}")
+    if value > most:
+        raise argparse.ArgumentTypeError(f"{shown(text)} must be an integer of at most {most:,}")
     return value

@@ -15,6 +15,7 @@ from tiervec.cli.options import (
     byte_size,
     positive,
     recall_target,
+    repeats,
     settings,
 )
 
@@ -52,7 +53,7 @@ def add_parser(commands: Any) -> None:
     parser.add_argument(
         "--repeat",
         metavar="N",
-        type=positive,
+        type=repeats,
         default=1,
         help="run N times after one run that does not count; figures are those of the run with the median speed",
     )

@@ -30,11 +30,12 @@ def status_of(error: Exception, method: str) -> tuple[grpc.StatusCode, str]:
 
 
 def bounded_message(message: str) -> str:
-    """The message, cut where it would not fit a status."""
+    """The message, cut where it would not fit a status; bytes of paths that are not UTF-8 are escaped."""
+    message = message.encode("utf-8", "backslashreplace").decode()
     taken = 0
     for at, character in enumerate(message):
         printable = " " <= character <= "~" and character != "%"
-        taken += 1 if printable else 3 * len(character.encode("utf-8", "replace"))
+        taken += 1 if printable else 3 * len(character.encode())
         if taken > _MAX_MESSAGE_BYTES:
             return message[:at] + "..."
     return message

@@ -6,16 +6,22 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
+from urllib.parse import urlsplit
 
 import grpc
 
 from tiervec.durable_files import storage_error
 from tiervec.errors import InvalidArgumentError, NotFoundError, TiervecError, UnavailableError
-from tiervec.parameter_checks import check_path
+from tiervec.parameter_checks import check_path, check_text, shown
 from tiervec.rpc.status_codes import error_class
 
-__all__ = ["ClientTls", "grpc_timeout", "open_channel", "translated"]
+__all__ = ["ClientTls", "grpc_timeout", "handshake_failure", "open_channel", "proxy_note", "translated"]
 
+# In the order in which gRPC looks.
+_PROXY_VARIABLES = ("grpc_proxy", "https_proxy", "http_proxy")
+_DIRECT_VARIABLES = ("no_grpc_proxy", "no_proxy")
+
+_MAX_ADDRESS = 300  # characters; a host name has at most 253
 _MAX_TIMEOUT_S = 1e8  # about three years; gRPC takes a far longer deadline for one that is over
 
 _NOT_VERIFIED: Final = "CERTIFICATE_VERIFY_FAILED"
@@ -41,8 +47,11 @@ def open_channel(address: str, tls: ClientTls | None, options: list[tuple[str, A
 
     Raises:
         NotFoundError: A TLS file does not exist.
-        InvalidArgumentError: A TLS file cannot be read, or a certificate without its key.
+        InvalidArgumentError: The address is none, a TLS file cannot be read, or a certificate without its key.
     """
+    address = check_text("address", address, "127.0.0.1:7700")
+    if not address or len(address) > _MAX_ADDRESS:
+        raise InvalidArgumentError(f"address is {shown(address)}; it must be HOST:PORT, for example 127.0.0.1:7700")
     if tls is None:
         return grpc.insecure_channel(address, options)
     if (tls.cert is None) != (tls.key is None):
@@ -68,6 +77,8 @@ def translated(error: Any, address: str) -> TiervecError:
     if code is grpc.StatusCode.CANCELLED and details == "CANCELLED":
         # Our clients never cancel: gRPC gives the bare word to a call that meets a stopping server.
         return UnavailableError(f"{address}: the server is stopping")
+    if code is grpc.StatusCode.UNAVAILABLE:
+        details += proxy_note(address)
     return error_class(code)(f"{address}: {details}")
 
 
@@ -91,6 +102,28 @@ def handshake_failure(details: str) -> str | None:
             "of the client, or have as many connections as it takes"
         )
     return None
+
+
+def proxy_note(address: str) -> str:
+    """Names the proxy that gRPC would reach an address through, if there is one; never its password."""
+    variable, value = _first_set(_PROXY_VARIABLES)
+    if not value:
+        return ""
+    _, exceptions = _first_set(_DIRECT_VARIABLES)
+    host = address.rpartition(":")[0].strip("[]")
+    if any(host.endswith(end.strip()) for end in exceptions.split(",") if end.strip()):  # as gRPC decides
+        return ""
+    try:
+        proxy = urlsplit(value)
+        where = f"{proxy.hostname}:{proxy.port}" if proxy.port else str(proxy.hostname)
+    except ValueError:
+        where = "an address that is none"
+    return f"; {variable} sends it through the proxy {where}: put {host} into no_proxy to connect directly"
+
+
+def _first_set(variables: tuple[str, ...]) -> tuple[str, str]:
+    """The first of some environment variables that has a value, and the value; empty when none has."""
+    return next(((name, os.environ[name]) for name in variables if os.environ.get(name)), ("", ""))
 
 
 def _read(path: str | os.PathLike[str]) -> bytes:
