@@ -7,15 +7,23 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["PADDING_BYTES", "bits_for", "pack", "packed_bytes", "unpack"]
+__all__ = ["PADDING_BYTES", "bits_for", "pack", "packed_bytes", "readable_bits", "unpack"]
 
 PADDING_BYTES = 8
+_MOST_BITS = 56  # with seven bits before it, a number still fits a word
+_WHOLE_BITS = 64
 _BLOCK = 1 << 16  # values at a time, a multiple of 8
 
 
 def bits_for(largest: int) -> int:
-    """Bits of each number up to `largest`, at least one."""
-    return max(1, int(largest).bit_length())
+    """Bits of each number up to `largest`: 1 to 56, or 64, which one load reads too because it begins at a byte."""
+    bits = max(1, int(largest).bit_length())
+    return bits if bits <= _MOST_BITS else _WHOLE_BITS
+
+
+def readable_bits(bits: object) -> bool:
+    """Whether numbers of so many bits can be read: what `bits_for` returns."""
+    return type(bits) is int and (1 <= bits <= _MOST_BITS or bits == _WHOLE_BITS)
 
 
 def packed_bytes(count: int, bits: int) -> int:

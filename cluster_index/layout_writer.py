@@ -23,7 +23,6 @@ from tiervec.cluster_index.params import ClusterBuildParams, ClusterSearchParams
 from tiervec.cluster_index.residual_code import train_residual_code
 from tiervec.cluster_index.spill import spill_clusters
 from tiervec.codes import TrainedCode
-from tiervec.errors import InvalidArgumentError
 from tiervec.index_directory import IndexDirectoryWriter
 from tiervec.index_kind import search_natively
 from tiervec.interruptible import BuildProgress, run_interruptibly, run_monitored
@@ -34,7 +33,6 @@ _logger = logging.getLogger(__name__)
 
 _TRAINING_ROWS = 65_536
 _DEEPEST = 100  # neighbours that a calibration looks at
-_LARGEST_LABEL_BITS = 56  # one load at any bit
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -88,8 +86,6 @@ def write_layout(writer: IndexDirectoryWriter, task: LayoutTask) -> WrittenLayou
     )
     labels = arrangement.order if task.labels is None else task.labels[arrangement.order]
     id_bits = bits_for(int(labels.max()) if task.labels is not None else count - 1)
-    if id_bits > _LARGEST_LABEL_BITS:
-        raise InvalidArgumentError(f"ids has {labels.max()}; a cluster index takes ids below 2^{_LARGEST_LABEL_BITS}")
     ids = pack(labels, id_bits)
     writer.write_section("ids", ids, placement="fast")
     writer.write_section("cluster_offsets", arrangement.cluster_offsets, placement="fast")

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from tiervec import _core
 from tiervec.calibration import CalibrationGrid
-from tiervec.cluster_index.bit_packing import bits_for, packed_bytes
+from tiervec.cluster_index.bit_packing import bits_for, packed_bytes, readable_bits
 from tiervec.cluster_index.navigation import Navigation
 from tiervec.cluster_index.params import LARGEST_DIM, LAYOUTS, MOST_RERANKED, MOST_VECTORS, ClusterSearchParams
 from tiervec.codes import CODE_NAMES, TrainedCode
@@ -36,7 +36,6 @@ _RERANKS = (10, 16, 24, 32, 48, 64, 96, 128)
 _MOST_CALIBRATED = 8192
 _MOST_CALIBRATED_RERANK = 2048
 _READS_PER_CODE = 1 / 40  # a distance by code costs about so much of a read and its exact distance
-_MOST_LABEL_BITS = 56
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -179,8 +178,8 @@ def described(directory: IndexDirectory) -> tuple[str, int]:
         )
     if type(clusters) is not int or not 1 <= clusters <= manifest.vectors:
         raise DataLossError(f"{directory.path}: the manifest has {clusters!r} clusters of {manifest.vectors:,} vectors")
-    if type(id_bits) is not int or not 1 <= id_bits <= _MOST_LABEL_BITS:
-        raise DataLossError(f"{directory.path}: the manifest has id_bits {id_bits!r}, not 1 to {_MOST_LABEL_BITS}")
+    if not readable_bits(id_bits):
+        raise DataLossError(f"{directory.path}: the manifest has id_bits {id_bits!r}, not 1 to 56 or 64")
     return layout, clusters
 
 

@@ -137,7 +137,7 @@ void check(const ClusterFastPart& part, std::uint64_t tier_bytes) {
   if (part.count == 0 || part.dim == 0 || part.navigation.code().dim() != part.dim) {
     refuse("there must be vectors, and centroid codes of their dimension");
   }
-  if (part.ids.width == 0 || part.ids.width > PackedIntegers::kMostBits || part.ids.count != part.count) {
+  if (!PackedIntegers::readable(part.ids.width) || part.ids.count != part.count) {
     refuse("there must be one id per vector");
   }
   if (part.layout == Layout::kReplicated) {

@@ -81,7 +81,7 @@ inline std::vector<std::byte> some_vectors(std::uint32_t count, std::uint32_t di
 inline std::vector<std::byte> pack_integers(std::span<const std::uint64_t> values, std::uint32_t width) {
   std::vector<std::byte> bytes(PackedIntegers::bytes(values.size(), width));
   for (std::size_t i = 0; i < values.size(); ++i) {
-    if (values[i] >> width != 0) throw std::out_of_range(std::to_string(values[i]) + " has more bits");
+    if (width < 64 && values[i] >> width != 0) throw std::out_of_range(std::to_string(values[i]) + " has more bits");
     for (std::uint32_t bit = 0; bit < width; ++bit) {
       const std::size_t at = i * width + bit;
       if ((values[i] >> bit & 1) != 0) bytes[at / 8] |= static_cast<std::byte>(1U << (at % 8));

@@ -98,3 +98,17 @@ def test_parameters_are_stored_with_the_number_of_clusters(given: dict[str, Any]
     assert info.params.items() >= params.items()
     assert info.params["clusters"] == info.details["clusters"] == given.get("clusters", 14)
     assert IndexDirectory.open(out).manifest.seed == 9
+
+
+@pytest.mark.parametrize("layout", ["coded", "grouped", "decoupled", "replicated"])
+@pytest.mark.parametrize("largest", [2**56 - 1, 2**56, 2**57 + 5, 2**63 - 1])
+def test_ids_of_63_bits(layout: str, largest: int, tmp_path: Path) -> None:
+    vectors = np.random.default_rng(3).normal(size=(300, 8)).astype(np.float32)
+    ids = largest - np.arange(300, dtype=np.int64)
+    tiervec.build(vectors, tmp_path / "index", kind="cluster", ids=ids, params={"layout": layout}, threads=1)
+    with tiervec.open(tmp_path / "index", tier="mmap:", threads=1) as index:
+        assert index.search(vectors, 1, params={"nprobe": 64}).ids.ravel().tolist() == ids.tolist()
+    other = "decoupled" if layout == "coded" else "coded"
+    tiervec.relayout(tmp_path / "index", tmp_path / "other", params={"layout": other}, threads=1)
+    with tiervec.open(tmp_path / "other", threads=1) as index:
+        assert index.search(vectors, 1, params={"nprobe": 64, "rerank": 300}).ids.ravel().tolist() == ids.tolist()

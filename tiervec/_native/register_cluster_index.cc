@@ -64,7 +64,7 @@ PackedIntegers packed(const nb::dict& parts, const char* key, const char* width_
                       std::vector<Bytes>& borrowed) {
   const Bytes& bytes = borrowed.emplace_back(part<Bytes>(parts, key));
   const auto width = part<std::uint32_t>(parts, width_key);
-  if (width == 0 || width > PackedIntegers::kMostBits || bytes.shape(0) < PackedIntegers::bytes(count, width)) {
+  if (!PackedIntegers::readable(width) || bytes.shape(0) < PackedIntegers::bytes(count, width)) {
     throw Error(ErrorCode::kDataLoss, std::string("section ") + key + " has " + std::to_string(bytes.shape(0)) +
                                           " bytes; " + std::to_string(count) + " numbers of " + std::to_string(width) +
                                           " bits and " + std::to_string(PackedIntegers::kOverread) +
