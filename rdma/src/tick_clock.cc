@@ -4,19 +4,38 @@ namespace tiervec::rdma {
 
 namespace {
 
-constexpr double kCalibrationNs = 10e6;
+using Clock = std::chrono::steady_clock;
+
+constexpr std::chrono::milliseconds kCalibration{10};
+
+struct Moment {
+  Ticks tick;
+  Clock::time_point time;
+};
+
+// Both clocks at one moment. A thread may be held up between two looks, so the closest of several pairs counts.
+Moment look_at_both() {
+  Moment closest{};
+  Ticks least = kNever;
+  for (int i = 0; i < 16; ++i) {
+    const Ticks before = TickClock::now();
+    const Clock::time_point time = Clock::now();
+    const Ticks between = TickClock::now() - before;
+    if (between < least) {
+      least = between;
+      closest = {before + between / 2, time};
+    }
+  }
+  return closest;
+}
 
 double measure_ticks_per_ns() {
-  using Clock = std::chrono::steady_clock;
-  const Clock::time_point start = Clock::now();
-  const Ticks first = TickClock::now();
-  double elapsed_ns = 0;
-  Ticks last = first;
-  while (elapsed_ns < kCalibrationNs) {
-    elapsed_ns = std::chrono::duration<double, std::nano>(Clock::now() - start).count();
-    last = TickClock::now();
+  const Moment start = look_at_both();
+  while (Clock::now() - start.time < kCalibration) {
   }
-  return static_cast<double>(last - first) / elapsed_ns;
+  const Moment end = look_at_both();
+  return static_cast<double>(end.tick - start.tick) /
+         std::chrono::duration<double, std::nano>(end.time - start.time).count();
 }
 
 }  // namespace

@@ -22,7 +22,9 @@ def test_measures_every_size(url: str) -> None:
     assert measured.region_bytes == 2 << 20
     assert [size.read_bytes for size in measured.sizes] == list(READ_SIZES) == [64 << i for i in range(11)]
     assert all(size.reads_per_s.median > 0 and size.bytes_per_s > 0 for size in measured.sizes)
-    assert 0 < measured.latency_us_p50.median <= measured.latency_us_p99.median
+    # A read of memory may take no longer than the clock does; what is emulated takes its time.
+    least_us = 0.1 if measured.emulated else 0
+    assert least_us <= measured.latency_us_p50.median <= measured.latency_us_p99.median
     assert measured.knee_bytes >= 64
 
 
