@@ -147,7 +147,7 @@ def test_groups_that_save_a_read_lie_side_by_side() -> None:
         ({"probes": np.array([[0], [2]], np.uint32)}, "range"),
         ({"probes": np.empty((2, 0), np.uint32)}, "matrix"),
         ({"posting_offsets": np.empty(0, np.int64)}, "sizes"),
-        ({"chain": np.empty(3, np.uint32)}, "chain"),
+        ({"chain": np.zeros(3, np.uint32)}, "chain"),
     ],
     ids=str,
 )

@@ -479,24 +479,37 @@ def test_closing_gives_the_memory_back(tmp_path: Path) -> None:
     assert opened.tier == "dram:"
 
 
-def test_close_waits_for_the_searches_that_run(path: Path) -> None:
-    opened = tiervec.open(path, tier=SLOW)
+def test_close_waits_for_the_searches_that_run(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    opened = tiervec.open(path)
+    native = tiervec.api.search_natively
+    order: list[str] = []
+    began, go_on = threading.Event(), threading.Event()
+
+    def held(*arguments: Any, **options: Any) -> Any:
+        began.set()
+        assert go_on.wait(60)
+        found = native(*arguments, **options)
+        order.append("searched")
+        return found
+
+    def close() -> None:
+        opened.close()
+        order.append("closed")
+
+    monkeypatch.setattr("tiervec.api.search_natively", held)
     results: list[Any] = []
-    started = threading.Event()
-
-    def search() -> None:
-        started.set()
-        results.append(opened.search(BASE[:1], k=1, params={"search_list": 2}))
-
-    thread = threading.Thread(target=search)
-    thread.start()
-    started.wait()
-    while not opened._running and thread.is_alive():
-        pass
-    opened.close()
-    assert len(results) == 1 or not thread.is_alive() or opened._running == 0
-    thread.join(30)
-    assert results[0].ids.shape == (1, 1)
+    searching = threading.Thread(target=lambda: results.append(opened.search(BASE[:1], k=1)))
+    searching.start()
+    assert began.wait(60)
+    closing = threading.Thread(target=close)
+    closing.start()
+    closing.join(0.2)  # one that did not wait has ended by now
+    go_on.set()
+    closing.join(60)
+    searching.join(60)
+    assert order == ["searched", "closed"]
+    assert results[0].ids.tolist() == [[0]]
+    refused(lambda: opened.search(BASE), UnavailableError, "closed")
 
 
 def test_threads_of_python_search_at_the_same_time(path: Path) -> None:

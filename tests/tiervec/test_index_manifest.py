@@ -184,7 +184,7 @@ def test_a_newer_version_asks_for_an_upgrade() -> None:
 
 
 def test_an_older_version_asks_for_a_new_build() -> None:
-    with pytest.raises(UnsupportedError, match="format version 1, and this TierVec reads 2; build the index again$"):
+    with pytest.raises(UnsupportedError, match=r"format version 1, and this TierVec reads 2; build the index again$"):
         parse_manifest(forged(format_version=1, unheard_of={}), "m")
 
 

@@ -6,7 +6,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -233,7 +232,7 @@ _BUILD_AND_WAIT = (
     "with IndexDirectoryWriter(sys.argv[1]) as writer:\n"
     "    writer.write_section('codes', bytes(100), placement='fast')\n"
     "    print('ready', flush=True)\n"
-    "    time.sleep(60)\n"
+    "    time.sleep(600)\n"
 )
 
 
@@ -254,16 +253,14 @@ def temporary_directories(folder: Path) -> list[Path]:
 
 def test_ctrl_c_during_a_build_leaves_nothing(tmp_path: Path, building: subprocess.Popen[str]) -> None:
     assert len(temporary_directories(tmp_path)) == 1
-    started = time.monotonic()
     building.send_signal(signal.SIGINT)
-    assert building.wait(10) != 0
-    assert time.monotonic() - started < 1
+    assert building.wait(60) != 0  # it would sleep for ten minutes
     assert list(tmp_path.iterdir()) == []
 
 
 def test_what_a_killed_build_left_is_removed_by_the_next_one(tmp_path: Path, building: subprocess.Popen[str]) -> None:
     building.kill()
-    building.wait(10)
+    building.wait(60)
     assert len(temporary_directories(tmp_path)) == 1
     (tmp_path / ".other.tmp-1-0123abcd").mkdir()
     write_index(tmp_path / "new")

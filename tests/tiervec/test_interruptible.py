@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import signal
 import threading
-import time
 from typing import Any
 
 import numpy as np
@@ -56,7 +55,7 @@ def test_the_watcher_is_called_meanwhile() -> None:
     work, calls = Work(), []
 
     def watch() -> None:
-        calls.append(time.monotonic())
+        calls.append(None)
         if len(calls) == 3:
             work.end.set()
 
@@ -81,13 +80,11 @@ def test_ctrl_c_stops_the_work_and_waits_for_it() -> None:
     work = Work()
     timer = threading.Timer(0.3, lambda: signal.raise_signal(signal.SIGINT))
     timer.start()
-    began = time.monotonic()
     with pytest.raises(KeyboardInterrupt):
         run_interruptibly(work, work.cancel)
     timer.join()
     assert work.cancelled
     assert work.ended
-    assert time.monotonic() - began < 20
 
 
 def test_it_works_on_a_thread_without_signals() -> None:
@@ -119,10 +116,15 @@ def test_an_error_of_the_callback_stops_native_work() -> None:
     def progress(stage: str, done: int, total: int, eta_s: float | None) -> None:
         raise OverflowError("of the callback")
 
-    began = time.monotonic()
+    monitors: list[_core.WorkMonitor] = []
+
+    def compare(monitor: _core.WorkMonitor) -> Any:
+        monitors.append(monitor)
+        return _core.exact_search(base, "l2", base, 9, None, 1, monitor)
+
     with pytest.raises(OverflowError, match="of the callback"):
-        run_monitored("comparing", lambda monitor: _core.exact_search(base, "l2", base, 9, None, 1, monitor), progress)
-    assert time.monotonic() - began < 20  # all of it takes longer
+        run_monitored("comparing", compare, progress)
+    assert monitors[0].done < monitors[0].total, "it went on to the end"
 
 
 def test_a_cancelled_monitor_is_a_cancelled_error() -> None:
