@@ -25,7 +25,7 @@ CXX_FILES = $(shell find $(NATIVE_DIRS) tests -name '*.cc' -o -name '*.h')
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help install demo test cxx-tests test-cxx test-python guest peers lint check-format types check-stubs check-headers \
+.PHONY: help install demo test cxx-tests test-cxx test-python guest peers lint quick-lint check-format types check-stubs check-headers \
         format stubs core-stub tidy asan tsan bench wheel clean distclean FORCE
 
 help: ## this list
@@ -78,8 +78,9 @@ test-cxx: cxx-tests
 	  echo "C++ tests: not built, GoogleTest was not found (apt-get install libgtest-dev)"; \
 	fi
 
+# One process per core; `PYTEST_ARGS="-n 0 ..."` runs in one, as a debugger needs it.
 test-python: install $(VENV)/.stamp-test
-	@$(BIN)/python -m pytest $(PYTEST_ARGS)
+	@$(BIN)/python -m pytest -n $(JOBS) --dist worksteal $(PYTEST_ARGS)
 
 guest: cxx-tests $(VENV)/.stamp-test ## tests on RDMA, a memory-only NUMA node and /dev/dax, in a QEMU guest
 	@tests/guest/run.sh $(BUILD)/tests
@@ -92,8 +93,10 @@ bench: install $(VENV)/.stamp-bench ## the benchmark behind the figures of the R
 	@$(BIN)/python -m tiervec.bench.graph_figures $(BENCH_ARGS)
 
 # ---- checking ------------------------------------------------------------------------------------------------------------
-lint: check-format types check-stubs check-headers ## formats, types, dependencies, stub, headers, clang-tidy
+lint: quick-lint ## formats, types, dependencies, stub, headers, clang-tidy (TIDY_SINCE=main: of what changed since then)
 	@$(MAKE) --no-print-directory -j $(JOBS) tidy
+
+quick-lint: check-format types check-stubs check-headers
 
 check-format: $(VENV)/.stamp-lint
 	$(BIN)/ruff check .
@@ -129,17 +132,25 @@ TIDY := $(patsubst %,build/tidy/%.ok,$(filter %.cc,$(NATIVE)))
 ifeq ($(wildcard /usr/include/infiniband/verbs.h),)
   TIDY := $(filter-out build/tidy/rdma/src/verbs/%,$(TIDY))
 endif
+ifneq ($(TIDY_SINCE),)
+  CHANGED := $(shell .ci/changed_sources $(TIDY_SINCE))
+  ifneq ($(.SHELLSTATUS),0)
+    $(error TIDY_SINCE=$(TIDY_SINCE) names no commit of this clone)
+  endif
+  TIDY := $(filter $(CHANGED:%=build/tidy/%.ok),$(TIDY))
+endif
 
 tidy: $(TIDY) ## clang-tidy over our sources
+	@echo "clang-tidy: $(words $(TIDY)) files$(if $(TIDY_SINCE), that $(TIDY_SINCE) did not have like this)"
 
 build/tidy/%.ok: % $(HEADERS) .clang-tidy $(BUILD)/.stamp-install $(VENV)/.stamp-lint
 	@mkdir -p $(dir $@)
 	@$(BIN)/clang-tidy --quiet -p $(BUILD) --warnings-as-errors='*' --extra-arg=-Wno-unknown-warning-option $< && touch $@
 
-asan tsan: %: $(VENV)/.stamp-build ## C++ tests under sanitizers (asan: addresses and undefined behaviour; tsan: threads)
+asan tsan: %: $(VENV)/.stamp-build ## C++ tests under sanitizers (asan: addresses and undefined behaviour; tsan: what has threads)
 	@$(CHOOSE_CXX) && $(WITH_TOOLS) cmake --preset $@ >/dev/null
 	@if grep -q '^TIERVEC_CXX_TESTS:INTERNAL=ON' build/$@/CMakeCache.txt; then \
-	  $(WITH_TOOLS) cmake --build --preset $@ -j $(JOBS) && $(WITH_TOOLS) ctest --preset $@; \
+	  $(WITH_TOOLS) cmake --build --preset $@ -j $(JOBS) && $(WITH_TOOLS) ctest --preset $@ -j $(JOBS); \
 	else \
 	  echo "error: make $@ runs the C++ tests, and GoogleTest was not found: apt-get install libgtest-dev" >&2; exit 1; \
 	fi
