@@ -26,7 +26,7 @@ CXX_FILES = $(shell find $(NATIVE_DIRS) tests -name '*.cc' -o -name '*.h')
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .PHONY: help install demo test cxx-tests test-cxx test-python guest peers lint quick-lint check-format types check-stubs check-headers \
-        format stubs core-stub tidy asan tsan bench wheel clean distclean FORCE
+        format stubs core-stub tidy asan tsan bench wheel wheel-check portability clean distclean FORCE
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -55,7 +55,7 @@ $(BUILD)/.stamp-install: $(VENV)/.stamp-build pyproject.toml $(CMAKE_FILES) $(NA
 	@$(CHOOSE_CXX) && $(WITH_TOOLS) $(PIP) install --no-build-isolation --config-settings=build-dir=$(BUILD) --editable .
 	@touch $@
 
-$(VENV)/.stamp-test $(VENV)/.stamp-lint $(VENV)/.stamp-bench: $(VENV)/.stamp-%: $(VENV)/.stamp-build pyproject.toml
+$(VENV)/.stamp-test $(VENV)/.stamp-lint $(VENV)/.stamp-bench $(VENV)/.stamp-wheel: $(VENV)/.stamp-%: $(VENV)/.stamp-build pyproject.toml
 	@echo "installing what '$*' needs into $(VENV)"
 	@$(BIN)/python .ci/requirements.py $* > $@.txt && $(PIP) install -r $@.txt && touch $@
 
@@ -155,8 +155,16 @@ asan tsan: %: $(VENV)/.stamp-build ## C++ tests under sanitizers (asan: addresse
 	  echo "error: make $@ runs the C++ tests, and GoogleTest was not found: apt-get install libgtest-dev" >&2; exit 1; \
 	fi
 
-wheel: $(VENV)/.stamp-build ## a wheel in dist/
-	@$(CHOOSE_CXX) && $(WITH_TOOLS) $(PIP) wheel --no-build-isolation --no-deps --wheel-dir dist .
+wheel: $(VENV)/.stamp-build $(VENV)/.stamp-wheel ## a wheel in dist/, for manylinux_2_36 or older
+	@rm -rf build/wheel dist
+	@$(CHOOSE_CXX) && $(WITH_TOOLS) $(PIP) wheel --no-build-isolation --no-deps --wheel-dir build/wheel .
+	@$(WITH_TOOLS) $(BIN)/auditwheel repair --wheel-dir dist build/wheel/*.whl && ls dist/*.whl
+
+wheel-check: wheel ## the wheel in a bare environment without a compiler passes the README's first example
+	@tests/portability/check_wheel.sh $(BIN)/python
+
+portability: ## g++ 12, a current g++, clang, static libstdc++, every Python (PORTABILITY=required: none may be skipped)
+	@JOBS=$(JOBS) PYTHON=$(PYTHON) tests/portability/run.sh $(LEGS)
 
 clean: ## remove what was built
 	rm -rf build dist

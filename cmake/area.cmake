@@ -5,11 +5,9 @@
 # Without sources the target is an INTERFACE library, so that the targets above it link the same way. The include directories
 # of the areas below are all an area can see: that is how the one-way order of dependencies is kept.
 
-# g++ 12 takes the undefined halves of its own AVX-512 intrinsics for uninitialised variables.
-set(TIERVEC_AVX512_FLAGS -mavx512f -mavx512bw -mavx512vl -mavx512dq -mavx512vnni -mavx2 -mfma -mf16c -mbmi2
-  -Wno-uninitialized -Wno-maybe-uninitialized)
-if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU" AND CMAKE_CXX_COMPILER_VERSION VERSION_LESS 13)
-  # g++ 12 takes _mm512_undefined_* of its own header for a mistake (GCC bug 105593); these files only.
+set(TIERVEC_AVX512_FLAGS -mavx512f -mavx512bw -mavx512vl -mavx512dq -mavx512vnni -mavx2 -mfma -mf16c -mbmi2)
+if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU" AND CMAKE_CXX_COMPILER_VERSION VERSION_LESS 14)
+  # g++ 12 and 13 take _mm512_undefined_* of its own header for a mistake (GCC bug 105593); these files only.
   list(APPEND TIERVEC_AVX512_FLAGS -Wno-uninitialized -Wno-maybe-uninitialized)
 endif()
 set(TIERVEC_AVX2_FLAGS -mavx2 -mfma -mf16c -mbmi2)

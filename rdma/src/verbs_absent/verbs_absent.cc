@@ -8,8 +8,8 @@ namespace tiervec::rdma {
 namespace {
 
 constexpr const char* kReason =
-    "this build of TierVec has no RDMA: infiniband/verbs.h and rdma/rdma_cma.h were absent when it was compiled; "
-    "apt-get install libibverbs-dev librdmacm-dev and install TierVec again";
+    "this build of TierVec has no RDMA, because the machine that made it lacked libibverbs and librdmacm; the wheels "
+    "have it";
 
 [[noreturn]] void refuse(const std::string& what) {
   throw Error(ErrorCode::kUnsupported, what + ": " + kReason);

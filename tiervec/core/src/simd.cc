@@ -4,13 +4,32 @@
 #include <cstdlib>
 #include <cstring>
 
+#ifdef TIERVEC_X86
+#include <cpuid.h>
+#endif
+
 namespace tiervec {
+
+#ifdef TIERVEC_X86
+namespace {
+
+// clang 16 has no name for F16C. The registers that it needs are those of AVX, which AVX2 includes.
+bool has_half_floats() noexcept {
+  unsigned eax = 0;
+  unsigned ebx = 0;
+  unsigned ecx = 0;
+  unsigned edx = 0;
+  return __get_cpuid(1, &eax, &ebx, &ecx, &edx) != 0 && (ecx & bit_F16C) != 0;
+}
+
+}  // namespace
+#endif
 
 SimdLevel detected_simd_level() noexcept {
 #ifdef TIERVEC_X86
   // All that the files of a level are compiled with; a hypervisor may hide any one of them.
-  const bool has_avx2 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") &&
-                        __builtin_cpu_supports("f16c") && __builtin_cpu_supports("bmi2");
+  const bool has_avx2 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && has_half_floats() &&
+                        __builtin_cpu_supports("bmi2");
   // Together since Ice Lake and Zen 4: byte permutes (VBMI), integer dot products (VNNI), half floats.
   if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl") &&
       __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vnni") && has_avx2) {
