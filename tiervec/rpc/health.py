@@ -38,11 +38,6 @@ class Health:
         self._serving[name] = serving
         self._loop.call_soon_threadsafe(self._wake)
 
-    def forget(self, name: str) -> None:
-        """The service is gone: it is unknown from now on."""
-        self._serving.pop(name, None)
-        self._loop.call_soon_threadsafe(self._wake)
-
     def stop(self) -> None:
         """Says NOT_SERVING for everything, for good; Watches get it and end."""
         self._stopped = True

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import threading
 from collections.abc import Callable
@@ -38,16 +39,22 @@ class Lane:
         self.count = PeerCount(what, limit, limit_per_peer)
         self._loop = loop
         self._most_threads = threads
+        self._most_queued = 4 * limit
         self._threads: list[threading.Thread] = []
-        self._queue: SimpleQueue[tuple[asyncio.Future[Any], str, Callable[[], Any]] | None] = SimpleQueue()
+        self._queue: SimpleQueue[tuple[asyncio.Future[Any], str, list[Callable[[], Any]]] | None] = SimpleQueue()
 
     async def run(self, peer: str, work: Callable[[], Result]) -> Result:
-        """Runs `work` in a thread. The client's place is free again when it is done, also if the caller is cancelled.
+        """Runs `work` in a thread, first come, first served.
+
+        The client's place is free again when the work is done. A caller that is cancelled before its turn gives its
+        place back at once, and the work is not done.
 
         Raises:
             ResourceExhaustedError: The client, or all of them, have as many calls here as they may; or the system
                 gives no thread.
         """
+        if self._queue.qsize() >= self._most_queued:  # of callers that went away, too
+            raise ResourceExhaustedError("the server is busy; try again later")
         self.count.enter(peer)
         try:
             if self.count.total > len(self._threads) < self._most_threads:
@@ -56,8 +63,15 @@ class Lane:
             self.count.leave(peer)
             raise
         future: asyncio.Future[tuple[Any, BaseException | None]] = self._loop.create_future()
-        self._queue.put((future, peer, work))
-        result, error = await future
+        unclaimed = [work]  # who takes it out, a thread or a caller that goes away, has it
+        self._queue.put((future, peer, unclaimed))
+        try:
+            result, error = await future
+        except asyncio.CancelledError:
+            with contextlib.suppress(IndexError):
+                unclaimed.pop()
+                self.count.leave(peer)
+            raise
         if error is not None:
             raise error
         return result  # type: ignore[no-any-return]
@@ -82,14 +96,18 @@ class Lane:
 
     def _work(self) -> None:
         while (item := self._queue.get()) is not None:
-            future, peer, work = item
+            future, peer, unclaimed = item
             result, error = None, None
+            try:
+                work = unclaimed.pop()
+            except IndexError:  # its caller went away
+                continue
             try:
                 result = work()
             except BaseException as raised:
                 error = raised
             self._loop.call_soon_threadsafe(self._done, future, peer, result, error)
-            del item, future, work, result, error  # nothing of a call outlives it here
+            del item, future, unclaimed, work, result, error  # nothing of a call outlives it here
 
     def _done(self, future: asyncio.Future[Any], peer: str, result: Any, error: BaseException | None) -> None:
         self.count.leave(peer)

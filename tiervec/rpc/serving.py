@@ -12,9 +12,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import functools
-from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Final, Protocol
+from typing import Any, Final, Protocol, TypeVar
 
 import grpc
 import grpc.aio
@@ -35,6 +35,7 @@ from tiervec.rpc.pending_reads import PendingReads
 
 __all__ = ["MessageSink", "RpcServer"]
 
+Result = TypeVar("Result")
 #: Of a method, from gRPC's context to the response; None of a method that sends a stream.
 Behaviour = Callable[[Any], Awaitable["bytes | None"]]
 # Of one client more than the streams of a connection: a burst of calls is no flood.
@@ -178,12 +179,10 @@ class RpcServer:
         # only: a second stop beside the first can meet a server that is gone.
         await self._server.stop(0 if self._running else _FLUSH_S)
 
-    @contextlib.contextmanager
-    def _run(self) -> Iterator[None]:
-        """A call whose message is there: a stop waits for it."""
-        self._running += 1
+    async def _run(self, lane: Lane, call: Call, work: Callable[[], Result]) -> Result:
+        self._running += 1  # a stop waits for it
         try:
-            yield
+            return await lane.run(call.host, work)
         finally:
             self._running -= 1
             if self._stopping and not self._running:
@@ -211,8 +210,7 @@ class RpcServer:
                 request = _parsed(handler.request_deserializer, data, name)
                 return bytes(handler.response_serializer(handler.unary_unary(request, call)))
 
-            with self._run():
-                return await lane.run(call.host, work)
+            return await self._run(lane, call, work)
         finally:
             call.end()
 
@@ -224,10 +222,8 @@ class RpcServer:
             sink = handler.stream_unary(None, call)
             while (data := await self._messages.read(call.host, context.read)) is not grpc.aio.EOF:
                 work = functools.partial(_take, sink, handler.request_deserializer, data, name)
-                with self._run():
-                    await lane.run(call.host, work)
-            with self._run():
-                response = await lane.run(call.host, sink.finish)
+                await self._run(lane, call, work)
+            response = await self._run(lane, call, sink.finish)
             return bytes(handler.response_serializer(response))
         finally:
             call.end()

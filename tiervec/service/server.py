@@ -22,7 +22,6 @@ from tiervec.service.health import HealthReport
 __all__ = ["Server"]
 
 _log = logging.getLogger(__name__)
-_SPARE_SEARCHES: Final = 4  # they are told that the server is busy
 _INDEX_THREADS: Final = 2
 _MAX_INDEX_CALLS: Final = 64
 
@@ -115,10 +114,13 @@ class Server:
 
     def _add_services(self, limits: Limits) -> None:
         admission = Admission(limits.concurrent_searches, limits.max_waiting_searches)
-        # Admission refuses surplus searches with a sentence; this outer bound stops a flood from queueing in memory.
-        searches = limits.concurrent_searches + limits.max_waiting_searches + _SPARE_SEARCHES
+        # Searches wait in the lane, without a thread. Admission checks deadlines when their turn comes.
+        searches = limits.concurrent_searches + limits.max_waiting_searches
         search_lane = self._server.lane(
-            "searches", threads=searches, limit=searches, limit_per_peer=limits.calls_per_peer(searches)
+            "searches",
+            threads=limits.concurrent_searches,
+            limit=searches,
+            limit_per_peer=limits.calls_per_peer(searches),
         )
         index_lane = self._server.lane(
             "calls that list indexes",
