@@ -14,7 +14,7 @@ from tiervec.cluster_index.faiss_kmeans import load_faiss
 from tiervec.cluster_index.layout_writer import LayoutTask, write_layout
 from tiervec.cluster_index.opened import calibration_grid
 from tiervec.cluster_index.params import LARGEST_DIM, MOST_VECTORS, ClusterBuildParams
-from tiervec.codes import code_parameter_bytes, code_row_bytes, training_bytes
+from tiervec.codes import code_parameter_bytes, code_row_bytes, largest_code_bits, training_bytes
 from tiervec.errors import InvalidArgumentError
 from tiervec.index_directory import IndexDescription, IndexDirectoryWriter
 from tiervec.index_kind import IndexBuild
@@ -92,7 +92,9 @@ def write_cluster_index(build: ClusterBuild, out: Path) -> None:
                 dim=dim,
                 vectors=count,
                 dataset_bytes=vectors.nbytes,
-                params=asdict(replace(params, clusters=params.clusters or len(clustering.centroids))),
+                params=asdict(
+                    replace(params, clusters=params.clusters or len(clustering.centroids), code_bits=written.code_bits)
+                ),
                 seed=build.seed,
                 calibration=written.calibration,
                 details=written.details,
@@ -175,7 +177,8 @@ def estimate_memory_bytes(
 
 
 def _code_bytes(vectors: int, dim: int, params: ClusterBuildParams) -> int:
-    once = vectors * code_row_bytes(params.code, params.code_bits, dim)
+    bits = largest_code_bits(params.code_bits, name=params.code, use="scan", dim=dim)
+    once = vectors * code_row_bytes(params.code, bits, dim)
     return once if not params.spill else 2 * once + (vectors * bits_for(vectors - 1) + 7) // 8
 
 

@@ -43,7 +43,7 @@ class ClusterKind(IndexKind[ClusterBuildParams, ClusterSearchParams]):
 
     def largest_settings(self, params: Mapping[str, Any]) -> str:
         """See `IndexKind`."""
-        return f"layout={params['layout']}, replicas={params['replicas']} and code_bits={params['code_bits']:g}"
+        return f"layout={params['layout']}, replicas={params['replicas']} and code_bits={params['code_bits']}"
 
     def facts(self, details: Mapping[str, Any]) -> list[tuple[str, str]]:
         """See `IndexKind`."""

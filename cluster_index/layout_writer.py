@@ -22,7 +22,7 @@ from tiervec.cluster_index.opened import ClusterParts, calibration_grid, make_se
 from tiervec.cluster_index.params import ClusterBuildParams, ClusterSearchParams
 from tiervec.cluster_index.residual_code import train_residual_code
 from tiervec.cluster_index.spill import spill_clusters
-from tiervec.codes import TrainedCode
+from tiervec.codes import AUTO, CodeBits, TrainedCode, choose_code_bits
 from tiervec.index_directory import IndexDirectoryWriter
 from tiervec.index_kind import search_natively
 from tiervec.interruptible import BuildProgress, run_interruptibly, run_monitored
@@ -64,8 +64,9 @@ class LayoutTask:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class WrittenLayout:
-    """What the manifest says of it."""
+    """What the manifest says of it; `code_bits` is a number where there is a code."""
 
+    code_bits: CodeBits
     details: Mapping[str, Any]
     calibration: Mapping[str, Any] | None
 
@@ -91,7 +92,10 @@ def write_layout(writer: IndexDirectoryWriter, task: LayoutTask) -> WrittenLayou
     writer.write_section("cluster_offsets", arrangement.cluster_offsets, placement="fast")
     if arrangement.places is not None:
         writer.write_section("cluster_places", arrangement.places, placement="fast")
-    fast = _write_code(writer, task, arrangement, navigation) if layout == "coded" else {}
+    bits: CodeBits = task.params.code_bits
+    fast: dict[str, Any] = {}
+    if layout == "coded":
+        bits, fast = _write_code(writer, task, arrangement, navigation)
     big = writer.section_path(tier_section(layout))
     fast.update(_write_big_part(writer, task, arrangement, big))
     if task.labels is not None:
@@ -116,16 +120,17 @@ def write_layout(writer: IndexDirectoryWriter, task: LayoutTask) -> WrittenLayou
         "id_bits": id_bits,
         "has_labels": task.labels is not None,
         **({"code": parts.code.name, "spill": task.params.spill} if parts.code is not None else {}),
+        **({"code_bits": AUTO} if bits != task.params.code_bits else {}),
         "calibration_source": task.queries.source,
         **clustering.details(),
     }
-    return WrittenLayout(details=details, calibration=_calibrate(task, arrangement, parts, big))
+    return WrittenLayout(code_bits=bits, details=details, calibration=_calibrate(task, arrangement, parts, big))
 
 
 def _write_code(
     writer: IndexDirectoryWriter, task: LayoutTask, arrangement: Arrangement, navigation: Navigation
-) -> dict[str, Any]:
-    """Codes of all vectors, relative to what the centroid codes of their clusters stand for."""
+) -> tuple[float, dict[str, Any]]:
+    """(bits a dimension, codes of all vectors), relative to what the centroid codes of their clusters stand for."""
     if task.progress is not None:
         task.progress("training code", 0, 1, None)
     count = len(task.vectors)
@@ -135,18 +140,7 @@ def _write_code(
     sample = np.asarray(task.vectors[chosen])
     origins = navigation.origins()[task.clustering.memberships.home[chosen]]
     # Eigenvectors and k-means are libraries' work, which cannot be stopped; they hold a copy of the rows.
-    code: TrainedCode = run_interruptibly(
-        lambda: train_residual_code(
-            task.params.code,
-            sample,
-            origins,
-            metric=task.metric,
-            code_bits=task.params.code_bits,
-            seed=task.seed,
-            threads=task.threads,
-        ),
-        None,
-    )
+    bits, code = run_interruptibly(lambda: _train_on(sample, origins, task), None)
     if task.progress is not None:
         task.progress("training code", 1, 1, 0.0)
     native = code.native()
@@ -182,7 +176,27 @@ def _write_code(
         writer.write_section("spill_positions", fast["spill_positions"], placement="fast")
     writer.write_section("code", code.to_bytes(), placement="fast")
     writer.write_section("code_blocks", blocks, placement="fast")
-    return fast
+    return bits, fast
+
+
+def _train_on(sample: NDArray[Any], origins: NDArray[np.float32], task: LayoutTask) -> tuple[float, TrainedCode]:
+    params = task.params
+    bits = params.code_bits
+    if isinstance(bits, str):
+        bits = choose_code_bits(
+            params.code,
+            sample,
+            metric=task.metric,
+            use="scan",
+            vectors=len(task.vectors),
+            seed=task.seed,
+            origins=origins,
+        )
+        _logger.info("code_bits=auto is %g", bits)
+    code = train_residual_code(
+        params.code, sample, origins, metric=task.metric, code_bits=bits, seed=task.seed, threads=task.threads
+    )
+    return bits, code
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

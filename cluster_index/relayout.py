@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -76,7 +76,11 @@ def relayout_cluster_index(
         )
         written = write_layout(writer, task)
         writer.commit(
-            manifest.description(params=asdict(params), calibration=written.calibration, details=written.details)
+            manifest.description(
+                params=asdict(replace(params, code_bits=written.code_bits)),
+                calibration=written.calibration,
+                details=written.details,
+            )
         )
 
 

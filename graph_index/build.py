@@ -13,7 +13,16 @@ from numpy.typing import NDArray
 
 from tiervec import _core
 from tiervec.calibration import CalibrationQueries, Measured, calibrate
-from tiervec.codes import TrainedCode, code_parameter_bytes, code_row_bytes, train_code, training_bytes
+from tiervec.codes import (
+    AUTO,
+    TrainedCode,
+    choose_code_bits,
+    code_parameter_bytes,
+    code_row_bytes,
+    largest_code_bits,
+    train_code,
+    training_bytes,
+)
 from tiervec.errors import InvalidArgumentError
 from tiervec.graph_index.opened import CALIBRATION_GRID, GraphParts, make_searcher
 from tiervec.graph_index.params import LARGEST_DIM, MOST_VECTORS, GraphBuildParams, GraphSearchParams
@@ -69,7 +78,7 @@ def estimate_memory_bytes(vectors: int, dim: int, itemsize: int, params: GraphBu
         471
     """
     graph = _core.vamana_memory_bytes(vectors, params.graph_degree, params.build_list, threads)
-    rows = vectors * code_row_bytes(params.code, params.code_bits, dim)
+    rows = vectors * _row_bytes(params, dim)
     raw = vectors * dim * itemsize
     training = training_bytes(min(vectors, _TRAINING_ROWS), dim)
     # While the code is trained there is no graph yet; while it is calibrated, the graph is gone and the records are in.
@@ -85,9 +94,15 @@ def expected_index_bytes(vectors: int, dim: int, itemsize: int, params: GraphBui
         record = -(-_SECTOR_BYTES // (_SECTOR_BYTES // least)) if least <= _SECTOR_BYTES else least + _SECTOR_BYTES
     else:
         record = dim * itemsize + 5 + 8 + (params.graph_degree * id_bits + 7) // 8
-    rows = code_row_bytes(params.code, params.code_bits, dim)
+    rows = _row_bytes(params, dim)
     navigation = _NAVIGATION_BYTES / _NAVIGATION_SHARE
     return int(vectors * (record + rows + 1.5 + navigation)) + code_parameter_bytes(dim) + (1 << 16)
+
+
+def _row_bytes(params: GraphBuildParams, dim: int) -> int:
+    """At most so many bytes of code a vector."""
+    bits = largest_code_bits(params.code_bits, name=params.code, use="graph", dim=dim)
+    return code_row_bytes(params.code, bits, dim)
 
 
 def write_graph_index(build: GraphBuild, out: Path, graph: LinkedGraph | None = None) -> None:
@@ -102,8 +117,11 @@ def write_graph_index(build: GraphBuild, out: Path, graph: LinkedGraph | None = 
     vectors = build.vectors
     count, dim = vectors.shape
     needed = expected_index_bytes(count, dim, vectors.itemsize, build.params)
+    details: dict[str, Any] = {} if graph is None else {"origin": graph.origin}
+    if build.params.code_bits == AUTO:
+        details["code_bits"] = AUTO
     with IndexDirectoryWriter(out, needed_bytes=needed) as writer:
-        code = _train(build)
+        build, code = _train(build)
         rows = _encode(build, code)
         writer.write_section("code", code.to_bytes(), placement="fast")
         writer.write_section("code_rows", rows, placement="fast")
@@ -124,7 +142,7 @@ def write_graph_index(build: GraphBuild, out: Path, graph: LinkedGraph | None = 
                 params=asdict(build.params),
                 seed=build.seed,
                 calibration=linked.calibration,
-                details=_details(linked.written, code) | ({} if graph is None else {"origin": graph.origin}),
+                details=_details(linked.written, code) | details,
             )
         )
 
@@ -205,7 +223,8 @@ def _details(written: Mapping[str, Any], code: TrainedCode) -> dict[str, Any]:
     return {"layout": dict(written["layout"]), "code": code.name, "edges": int(written["edges"])}
 
 
-def _train(build: GraphBuild) -> TrainedCode:
+def _train(build: GraphBuild) -> tuple[GraphBuild, TrainedCode]:
+    """(the build with a number of bits, its code)."""
     count = len(build.vectors)
     if build.progress is not None:
         build.progress("training code", 0, 1, None)
@@ -214,20 +233,20 @@ def _train(build: GraphBuild) -> TrainedCode:
     chosen.sort()
     sample = build.vectors[chosen]
     # Eigenvectors and k-means are libraries' work, which cannot be stopped; they hold a copy of the rows.
-    code = run_interruptibly(
-        lambda: train_code(
-            build.params.code,
-            sample,
-            metric=build.metric,
-            code_bits=build.params.code_bits,
-            seed=build.seed,
-            threads=build.threads,
-        ),
-        None,
-    )
+    build, code = run_interruptibly(lambda: _train_on(sample, build), None)
     if build.progress is not None:
         build.progress("training code", 1, 1, 0.0)
-    return code
+    return build, code
+
+
+def _train_on(sample: NDArray[Any], build: GraphBuild) -> tuple[GraphBuild, TrainedCode]:
+    params, metric, seed = build.params, build.metric, build.seed
+    bits = params.code_bits
+    if isinstance(bits, str):
+        bits = choose_code_bits(params.code, sample, metric=metric, use="graph", vectors=len(build.vectors), seed=seed)
+        _logger.info("code_bits=auto is %g", bits)
+    code = train_code(params.code, sample, metric=metric, code_bits=bits, seed=seed, threads=build.threads)
+    return replace(build, params=replace(params, code_bits=bits)), code
 
 
 def _encode(build: GraphBuild, code: TrainedCode) -> NDArray[np.uint8]:

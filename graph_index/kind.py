@@ -44,4 +44,4 @@ class GraphKind(IndexKind[GraphBuildParams, GraphSearchParams]):
 
     def largest_settings(self, params: Mapping[str, Any]) -> str:
         """See `IndexKind`."""
-        return f"graph_degree={params['graph_degree']} and code_bits={params['code_bits']:g}"
+        return f"graph_degree={params['graph_degree']} and code_bits={params['code_bits']}"

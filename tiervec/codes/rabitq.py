@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from tiervec.codes.centering import directions_from, robust_center
 from tiervec.codes.principal_axes import DENSE_DIM, PrincipalAxes, principal_axes
 
-__all__ = ["train"]
+__all__ = ["grid_error", "train"]
 
 _FACTOR_BYTES = 6
 # Step of the uniform grid with least squared error for a unit normal variable, and that error, by bits (Max, 1960).
@@ -35,12 +35,12 @@ def train(
     """Trains on float32 vectors (rows, dim), unit length for cosine; returns (arrays, scalars) of a dot code."""
     center = robust_center(vectors)
     directions = directions_from(vectors, center)
-    budget = 8 * (row_bytes - _FACTOR_BYTES)
     axes = principal_axes(directions, seed)
-    chosen = _on_axes(axes, budget)
+    on_axes, spread = _grids(axes, row_bytes)
+    chosen = on_axes
     arrays: dict[str, NDArray[Any]] = {"center": center}
     scalars: dict[str, Any] = {"row_bytes": row_bytes, "unbiased": True}
-    if axes.dim > DENSE_DIM and chosen.error > (spread := _spread_evenly(axes.dim, budget)).error:
+    if spread is not None and spread.error < on_axes.error:
         chosen = spread
         scalars["fast_rotation"] = seed
     else:
@@ -56,6 +56,17 @@ class _Grid:
     widths: NDArray[np.uint8]
     steps: NDArray[np.float32]
     error: float
+
+
+def grid_error(axes: PrincipalAxes, row_bytes: int) -> float:
+    """Squared error that a code on these axes leaves in the inner product of two of their directions."""
+    return min(grid.error for grid in _grids(axes, row_bytes) if grid is not None)
+
+
+def _grids(axes: PrincipalAxes, row_bytes: int) -> tuple[_Grid, _Grid | None]:
+    """(on the axes, after a fast rotation in many dimensions)."""
+    budget = 8 * (row_bytes - _FACTOR_BYTES)
+    return _on_axes(axes, budget), _spread_evenly(axes.dim, budget) if axes.dim > DENSE_DIM else None
 
 
 def _on_axes(axes: PrincipalAxes, budget_bits: int) -> _Grid:

@@ -21,7 +21,7 @@ constexpr std::size_t kStrip = 16;      // outputs of a rotation kernel come in 
 constexpr float kLargestHalf = 65504.0F;
 // Of what a row stores, so that an estimate stays finite for every query whose squared norm is.
 constexpr float kLargestAddend = 1e38F;
-constexpr float kLargestFactor = 1e15F;
+constexpr float kLargestFactor = 1e19F;
 constexpr std::uint32_t kLargestQuery = 127;  // of a prepared query, either sign
 
 template <class T>
