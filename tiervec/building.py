@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from numpy.typing import NDArray
 
 from tiervec.calibration import DEFAULT_TARGET_RECALL, reached
@@ -38,6 +37,7 @@ from tiervec.parameter_checks import (
     checked_params,
 )
 from tiervec.vector_files import VectorFile, open_vectors
+from tiervec.vector_files.file_access import allocated
 from tiervec.vectors import as_matrix, as_queries, check_finite, check_ids, check_range
 
 __all__ = ["build", "import_diskann", "relayout"]
@@ -295,7 +295,7 @@ def _load(data: Any, memory: _MemoryCheck, folder: Path) -> NDArray[Any]:
     file = open_vectors(check_path("data", data))
     if not memory.fits_in_memory(file.shape, file.dtype.itemsize, may_stream=True):
         return _mapped(file, folder, memory.progress)
-    vectors = np.empty(file.shape, file.dtype)
+    vectors: NDArray[Any] = allocated(file.shape, file.dtype, file.path)
     file.read_into(vectors, _reading(memory.progress))
     return vectors
 

@@ -20,7 +20,7 @@ import numpy.typing as npt
 from tiervec.durable_files import replacing_file, storage_errors, write_blocks
 from tiervec.errors import DataLossError, InvalidArgumentError, NotFoundError
 from tiervec.parameter_checks import check_path, check_whole, shown
-from tiervec.vector_files.file_access import file_size, read_exactly, read_header
+from tiervec.vector_files.file_access import allocated, file_size, read_exactly, read_header
 from tiervec.vector_files.hdf5 import read_hdf5_array
 from tiervec.vector_files.npy import open_npy
 from tiervec.vector_files.opening import split_path
@@ -185,15 +185,16 @@ def _read_big_ann(path: str) -> GroundTruth:
         )
     if queries == 0 or k == 0:
         raise InvalidArgumentError(f"{path} holds {queries} queries with {k} neighbours; both must be at least 1")
-    raw, distances = np.empty((queries, k), "<u4"), None
+    raw, distances = allocated((queries, k), "<u4", path), None
     with storage_errors(f"reading {path}", Path(path).parent), open(path, "rb", buffering=0) as file:
         file.seek(_HEADER.size)
         read_exactly(file, raw, path)
         if size == with_distances:
-            stored = np.empty((queries, k), "<f4")
+            stored = allocated((queries, k), "<f4", path)
             read_exactly(file, stored, path)
             distances = stored.astype(np.float32, copy=False)
-    ids = raw.astype(np.int64)
+    ids = allocated(raw.shape, np.int64, path)
+    ids[...] = raw
     ids[raw == _ABSENT] = -1
     return GroundTruth(ids, distances)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import math
 import os
 import stat
 from pathlib import Path
@@ -12,9 +13,9 @@ import numpy as np
 import numpy.typing as npt
 
 from tiervec.durable_files import storage_error, storage_errors
-from tiervec.errors import DataLossError, InvalidArgumentError, NotFoundError
+from tiervec.errors import DataLossError, InvalidArgumentError, NotFoundError, ResourceExhaustedError
 
-__all__ = ["MAX_DIM", "check_file_size", "check_shape", "file_size", "read_exactly", "read_header"]
+__all__ = ["MAX_DIM", "allocated", "check_file_size", "check_shape", "file_size", "read_exactly", "read_header"]
 
 MAX_DIM: Final = 1 << 20
 """Far above any real vector; a larger number in a header is damage."""
@@ -55,6 +56,19 @@ def read_header(path: str, size: int, *, offset: int = 0, what: str = "header") 
     if len(header) < size:
         raise DataLossError(f"{path} is truncated: its {what} takes {size} bytes, but only {len(header)} are there")
     return header
+
+
+def allocated(shape: tuple[int, ...], dtype: npt.DTypeLike, path: str) -> npt.NDArray[Any]:
+    """New memory for what a file holds.
+
+    Raises:
+        ResourceExhaustedError: There is not so much.
+    """
+    try:
+        return np.empty(shape, dtype)
+    except (MemoryError, ValueError) as error:  # ValueError: more than the address space
+        needed = math.prod(shape) * np.dtype(dtype).itemsize
+        raise ResourceExhaustedError(f"reading {path} needs {needed:,} bytes, more than can be allocated") from error
 
 
 def check_shape(path: str, rows: int, dim: int) -> None:

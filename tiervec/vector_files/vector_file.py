@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tiervec.errors import DataLossError, InvalidArgumentError
+from tiervec.vector_files.file_access import allocated
 
 __all__ = ["BLOCK_BYTES", "Progress", "VectorFile"]
 
@@ -68,7 +69,7 @@ class VectorFile(ABC):
         """
         if not 0 <= start <= stop <= self.shape[0]:
             raise InvalidArgumentError(f"rows {start} to {stop} are not within the {self.shape[0]} rows of {self.path}")
-        out = np.empty((stop - start, self.shape[1]), self.dtype)
+        out = allocated((stop - start, self.shape[1]), self.dtype, self.path)
         self._fill(out, start, None, self._block_rows(BLOCK_BYTES))
         return out
 
