@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from tiervec.durable_files import storage_error
 from tiervec.errors import InvalidArgumentError, NotFoundError
 from tiervec.parameter_checks import (
     MAX_THREADS,
@@ -151,7 +152,9 @@ def load_config(path: Path) -> ServeConfig:
         document = tomllib.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise NotFoundError(f"configuration file {path} does not exist") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except OSError as error:
+        raise storage_error(error, f"reading configuration file {path}", path.parent) from None
+    except (ValueError, RecursionError) as error:  # also an integer of 5,000 digits, and 5,000 brackets
         raise InvalidArgumentError(f"configuration file {path} is not valid TOML: {error}") from None
     try:
         return _config(document, path.parent)
