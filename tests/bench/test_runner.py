@@ -19,7 +19,7 @@ from tiervec.bench.plan import parse_plan
 from tiervec.bench.result_files import load_advice, load_profiles, load_results
 from tiervec.bench.results import Result
 from tiervec.bench.runner import RunOptions, RunSummary, run_plan
-from tiervec.bench.systems.process import SystemFailedError
+from tiervec.bench.systems.process import SystemFailedError, SystemProcess
 from tiervec.bench.systems.registry import SystemSpec
 from tiervec.errors import (
     InvalidArgumentError,
@@ -489,10 +489,22 @@ def test_open_runs_have_the_asked_rate(run: Run, arrivals: str) -> None:
         assert all(repeat.seconds >= 0.2 for repeat in result.repeats)
 
 
-def test_the_limit_of_a_run_comes_on_top_of_the_length_that_was_asked(run: Run) -> None:
-    text = HEAD.replace("search_s = 30", "search_s = 0.6").replace("repeats = 2", "repeats = 1")
-    result = run(text + 'mode = "open"\narrival_qps = 20\nseconds = 1.0\narrivals = "fixed"\n' + GOOD).results[0]
-    assert (result.status, result.repeats[0].queries) == ("ok", 20)
+def test_the_limit_of_a_run_comes_on_top_of_the_length_that_was_asked(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    limits_s = []
+    ask = SystemProcess.ask
+
+    def noted(self: SystemProcess, request: Any, limit_s: float) -> Any:
+        if request["do"] == "search":
+            limits_s.append(limit_s)
+        return ask(self, request, limit_s)
+
+    monkeypatch.setattr(SystemProcess, "ask", noted)
+    text = HEAD.replace("repeats = 2", "repeats = 1")
+    result = run(text + 'mode = "open"\narrival_qps = 100\nseconds = 0.25\narrivals = "fixed"\n' + GOOD).results[0]
+    assert (result.status, result.repeats[0].queries) == ("ok", 25)
+    assert limits_s[-1] == 30 + 2 * 0.25
 
 
 def test_an_open_run_that_cannot_keep_up_has_no_recall(run: Run) -> None:

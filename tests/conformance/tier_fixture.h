@@ -63,7 +63,7 @@ inline void set_random_reads(ReadBatch& batch, std::mt19937_64& random, std::uin
 inline std::vector<ReadBatch*> wait_for(TierQueue& queue, std::size_t count, std::size_t at_once = 16) {
   std::vector<ReadBatch*> all;
   std::vector<ReadBatch*> done(at_once);
-  const auto give_up = std::chrono::steady_clock::now() + std::chrono::seconds(20);
+  const auto give_up = std::chrono::steady_clock::now() + std::chrono::seconds(60);
   while (all.size() < count && std::chrono::steady_clock::now() < give_up) {
     queue.flush();
     const std::size_t got = queue.poll(done);

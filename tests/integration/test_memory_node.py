@@ -58,7 +58,7 @@ class NodeProcess:
 
     def end(self, number: int) -> int:
         self.process.send_signal(number)
-        return self.process.wait(30)
+        return self.process.wait(60)
 
 
 Starter = Callable[..., NodeProcess]
@@ -104,7 +104,7 @@ def region_on(node: NodeProcess) -> str:
     return f"tcp://{node.address}/peps?timeout_ms=30000"
 
 
-def wait_until(condition: Callable[[], bool], timeout_s: float = 30) -> None:
+def wait_until(condition: Callable[[], bool], timeout_s: float = 60) -> None:
     end = time.monotonic() + timeout_s
     while not condition():
         assert time.monotonic() < end, "timed out"

@@ -53,7 +53,7 @@ inline void set_reads(ReadBatch& batch, std::initializer_list<Read> reads) {
 inline std::vector<ReadBatch*> wait_for(TierQueue& queue, std::size_t count) {
   std::vector<ReadBatch*> all;
   ReadBatch* done[8];
-  const auto give_up = std::chrono::steady_clock::now() + std::chrono::seconds(20);
+  const auto give_up = std::chrono::steady_clock::now() + std::chrono::seconds(60);
   while (all.size() < count && std::chrono::steady_clock::now() < give_up) {
     const std::size_t got = queue.poll(done);
     all.insert(all.end(), done, done + got);

@@ -126,7 +126,7 @@ def test_a_server_says_why_it_cannot_listen(server: _core.RegionServer) -> None:
 
 
 def test_a_browser_is_turned_away(server: _core.RegionServer) -> None:
-    with socket.create_connection(("127.0.0.1", server.port), timeout=10) as browser:
+    with socket.create_connection(("127.0.0.1", server.port), timeout=60) as browser:
         browser.sendall(b"GET / HTTP/1.1\r\nHost: node\r\n\r\n")
         with contextlib.suppress(ConnectionResetError):
             assert browser.recv(100) == b""

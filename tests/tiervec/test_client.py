@@ -24,7 +24,7 @@ from tiervec.errors import (
 def test_same_answers_as_the_index(serve: Any, fake_index: Any) -> None:
     queries = fake_index.vectors[:5] + np.float32(0.01)
     expected = fake_index.search(queries, 3, params={"search_list": 70})
-    with serve({"fake": fake_index}) as server, Client(server.address, timeout_s=10) as client:
+    with serve({"fake": fake_index}) as server, Client(server.address, timeout_s=60) as client:
         result = client.search("fake", queries, 3, target_recall=0.9, params={"search_list": 70, "pipeline": False})
         assert client.indexes() == ["fake"]
         assert client.info("fake")["vectors"] == 100
@@ -46,7 +46,7 @@ def test_same_answers_as_a_cluster_index(layout: str, serve: Any, tmp_path: Path
     with tiervec.open(tmp_path / "index", threads=1) as index:
         asked: list[dict[str, Any]] = [{"params": {"nprobe": 3, "rerank": 20, "split": False}}, {"target_recall": 0.9}]
         expected = [index.search(base[:7], 5, **how) for how in asked]
-        with serve({"clusters": index}) as server, Client(server.address, timeout_s=30) as client:
+        with serve({"clusters": index}) as server, Client(server.address, timeout_s=60) as client:
             info = client.info("clusters")
             assert (info["kind"], info["params"]["layout"]) == ("cluster", layout)
             for how, right in zip(asked, expected, strict=True):
@@ -61,12 +61,12 @@ def test_same_answers_as_a_cluster_index(layout: str, serve: Any, tmp_path: Path
 
 @pytest.mark.parametrize("query", [[0.5] * 8, np.full(8, 0.5), np.full((1, 8), 0.5, np.float16)])
 def test_one_query(serve: Any, fake_index: Any, query: Any) -> None:
-    with serve({"fake": fake_index}) as server, Client(server.address, timeout_s=10) as client:
+    with serve({"fake": fake_index}) as server, Client(server.address, timeout_s=60) as client:
         assert client.search("fake", query, 2).ids.shape == (1, 2)
 
 
 def test_more_than_four_mebibytes_of_results(serve: Any, fake_index: Any) -> None:
-    with serve({"fake": fake_index}) as server, Client(server.address, timeout_s=30) as client:
+    with serve({"fake": fake_index}) as server, Client(server.address, timeout_s=60) as client:
         assert client.search("fake", np.zeros((500, 8), np.float32), 1000).ids.shape == (500, 1000)
 
 
@@ -80,7 +80,7 @@ def test_more_than_four_mebibytes_of_results(serve: Any, fake_index: Any) -> Non
     ],
 )
 def test_errors_come_back_as_ours(serve: Any, fake_index: Any, fault: TiervecError) -> None:
-    with serve({"fake": fake_index}) as server, Client(server.address, timeout_s=10) as client:
+    with serve({"fake": fake_index}) as server, Client(server.address, timeout_s=60) as client:
         fake_index.fault = fault
         with pytest.raises(type(fault)) as caught:
             client.search("fake", fake_index.vectors[:1])
@@ -89,7 +89,7 @@ def test_errors_come_back_as_ours(serve: Any, fake_index: Any, fault: TiervecErr
 
 
 def test_bad_arguments(serve: Any, fake_index: Any) -> None:
-    with serve({"fake": fake_index}) as server, Client(server.address, timeout_s=10) as client:
+    with serve({"fake": fake_index}) as server, Client(server.address, timeout_s=60) as client:
         with pytest.raises(InvalidArgumentError, match="dim 3"):
             client.search("fake", np.zeros((1, 3), np.float32))
         with pytest.raises(InvalidArgumentError, match="int64"):
@@ -116,7 +116,7 @@ def test_no_server() -> None:
     with socket.socket() as taken:  # bound and not listening: nobody else gets the port
         taken.bind(("127.0.0.1", 0))
         address = f"127.0.0.1:{taken.getsockname()[1]}"
-        with Client(address, timeout_s=10) as client, pytest.raises(UnavailableError, match=address):
+        with Client(address, timeout_s=60) as client, pytest.raises(UnavailableError, match=address):
             client.indexes()
 
 

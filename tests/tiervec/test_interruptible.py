@@ -24,7 +24,7 @@ class Work:
 
     def __call__(self) -> Any:
         self.thread = threading.current_thread()
-        assert self.end.wait(30)
+        assert self.end.wait(60)
         self.ended = True
         if self.cancelled:
             raise CancelledError("stopped by request")
@@ -93,7 +93,7 @@ def test_it_works_on_a_thread_without_signals() -> None:
     work.end.set()
     thread = threading.Thread(target=lambda: results.append(run_interruptibly(work, work.cancel)))
     thread.start()
-    thread.join(30)
+    thread.join(60)
     assert results == [7]
 
 

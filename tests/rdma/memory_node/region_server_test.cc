@@ -62,7 +62,7 @@ class RegionServerTest : public ::testing::Test {
   /// Counters are written by the server's threads a moment after the client has its answer.
   template <class Condition>
   [[nodiscard]] bool soon(const Condition& condition) const {
-    for (int i = 0; i < 2000; ++i) {
+    for (int i = 0; i < 12'000; ++i) {
       if (condition(server_.stats())) return true;
       std::this_thread::sleep_for(5ms);
     }

@@ -415,7 +415,7 @@ def test_the_scrubber_goes_round_and_stops(node: MemoryNode) -> None:
     node.on_health = lambda _name, _serving: found.set()
     scrubber = Scrubber(node, 1 << 30)
     scrubber.start()
-    assert found.wait(20)
+    assert found.wait(60)
     scrubber.stop()
     assert region.state is RegionState.DAMAGED
     count = node.counters.extents_verified

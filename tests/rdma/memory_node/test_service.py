@@ -109,13 +109,13 @@ def test_a_client_that_goes_away_leaves_what_it_sent(
 
         def endless() -> Iterator[pb.UploadRequest]:
             yield from sending.messages("sift", "v1", DATA, only=[0, 1])
-            waiting.wait(30)
+            waiting.wait(60)
 
         client = MemoryNodeClient(server.address, anonymous)
         client.create("sift", "v1", SIZE)
         with ThreadPoolExecutor(1) as pool:
             upload = pool.submit(client.upload, endless())
-            deadline = time.monotonic() + 30
+            deadline = time.monotonic() + 60
             while server.node.counters.uploaded_extents < 2:
                 assert time.monotonic() < deadline
                 time.sleep(0.01)
@@ -175,13 +175,13 @@ def test_uploads_at_once_are_bounded(lend: Any, anonymous: Credentials, sending:
 
     def slow() -> Iterator[pb.UploadRequest]:
         yield from sending.messages("sift", "v1", DATA, only=[2])
-        go_on.wait(30)
+        go_on.wait(60)
 
     with lend() as server, MemoryNodeClient(server.address, anonymous) as client:
         client.create("sift", "v1", SIZE)
         with ThreadPoolExecutor(CONCURRENT_UPLOADS) as pool:
             running = [pool.submit(client.upload, slow()) for _ in range(CONCURRENT_UPLOADS)]
-            deadline = time.monotonic() + 30
+            deadline = time.monotonic() + 60
             while server.node.counters.uploaded_extents < CONCURRENT_UPLOADS:
                 assert time.monotonic() < deadline
                 time.sleep(0.01)
@@ -195,7 +195,7 @@ def test_uploads_at_once_are_bounded(lend: Any, anonymous: Credentials, sending:
 def raw_call(client: MemoryNodeClient, metadata: list[tuple[str, str]]) -> Any:
     with grpc.insecure_channel(client.address) as channel:
         stub: Any = memory_node_pb2_grpc.MemoryNodeServiceStub
-        return stub(channel).Describe(pb.DescribeNodeRequest(), metadata=metadata, timeout=10)
+        return stub(channel).Describe(pb.DescribeNodeRequest(), metadata=metadata, timeout=60)
 
 
 def test_another_protocol_version(client: MemoryNodeClient) -> None:
@@ -209,7 +209,7 @@ def test_another_protocol_version(client: MemoryNodeClient) -> None:
 def test_garbage_does_no_harm(client: MemoryNodeClient) -> None:
     host, _, port = client.address.rpartition(":")
     for garbage in (b"\0" * 100, b"GET / HTTP/1.1\r\n\r\n", b"\xff" * 5000, DATA[:3000]):
-        with socket.create_connection((host, int(port)), timeout=10) as connection:
+        with socket.create_connection((host, int(port)), timeout=60) as connection:
             connection.sendall(garbage)
     assert client.describe().protocol == 1
 
@@ -260,7 +260,7 @@ def test_a_taken_data_port(lend: Any) -> None:
 def health_of(address: str, name: str) -> int:
     with grpc.insecure_channel(address) as channel:
         stub: Any = health_pb2_grpc.HealthStub
-        return int(stub(channel).Check(health_pb2.HealthCheckRequest(service=name), timeout=10).status)
+        return int(stub(channel).Check(health_pb2.HealthCheckRequest(service=name), timeout=60).status)
 
 
 def test_health(client: MemoryNodeClient, sending: Any) -> None:
@@ -278,7 +278,7 @@ def test_reflection(client: MemoryNodeClient) -> None:
     with grpc.insecure_channel(client.address) as channel:
         stub: Any = reflection_pb2_grpc.ServerReflectionStub
         request = reflection_pb2.ServerReflectionRequest(file_containing_symbol="tiervec.v1.MemoryNodeService")
-        (answer,) = list(stub(channel).ServerReflectionInfo(iter([request]), timeout=10))
+        (answer,) = list(stub(channel).ServerReflectionInfo(iter([request]), timeout=60))
     file = FileDescriptorProto.FromString(answer.file_descriptor_response.file_descriptor_proto[0])
     assert file.service[0].name == "MemoryNodeService"
 
@@ -457,7 +457,7 @@ def test_a_restarted_node_is_found_at_the_same_data_port(
         sending.put(client, "sift", "v1", DATA)
         before = client.attach("sift", "", "tcp")
     with lend(data_dir=tmp_path) as server, MemoryNodeClient(server.address, anonymous) as client:
-        server._loader.join(30)
+        server._loader.join(60)
         assert client.attach("sift", "", "tcp") == before
 
 

@@ -65,7 +65,7 @@ ErrorCode read_now(TierQueue& queue, std::chrono::milliseconds* took = nullptr) 
 }
 
 bool comes_back(TierQueue& queue) {
-  const auto give_up = std::chrono::steady_clock::now() + 20s;
+  const auto give_up = std::chrono::steady_clock::now() + 60s;
   while (std::chrono::steady_clock::now() < give_up) {
     const ErrorCode error = read_now(queue);
     if (error == ErrorCode::kOk) return true;

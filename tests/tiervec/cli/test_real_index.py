@@ -136,7 +136,7 @@ def server(folder: Path) -> Iterator[tuple[subprocess.Popen[str], str]]:
 
 def test_serve_as_a_process(folder: Path, server: tuple[subprocess.Popen[str], str]) -> None:
     process, address = server
-    with tiervec.open(folder / "index", tier="mmap:") as index, Client(address, timeout_s=20) as client:
+    with tiervec.open(folder / "index", tier="mmap:") as index, Client(address, timeout_s=60) as client:
         expected = index.search(QUERIES, 10, params={"search_list": 80})
         found = client.search("index", QUERIES, 10, params={"search_list": 80})
         np.testing.assert_array_equal(found.ids, expected.ids)
@@ -149,7 +149,7 @@ def test_serve_as_a_process(folder: Path, server: tuple[subprocess.Popen[str], s
         with pytest.raises(tiervec.InvalidArgumentError, match="dim 25"):
             client.search("index", np.zeros((1, 25), np.float32))
     process.send_signal(signal.SIGTERM)
-    assert process.wait(timeout=20) == 0
+    assert process.wait(timeout=60) == 0
 
 
 def run(*arguments: object) -> subprocess.CompletedProcess[str]:

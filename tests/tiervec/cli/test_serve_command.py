@@ -31,7 +31,7 @@ def visitor(address: str, fake_index: Any) -> Iterator[Future[list[str]]]:
 
     def visit() -> list[str]:
         try:
-            with Client(address, timeout_s=10) as client:
+            with Client(address, timeout_s=60) as client:
                 while not _answers(client):
                     time.sleep(0.02)
                 names = client.indexes()

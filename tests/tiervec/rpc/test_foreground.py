@@ -41,7 +41,7 @@ def test_a_second_signal_ends_the_draining() -> None:
 
     def stop() -> None:
         send(signal.SIGTERM)
-        assert drained.wait(10)
+        assert drained.wait(60)
 
     run_until_signalled(
         start=lambda: None, stop=stop, cut_short=drained.set, on_ready=lambda: send(signal.SIGINT), drain_s=60

@@ -43,9 +43,9 @@ def test_one_answer_per_index(serve: Any, fake_index: Any, bytes_index: Any) -> 
     with serve({"a": fake_index, "b": bytes_index}) as server, grpc.insecure_channel(server.address) as channel:
         stub = health_pb2_grpc.HealthStub(channel)
         for service in ("", "a", "b"):
-            assert stub.Check(health_pb2.HealthCheckRequest(service=service), timeout=10).status == SERVING
+            assert stub.Check(health_pb2.HealthCheckRequest(service=service), timeout=60).status == SERVING
         with pytest.raises(grpc.RpcError) as caught:
-            stub.Check(health_pb2.HealthCheckRequest(service="c"), timeout=10)
+            stub.Check(health_pb2.HealthCheckRequest(service="c"), timeout=60)
         error: Any = caught.value
         assert error.code() is grpc.StatusCode.NOT_FOUND
 
@@ -147,7 +147,7 @@ def test_a_stop_ends_a_look(fake_index: Any) -> None:
 def test_health_follows_the_searches(serve: Any, fake_index: Any, fault: TiervecError) -> None:
     from tiervec.client import Client
 
-    with serve({"fake": fake_index}) as server, Client(server.address, timeout_s=10) as client:
+    with serve({"fake": fake_index}) as server, Client(server.address, timeout_s=60) as client:
         assert client.is_serving("fake")
         fake_index.fault = fault
         for _ in range(3):

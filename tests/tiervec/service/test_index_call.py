@@ -16,7 +16,7 @@ from tiervec.service._generated import index_pb2, index_pb2_grpc
 
 def test_list_is_by_name(serve: Any, fake_index: Any, bytes_index: Any) -> None:
     with serve({"b": fake_index, "a": bytes_index}) as server, grpc.insecure_channel(server.address) as channel:
-        response = index_pb2_grpc.IndexServiceStub(channel).List(index_pb2.ListIndexesRequest(), timeout=10)
+        response = index_pb2_grpc.IndexServiceStub(channel).List(index_pb2.ListIndexesRequest(), timeout=60)
     assert [(index.name, index.dim, index.tier) for index in response.indexes] == [
         ("a", 4, "dram:"),
         ("b", 8, "emulated:rdma-200g"),
@@ -25,7 +25,7 @@ def test_list_is_by_name(serve: Any, fake_index: Any, bytes_index: Any) -> None:
 
 def test_get_says_what_info_says(serve: Any, fake_index: Any) -> None:
     with serve({"fake": fake_index}) as server, grpc.insecure_channel(server.address) as channel:
-        message = index_pb2_grpc.IndexServiceStub(channel).Get(index_pb2.GetIndexRequest(name="fake"), timeout=10)
+        message = index_pb2_grpc.IndexServiceStub(channel).Get(index_pb2.GetIndexRequest(name="fake"), timeout=60)
     document = wire.index_document(message)
     expected = {"name": "fake", "tier": "emulated:rdma-200g", "emulated": True, **fake_index.info.as_dict()}
     assert document == expected
@@ -39,7 +39,7 @@ def test_get_of_an_unknown_name(serve: Any, fake_index: Any) -> None:
         grpc.insecure_channel(server.address) as channel,
         pytest.raises(grpc.RpcError) as caught,
     ):
-        index_pb2_grpc.IndexServiceStub(channel).Get(index_pb2.GetIndexRequest(name="x"), timeout=10)
+        index_pb2_grpc.IndexServiceStub(channel).Get(index_pb2.GetIndexRequest(name="x"), timeout=60)
     error: Any = caught.value
     assert error.code() is grpc.StatusCode.NOT_FOUND
     assert "'x'" in error.details()

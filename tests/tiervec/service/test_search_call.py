@@ -42,18 +42,18 @@ def refused(stub: Any, message: search_pb2.SearchRequest, timeout: float = 10) -
 
 
 def test_answers_are_those_of_the_index(stub: Any, fake_index: Any) -> None:
-    response = stub.Search(request(params={"search_list": "80", "pipeline": "off"}, target_recall=0.9), timeout=10)
+    response = stub.Search(request(params={"search_list": "80", "pipeline": "off"}, target_recall=0.9), timeout=60)
     expected = fake_index.search(QUERIES, 4)
     assert np.frombuffer(response.ids, "<i8").reshape(3, 4).tolist() == expected.ids.tolist()
     assert np.frombuffer(response.distances, "<f4").reshape(3, 4).tolist() == expected.distances.tolist()
     call = fake_index.calls[0]
     assert (call["k"], call["target_recall"]) == (4, 0.9)
     assert call["params"] == {"search_list": 80, "pipeline": False}
-    assert 0 < call["timeout_s"] < 11  # gRPC rounds the time up as it sends it
+    assert 0 < call["timeout_s"] < 66  # gRPC rounds the time up as it sends it
 
 
 def test_receipt_arrives_whole(stub: Any) -> None:
-    receipt = stub.Search(request(), timeout=10).receipt
+    receipt = stub.Search(request(), timeout=60).receipt
     assert (receipt.queries, receipt.k, receipt.reads, receipt.bytes_read, receipt.rounds) == (3, 4, 120, 30720, 36)
     assert (receipt.code_distances, receipt.hot_records) == (4500, 6)
     assert (receipt.cpu_us, receipt.waiting_us) == (150, 60)
@@ -67,7 +67,7 @@ def test_receipt_arrives_whole(stub: Any) -> None:
 def test_fewer_than_k_vectors_are_padded(serve: Any, bytes_index: Any) -> None:
     with serve({"bytes": bytes_index}) as server, grpc.insecure_channel(server.address) as channel:
         message = request(index="bytes", dtype=vectors_pb2.DTYPE_UINT8, dim=4, data=b"\0\1\2\3")
-        response = search_pb2_grpc.SearchServiceStub(channel).Search(message, timeout=10)
+        response = search_pb2_grpc.SearchServiceStub(channel).Search(message, timeout=60)
     assert np.frombuffer(response.ids, "<i8").tolist() == [0, 1, 2, -1]
     assert np.frombuffer(response.distances, "<f4")[3] == np.inf
     assert not response.receipt.HasField("device")
@@ -144,9 +144,9 @@ def test_searches_without_a_deadline_wait_for_their_turn(serve: Any, fake_index:
 def test_too_many_searches_wait(stub: Any, fake_index: Any) -> None:
     fake_index.hold = threading.Event()
     with ThreadPoolExecutor(4) as pool:
-        running = pool.submit(stub.Search, request(), timeout=20)
+        running = pool.submit(stub.Search, request(), timeout=60)
         wait_until(lambda: fake_index.running == 1)
-        others = [pool.submit(stub.Search, request(), timeout=20) for _ in range(3)]
+        others = [pool.submit(stub.Search, request(), timeout=60) for _ in range(3)]
         wait_until(lambda: sum(other.done() for other in others) == 2)  # the third one waits
         errors = [other.exception() for other in others if other.done()]
         assert [error.code() for error in errors] == [grpc.StatusCode.RESOURCE_EXHAUSTED] * 2  # type: ignore[union-attr]
@@ -158,7 +158,7 @@ def test_too_many_searches_wait(stub: Any, fake_index: Any) -> None:
 def test_deadline_passes_while_waiting(stub: Any, fake_index: Any) -> None:
     fake_index.hold = threading.Event()
     with ThreadPoolExecutor(1) as pool:
-        running = pool.submit(stub.Search, request(), timeout=20)
+        running = pool.submit(stub.Search, request(), timeout=60)
         wait_until(lambda: fake_index.running == 1)
         assert refused(stub, request(), timeout=0.1)[0] is grpc.StatusCode.DEADLINE_EXCEEDED
         fake_index.hold.set()
@@ -166,7 +166,7 @@ def test_deadline_passes_while_waiting(stub: Any, fake_index: Any) -> None:
 
     def answered() -> bool:
         try:
-            return len(stub.Search(request(), timeout=10).ids) == 3 * 4 * 8
+            return len(stub.Search(request(), timeout=60).ids) == 3 * 4 * 8
         except grpc.RpcError as error:  # the client knows sooner than the server that a call is late
             refusal: Any = error
             assert refusal.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
@@ -177,12 +177,12 @@ def test_deadline_passes_while_waiting(stub: Any, fake_index: Any) -> None:
 
 def test_a_client_that_goes_away_ends_its_search(stub: Any, fake_index: Any) -> None:
     fake_index.hold = threading.Event()
-    call = stub.Search.future(request(), timeout=20)
+    call = stub.Search.future(request(), timeout=60)
     wait_until(lambda: fake_index.running == 1)
     call.cancel()
     wait_until(lambda: fake_index.cancelled == 1)
     fake_index.hold = None
-    assert len(stub.Search(request(), timeout=10).ids) == 3 * 4 * 8
+    assert len(stub.Search(request(), timeout=60).ids) == 3 * 4 * 8
 
 
 @pytest.mark.parametrize(
@@ -208,7 +208,7 @@ def test_a_bug_is_internal_and_tells_nothing(stub: Any, fake_index: Any, caplog:
     assert "secret.py" in caplog.text
 
 
-def wait_until(condition: Any, timeout_s: float = 10) -> None:
+def wait_until(condition: Any, timeout_s: float = 60) -> None:
     end = time.monotonic() + timeout_s
     while not condition():
         assert time.monotonic() < end, "timed out"
