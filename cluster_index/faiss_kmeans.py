@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tiervec import _core
 from tiervec.errors import UnsupportedError
+from tiervec.openmp import openmp_threads
 
 __all__ = ["CentroidIndex", "kmeans", "load_faiss"]
 
@@ -28,7 +28,7 @@ def load_faiss(threads: int) -> Any:
         raise UnsupportedError(
             "a cluster index is built with faiss, which is not installed: pip install faiss-cpu"
         ) from None
-    faiss.omp_set_num_threads(_core.resolve_threads(threads))  # it would else keep what an earlier build asked for
+    faiss.omp_set_num_threads(openmp_threads(threads))  # it would else keep what an earlier build asked for
     return faiss
 
 

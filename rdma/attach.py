@@ -21,6 +21,7 @@ from tiervec.errors import (
     TiervecError,
     UnavailableError,
 )
+from tiervec.processes import starting_threads
 from tiervec.rdma.memory_node._generated import memory_node_pb2 as pb
 from tiervec.rdma.memory_node.client import MemoryNodeClient
 from tiervec.rdma.memory_node.credentials import Credentials
@@ -117,7 +118,10 @@ def attach(
         except TiervecError as error:
             return error
 
-    with ThreadPoolExecutor(len(nodes), thread_name_prefix="tiervec-attach") as pool:
+    with (
+        starting_threads("asking memory nodes"),
+        ThreadPoolExecutor(len(nodes), thread_name_prefix="tiervec-attach") as pool,
+    ):
         answers = dict(zip((address for address, _, _ in nodes), pool.map(ask, nodes), strict=True))
     return _whole_replicas(url, content, answers)
 

@@ -20,6 +20,7 @@ from tiervec.durable_files import storage_error
 from tiervec.errors import CancelledError, DataLossError, TiervecError, UnavailableError, UnsupportedError
 from tiervec.index_directory import Section
 from tiervec.interruptible import BuildProgress
+from tiervec.processes import starting_threads
 from tiervec.rdma.attach import Content, attach
 from tiervec.rdma.memory_node._generated import memory_node_pb2 as pb
 from tiervec.rdma.memory_node.client import MemoryNodeClient
@@ -86,7 +87,8 @@ class Upload:
         began = time.perf_counter()
         with ThreadPoolExecutor(len(parts), thread_name_prefix="tiervec-publish") as pool:
             try:
-                futures = [pool.submit(self._publish_part, part) for part in parts]
+                with starting_threads("publishing to memory nodes"):
+                    futures = [pool.submit(self._publish_part, part) for part in parts]
                 pending = set(futures)
                 while pending:
                     done, pending = wait(pending, timeout=_POLL_S, return_when=FIRST_EXCEPTION)

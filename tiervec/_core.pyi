@@ -12,6 +12,16 @@ from numpy.typing import NDArray
 def errno_code(number: int) -> str:
     """The code of the error that a failed system call becomes."""
 
+def startable_threads(wanted: int) -> int:
+    """
+    How many of so many threads, the caller's included, the system lets run at once: for libraries that end the process when they get fewer than they ask for.
+    """
+
+def set_leak_warnings(wanted: bool) -> None:
+    """
+    Whether objects that are alive at the end of the interpreter are reported on stderr.
+    """
+
 def build_info() -> dict[str, object]:
     """
     How this extension was built: version, compiler, build_type, architecture, features.
@@ -288,6 +298,9 @@ class WorkMonitor:
 
     @property
     def total(self) -> int: ...
+
+    @property
+    def threads_refused(self) -> int: ...
 
 class Code:
     """A trained code: what stays of a vector in fast memory."""

@@ -28,7 +28,7 @@ from tiervec.errors import (
 from tiervec.graph_index.params import GraphSearchParams
 from tiervec.index_directory import IndexDirectory
 from tiervec.index_info import IndexInfo
-from tiervec.index_kind import OpenedIndex, search_natively
+from tiervec.index_kind import NativeResult, OpenedIndex, search_natively
 from tiervec.index_kinds import index_kind
 from tiervec.parameter_checks import (
     check_bytes,
@@ -41,6 +41,7 @@ from tiervec.parameter_checks import (
     check_timeout,
     checked_params,
 )
+from tiervec.processes import native_work, refuse_pickling, renew_in_children
 from tiervec.rdma.remote_url import is_remote
 from tiervec.receipt import Receipt
 from tiervec.sizes import format_size
@@ -110,7 +111,8 @@ class Index:
                 f"{format_size(self._info.fast_bytes)}"
             )
         self._threads = _core.resolve_threads(threads)
-        opened = self._kind.open(directory, tier)
+        with native_work():
+            opened = self._kind.open(directory, tier)
         self._notes: tuple[str, ...] = ()
         if fast_memory is not None:
             spare = fast_memory - self._info.fast_bytes
@@ -132,8 +134,8 @@ class Index:
         )
         self._target_recall = info.params.get("target_recall", DEFAULT_TARGET_RECALL)
         self._is_calibrated = info.calibration is not None or is_searched_whole(info.vectors)
-        self._state = threading.Condition()
-        self._running = 0
+        self.renew_after_fork()
+        renew_in_children(self)
 
     @property
     def info(self) -> IndexInfo:
@@ -236,7 +238,7 @@ class Index:
             latency_us=found.latency_us,
             device=self._device,
             expected_recall=expected_recall,
-            notes=(*notes, *self._notes, *self._notes_of(opened, found.rereads)),
+            notes=(*notes, *self._notes, *self._notes_of(opened, found)),
         )
         return SearchResult(found.ids, found.distances, receipt)
 
@@ -255,6 +257,17 @@ class Index:
     ) -> None:
         self.close()
 
+    def renew_after_fork(self) -> None:
+        """In a forked child the searches of other threads do not run, and hold no lock."""
+        self._state = threading.Condition()
+        self._running = 0
+
+    def __reduce_ex__(self, protocol: Any) -> Any:
+        refuse_pickling(
+            f"the index {self._info.path}",
+            f"pass the path and the tier, and call tiervec.open(path, tier={self.tier!r}) in the other process",
+        )
+
     def __repr__(self) -> str:
         return f"<{self._info.kind} index {self._info.path!r} of {self._info.vectors:,} vectors on {self.tier}>"
 
@@ -267,16 +280,23 @@ class Index:
 
     def _leave(self) -> None:
         with self._state:
-            self._running -= 1
+            self._running = max(
+                0, self._running - 1
+            )  # a search that was under way at a fork is not counted in the child
             self._state.notify_all()
 
-    def _notes_of(self, opened: OpenedIndex[Any], rereads: int) -> Iterator[str]:
+    def _notes_of(self, opened: OpenedIndex[Any], found: NativeResult) -> Iterator[str]:
         # Of now: what a tier could not do may be known only since the search has opened its queues.
         if note := str(opened.tier.profile["note"]):
             yield note
-        if rereads:
+        if found.threads_refused:
             yield (
-                f"{rereads} of the reads repeated others on another replica, because a record was not what was "
+                f"{found.threads_refused} threads fewer worked than asked for: the system gave no more (ulimit -u, or "
+                "pids.max of the container)"
+            )
+        if found.rereads:
+            yield (
+                f"{found.rereads} of the reads repeated others on another replica, because a record was not what was "
                 "written: a replica is damaged"
             )
 

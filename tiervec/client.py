@@ -10,6 +10,7 @@ Example:
 
 from __future__ import annotations
 
+import functools
 import os
 from collections.abc import Callable, Mapping
 from types import TracebackType
@@ -22,7 +23,8 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from tiervec.api import SearchResult
 from tiervec.errors import InvalidArgumentError
 from tiervec.parameter_checks import check_fraction, check_instance, check_k, check_text, check_timeout, shown
-from tiervec.rpc.calling import ClientTls, grpc_timeout, open_channel, translated
+from tiervec.processes import refuse_pickling
+from tiervec.rpc.calling import ClientTls, Connection, grpc_timeout, translated
 from tiervec.service import wire
 from tiervec.service._generated import index_pb2, index_pb2_grpc, search_pb2, search_pb2_grpc
 from tiervec.vectors import as_matrix
@@ -32,6 +34,8 @@ __all__ = ["Client"]
 
 class Client:
     """A connection to a server; connects on the first call, reconnects by itself, is safe to use from many threads.
+
+    In a forked child it connects anew; it cannot be pickled, but its address can.
 
     Args:
         address: ``HOST:PORT``.
@@ -49,12 +53,11 @@ class Client:
         self._timeout_s = check_timeout("timeout_s", timeout_s)
         # The server's limits bound what it sends; gRPC's default of 4 MiB would refuse legitimate responses.
         options = [("grpc.max_receive_message_length", -1), ("grpc.max_send_message_length", -1)]
-        self._channel = open_channel(address, None if tls_ca is None else ClientTls(ca=tls_ca), options)
+        kinds = (search_pb2_grpc.SearchServiceStub, index_pb2_grpc.IndexServiceStub, health_pb2_grpc.HealthStub)
+        tls = None if tls_ca is None else ClientTls(ca=tls_ca)
+        self._connection = Connection(address, tls, options, *kinds)
         self._address = address
-        # The generated stubs have no types.
-        self._search: Any = _stub(search_pb2_grpc.SearchServiceStub, self._channel)
-        self._indexes: Any = _stub(index_pb2_grpc.IndexServiceStub, self._channel)
-        self._health: Any = _stub(health_pb2_grpc.HealthStub, self._channel)
+        self._search, self._indexes, self._health = (functools.partial(self._connection.stub, kind) for kind in kinds)
 
     def search(
         self,
@@ -96,13 +99,13 @@ class Client:
             target_recall=target_recall,
             params=_texts({} if params is None else params),
         )
-        response = self._call(self._search.Search, request, deadline_s)
+        response = self._call(self._search().Search, request, deadline_s)
         ids, distances = wire.result_arrays(response, len(matrix), k)
         return SearchResult(ids, distances, wire.receipt_from_message(response.receipt))
 
     def indexes(self) -> list[str]:
         """Names of the indexes that the server has open."""
-        response = self._call(self._indexes.List, index_pb2.ListIndexesRequest(), self._timeout_s)
+        response = self._call(self._indexes().List, index_pb2.ListIndexesRequest(), self._timeout_s)
         return [index.name for index in response.indexes]
 
     def info(self, index: str) -> dict[str, Any]:
@@ -112,7 +115,7 @@ class Client:
             NotFoundError: The server has no index of that name.
         """
         request = index_pb2.GetIndexRequest(name=check_text("index", index, "docs"))
-        return wire.index_document(self._call(self._indexes.Get, request, self._timeout_s))
+        return wire.index_document(self._call(self._indexes().Get, request, self._timeout_s))
 
     def is_serving(self, index: str = "") -> bool:
         """Whether the server says that an index can answer now; the empty name asks about the server as a whole.
@@ -122,12 +125,17 @@ class Client:
             UnavailableError: No server answers at the address.
         """
         request = health_pb2.HealthCheckRequest(service=check_text("index", index, "docs"))
-        response = self._call(self._health.Check, request, self._timeout_s)
+        response = self._call(self._health().Check, request, self._timeout_s)
         return bool(response.status == health_pb2.HealthCheckResponse.SERVING)
 
     def close(self) -> None:
         """Closes the connection; calls that run are cancelled."""
-        self._channel.close()
+        self._connection.close()
+
+    def __reduce_ex__(self, protocol: Any) -> Any:
+        refuse_pickling(
+            f"the client of {self._address}", f"make a Client({self._address!r}) in the other process, from its address"
+        )
 
     def __enter__(self) -> Client:
         return self
@@ -139,15 +147,12 @@ class Client:
 
     def _call(self, method: Callable[..., Any], request: Any, timeout_s: float | None) -> Any:
         try:
-            return method(request, timeout=grpc_timeout(timeout_s))
+            with self._connection.calling():
+                return method(request, timeout=grpc_timeout(timeout_s))
         except grpc.RpcError as error:
             raise translated(error, self._address) from None
         except ValueError as error:
             raise InvalidArgumentError(f"the client of {self._address} cannot send this call: {error}") from None
-
-
-def _stub(stub: Any, channel: Any) -> Any:
-    return stub(channel)
 
 
 def _is_one_vector(queries: Any) -> bool:

@@ -16,6 +16,7 @@ from tiervec.calibration import CalibrationGrid
 from tiervec.errors import DataLossError, InvalidArgumentError
 from tiervec.index_directory import IndexDirectory
 from tiervec.interruptible import BuildProgress, run_search
+from tiervec.processes import NoThreadError, native_work
 
 __all__ = [
     "IndexBuild",
@@ -60,7 +61,11 @@ class IndexBuild(Generic[B]):
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class NativeResult:
-    """What the engine returned for one call: results and counters over all queries."""
+    """What the engine returned for one call: results and counters over all queries.
+
+    Attributes:
+        threads_refused: Threads that the system did not give; the others did all the work.
+    """
 
     ids: NDArray[np.int64]
     distances: NDArray[np.float32]
@@ -74,6 +79,7 @@ class NativeResult:
     bytes_read: int
     hot_records: int
     rereads: int
+    threads_refused: int
 
 
 class NativeSearcher(Protocol):
@@ -130,7 +136,14 @@ def search_natively(
     def call() -> dict[str, Any]:
         return searcher.search(queries, k, threads=threads, cancel=token, timeout_s=timeout_s, **hidden, **vars(params))
 
-    return NativeResult(**run_search(call, token.cancel, len(queries), latency_us))
+    try:
+        found = run_search(call, token.cancel, len(queries), latency_us)
+    except NoThreadError:
+        # Here it needs none: one worker, and Ctrl-C has to wait.
+        with native_work(token.cancel):
+            found = call()
+        found["threads_refused"] += 1
+    return NativeResult(**found)
 
 
 class OpenedIndex(ABC, Generic[S]):

@@ -4,7 +4,6 @@
 #include <cmath>
 #include <functional>
 #include <string>
-#include <system_error>
 #include <utility>
 
 #include <tiervec/cluster_index/code_blocks.h>
@@ -234,18 +233,19 @@ HelperThread* ClusterSearcher::helper_for(const ClusterSearchRequest& request, u
       others > 0 || codes < kCodesWorthHelp) {
     return nullptr;
   }
-  if (!helper_) {
+  std::unique_ptr<HelperThread>& thread = lone_.get().thread;
+  if (!thread) {
     try {
-      helper_ = std::make_unique<HelperThread>();
-    } catch (const std::system_error&) {
+      thread = std::make_unique<HelperThread>();
+    } catch (const Error&) {
       return nullptr;  // no more threads to be had: the receipt says that one thread worked
     }
   }
-  return helper_.get();
+  return thread.get();
 }
 
 rdma::WorkerTime ClusterSearcher::search(const ClusterSearchRequest& request) {
-  const Running running(searches_);
+  const Running running(lone_.get().searches);
   HelperThread* const helper = helper_for(request, running.others);
   HelpedCall call(helper);
   const std::size_t query_bytes = part_.dim * element_bytes(query_dtype());

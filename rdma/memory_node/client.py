@@ -14,7 +14,7 @@ from tiervec.rdma.memory_node._generated import memory_node_pb2 as pb
 from tiervec.rdma.memory_node._generated import memory_node_pb2_grpc
 from tiervec.rdma.memory_node.credentials import Credentials
 from tiervec.rdma.memory_node.names import PROTOCOL_VERSION
-from tiervec.rpc.calling import handshake_failure, open_channel, proxy_note, translated
+from tiervec.rpc.calling import Connection, handshake_failure, proxy_note, translated
 
 __all__ = ["MemoryNodeClient"]
 
@@ -47,9 +47,8 @@ class MemoryNodeClient:
         self.address = address
         self._credentials = Credentials.from_environment() if credentials is None else credentials
         self._timeout_s = timeout_s
-        self._channel = open_channel(address, self._credentials.tls, _OPTIONS)
         stub: Any = memory_node_pb2_grpc.MemoryNodeServiceStub
-        self._stub = stub(self._channel)
+        self._connection = Connection(address, self._credentials.tls, _OPTIONS, stub)
 
     def describe(self) -> pb.Node:
         """What the node is."""
@@ -112,9 +111,14 @@ class MemoryNodeClient:
         """Counts."""
         return self._call(pb.NodeStats, self._stub.Stats, pb.NodeStatsRequest())
 
+    @property
+    def _stub(self) -> Any:
+        stub: Any = memory_node_pb2_grpc.MemoryNodeServiceStub
+        return self._connection.stub(stub)
+
     def close(self) -> None:
         """Closes the connection; calls that run are cancelled."""
-        self._channel.close()
+        self._connection.close()
 
     def __enter__(self) -> MemoryNodeClient:
         return self
@@ -139,7 +143,8 @@ class MemoryNodeClient:
         metadata = [("tiervec-protocol", str(PROTOCOL_VERSION)), *self._credentials.metadata(to_write=to_write)]
         try:
             timeout_s = self._timeout_s if timeout_s == -1.0 else timeout_s
-            response: Response = method(request, timeout=timeout_s, metadata=metadata)
+            with self._connection.calling():
+                response: Response = method(request, timeout=timeout_s, metadata=metadata)
             return response
         except grpc.RpcError as error:
             raise self._error(error) from None

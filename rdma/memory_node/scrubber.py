@@ -6,6 +6,7 @@ import logging
 import threading
 from typing import Final
 
+from tiervec.processes import starting_threads
 from tiervec.rdma.memory_node.names import EXTENT_BYTES
 from tiervec.rdma.memory_node.node import MemoryNode
 
@@ -32,7 +33,8 @@ class Scrubber:
     def start(self) -> None:
         """Begins."""
         if self.bytes_per_s > 0:
-            self._thread.start()
+            with starting_threads("checking regions"):
+                self._thread.start()
 
     def stop(self) -> None:
         """Ends after the extent under way."""

@@ -9,6 +9,7 @@ from contextlib import ExitStack
 from types import TracebackType
 from typing import Final
 
+from tiervec.processes import starting_threads
 from tiervec.rdma.memory_node._generated import memory_node_pb2_grpc
 from tiervec.rdma.memory_node.configuration import MemoryNodeConfig
 from tiervec.rdma.memory_node.data_planes import DataPlane, open_data_plane
@@ -87,7 +88,8 @@ class MemoryNodeServer:
         for line in self._warnings():
             _log.warning("%s", line)
         self._server.start()
-        self._loader.start()
+        with starting_threads("loading regions"):
+            self._loader.start()
         self._scrubber.start()
         planes = ", ".join(f"{plane.transport} on port {plane.port}" for plane in self._node.planes)
         _log.info("lending %s on %s; readers: %s", format_size(self._config.capacity_bytes), self.address, planes)

@@ -6,8 +6,8 @@
 #include <memory>
 #include <numeric>
 #include <optional>
-#include <thread>
 
+#include <tiervec/core/thread.h>
 #include <tiervec/rdma/tick_clock.h>
 
 #include "random_reads.h"
@@ -139,11 +139,11 @@ class ThroughputRun {
   /// Reads/s of all threads, or the first failure.
   double run() {
     {
-      std::vector<std::jthread> threads;
+      std::vector<Thread> threads;
       threads.reserve(request_.threads);
       for (std::uint32_t thread = 0; thread < request_.threads; ++thread) {
         try {
-          threads.emplace_back([this, thread] { measure(thread); });
+          threads.emplace_back("a measurement", [this, thread] { measure(thread); });
         } catch (...) {
           failures_[thread] = std::current_exception();  // no more threads: the others must not wait for this one
           warm_.arrive_and_drop();

@@ -1,5 +1,7 @@
 #include <tiervec/rdma/tick_clock.h>
 
+#include <atomic>
+
 namespace tiervec::rdma {
 
 namespace {
@@ -43,7 +45,15 @@ double measure_ticks_per_ns() {
 double TickClock::ticks_per_ns() {
 #if defined(__x86_64__)
   if (kInvariantTsc) {
-    static const double rate = measure_ticks_per_ns();
+    // No static initialiser: its lock would stay taken in a child that is forked meanwhile. Measuring twice is
+    // harmless.
+    static std::atomic<double> known{0};
+    double rate = known.load(std::memory_order_relaxed);
+    if (rate == 0) [[unlikely]] {
+      double none = 0;
+      rate = measure_ticks_per_ns();
+      if (!known.compare_exchange_strong(none, rate)) rate = none;
+    }
     return rate;
   }
 #endif

@@ -1,5 +1,8 @@
 // What happens around the reads: opening, cancelling, destroying.
 
+#include <sys/wait.h>
+#include <unistd.h>
+
 #include <tiervec/rdma/tier_registry.h>
 
 #include "conformance/tier_fixture.h"
@@ -156,6 +159,58 @@ TEST_P(TierLifetime, QueueMayGoWithReadsInFlight) {
   ReadBatch batch;
   set_reads(batch, {{4242, 42}});
   EXPECT_EQ(read_now(*queue, batch), ErrorCode::kOk) << "the tier goes on";
+}
+
+/// What a forked child finds: it reads through a queue of its own, and destroys the one that it inherited. 0: all
+/// right.
+int read_in_child(Tier& tier, std::unique_ptr<TierQueue>& inherited) {
+  int status = 0;
+  try {
+    const auto own = tier.open_queue(8);
+    for (std::uint64_t i = 0; i < 20 && status == 0; ++i) {
+      ReadBatch batch;
+      set_reads(batch, {{i * 4099, 42}, {i * 8191, 300}});
+      own->submit(batch);
+      if (wait_for(*own, 1).empty() || batch.error != ErrorCode::kOk || !view_error(batch).empty()) {
+        status = 1;
+      } else {
+        own->release(batch);
+      }
+    }
+  } catch (const Error& error) {
+    status = error.code() == ErrorCode::kUnsupported && tier.url().starts_with("rdma:") ? 0 : 2;
+  }
+  inherited.reset();
+  return status;
+}
+
+// With reads in flight and threads asleep: neither process may notice the other.
+TEST_P(TierLifetime, AForkedChildReadsThroughItsOwnQueueAndTheParentGoesOn) {
+#ifdef __SANITIZE_THREAD__
+  GTEST_SKIP() << "ThreadSanitizer ends a forked process that starts a thread";
+#endif
+  auto queue = tier_->open_queue(64);
+  for (std::uint64_t round = 0; round < 3; ++round) {
+    ReadBatch batch;
+    set_reads(batch, {{round * 977, 400}, {kRegionBytes - 64, 64}});
+    queue->submit(batch);
+    queue->flush();
+    const pid_t child = ::fork();
+    if (child == 0) {
+      ::alarm(60);
+      ::_exit(read_in_child(*tier_, queue));
+    }
+    int status = -1;
+    ASSERT_EQ(::waitpid(child, &status, 0), child);
+    EXPECT_TRUE(WIFEXITED(status)) << "signal " << WTERMSIG(status);
+    EXPECT_EQ(WEXITSTATUS(status), 0);
+    ASSERT_EQ(wait_for(*queue, 1).size(), 1U);
+    ASSERT_EQ(batch.error, ErrorCode::kOk);
+    EXPECT_EQ(view_error(batch), "");
+    queue->release(batch);
+    set_reads(batch, {{4242 + round, 42}});
+    EXPECT_EQ(read_now(*queue, batch), ErrorCode::kOk);
+  }
 }
 
 TIERVEC_ON_EVERY_TIER(TierLifetime);

@@ -1,6 +1,10 @@
 #include <nanobind/stl/string.h>
 
+#include <atomic>
 #include <string>
+#include <vector>
+
+#include <tiervec/core/thread.h>
 
 #include "register.h"
 
@@ -29,6 +33,21 @@ const char* architecture() {
 #endif
 }
 
+unsigned startable_threads(unsigned wanted) {
+  std::atomic<bool> over{false};
+  std::vector<Thread> threads;
+  threads.reserve(wanted);
+  try {
+    while (threads.size() + 1 < wanted) {
+      threads.emplace_back("a build", [&over] { over.wait(false); });
+    }
+  } catch (const Error&) {  // the answer
+  }
+  over = true;
+  over.notify_all();
+  return static_cast<unsigned>(threads.size()) + 1;
+}
+
 nb::dict build_info() {
   nb::dict features;
 #ifdef TIERVEC_X86
@@ -55,6 +74,12 @@ nb::dict build_info() {
 }  // namespace
 
 void register_build_info(nb::module_& module) {
+  module.def(
+      "startable_threads", &startable_threads, nb::arg("wanted"), nb::call_guard<nb::gil_scoped_release>(),
+      "How many of so many threads, the caller's included, the system lets run at once: for libraries that end the "
+      "process when they get fewer than they ask for.");
+  module.def("set_leak_warnings", &nb::set_leak_warnings, nb::arg("wanted"),
+             "Whether objects that are alive at the end of the interpreter are reported on stderr.");
   module.def("build_info", &build_info, nb::sig("def build_info() -> dict[str, object]"),
              "How this extension was built: version, compiler, build_type, architecture, features.");
 }

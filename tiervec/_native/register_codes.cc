@@ -129,7 +129,8 @@ void register_codes(nb::module_& module) {
       .def(nb::init<>())
       .def("cancel", [](WorkMonitor& monitor) { monitor.cancelled = true; })
       .def_prop_ro("done", [](const WorkMonitor& monitor) { return monitor.done.load(); })
-      .def_prop_ro("total", [](const WorkMonitor& monitor) { return monitor.total.load(); });
+      .def_prop_ro("total", [](const WorkMonitor& monitor) { return monitor.total.load(); })
+      .def_prop_ro("threads_refused", [](const WorkMonitor& monitor) { return monitor.threads_refused.load(); });
 
   nb::class_<Code>(module, "Code", "A trained code: what stays of a vector in fast memory.")
       .def_prop_ro("dim", &Code::dim)

@@ -46,6 +46,7 @@ struct SearchAnswers {
     result["distances"] = to_numpy(std::move(distances), {count, k});
     result["latency_us"] = to_numpy(std::move(latency), {count});
     result["threads"] = time.threads;
+    result["threads_refused"] = time.threads_refused;
     result["cpu_us"] = time.cpu_us;
     result["waiting_us"] = time.waiting_us;
     result["reads"] = reads;

@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tiervec import _core
 from tiervec.errors import InvalidArgumentError, UnsupportedError
+from tiervec.openmp import openmp_threads
 
 __all__ = ["train"]
 
@@ -28,7 +28,7 @@ def train(
         raise InvalidArgumentError(
             f"code pq needs at least {_CENTROIDS} vectors to train on and there are {len(vectors)}; use code rabitq"
         )
-    faiss.omp_set_num_threads(_core.resolve_threads(threads))  # it would else keep what an earlier build asked for
+    faiss.omp_set_num_threads(openmp_threads(threads))  # it would else keep what an earlier build asked for
     quantizer = faiss.ProductQuantizer(vectors.shape[1], parts, _BITS)
     quantizer.cp.seed = seed % 2**31
     quantizer.cp.min_points_per_centroid = 1

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+import ctypes
+import functools
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,9 +16,18 @@ import grpc
 from tiervec.durable_files import storage_error
 from tiervec.errors import InvalidArgumentError, NotFoundError, TiervecError, UnavailableError
 from tiervec.parameter_checks import check_path, check_text, shown
+from tiervec.rpc.forks import check_usable, in_grpc
 from tiervec.rpc.status_codes import error_class
 
-__all__ = ["ClientTls", "grpc_timeout", "handshake_failure", "open_channel", "proxy_note", "translated"]
+__all__ = [
+    "ClientTls",
+    "Connection",
+    "grpc_timeout",
+    "handshake_failure",
+    "open_channel",
+    "proxy_note",
+    "translated",
+]
 
 # In the order in which gRPC looks.
 _PROXY_VARIABLES = ("grpc_proxy", "https_proxy", "http_proxy")
@@ -48,7 +60,9 @@ def open_channel(address: str, tls: ClientTls | None, options: list[tuple[str, A
     Raises:
         NotFoundError: A TLS file does not exist.
         InvalidArgumentError: The address is none, a TLS file cannot be read, or a certificate without its key.
+        UnsupportedError: In a child that was forked while another thread was in gRPC.
     """
+    check_usable(address)
     address = check_text("address", address, "127.0.0.1:7700")
     if not address or len(address) > _MAX_ADDRESS:
         raise InvalidArgumentError(f"address is {shown(address)}; it must be HOST:PORT, for example 127.0.0.1:7700")
@@ -62,6 +76,55 @@ def open_channel(address: str, tls: ClientTls | None, options: list[tuple[str, A
         certificate_chain=None if tls.cert is None else _read(tls.cert),
     )
     return grpc.secure_channel(address, credentials, options)
+
+
+class Connection:
+    """A channel of this process and its stubs; in a forked child a channel of its own, when it is first used.
+
+    gRPC's threads do not come along into a child, and its sockets are the parent's: an inherited channel is left
+    alone, without a word to the server. Thread-safe.
+
+    Args:
+        address: ``HOST:PORT``.
+        tls: None: plain text.
+        options: Of the channel.
+        kinds: Generated stub classes, which have no types.
+
+    Raises:
+        NotFoundError: A TLS file does not exist.
+        InvalidArgumentError: A TLS file cannot be read, or a certificate without its key.
+    """
+
+    def __init__(self, address: str, tls: ClientTls | None, options: list[tuple[str, Any]], *kinds: Any) -> None:
+        self._address = address
+        self._open = functools.partial(open_channel, address, tls, options)
+        self._closed, self._kinds = False, kinds
+        self._connect()
+
+    def stub(self, kind: Any) -> Any:
+        """The stub of one of the kinds."""
+        check_usable(self._address)
+        if self._process != os.getpid() and not self._closed:
+            # At its end it would say goodbye on the parent's sockets.
+            ctypes.pythonapi.Py_IncRef(ctypes.py_object(self._channel))
+            self._connect()
+        return self._stubs[kind]
+
+    def _connect(self) -> None:
+        self._channel, self._process = self._open(), os.getpid()
+        # All of them now: gRPC crashes when a stub is made for a channel that was closed.
+        self._stubs = {kind: kind(self._channel) for kind in self._kinds}
+
+    @staticmethod
+    def calling() -> contextlib.AbstractContextManager[None]:
+        """Around every call."""
+        return in_grpc()
+
+    def close(self) -> None:
+        """Closes the connection; calls that run are cancelled."""
+        self._closed = True
+        if self._process == os.getpid():
+            self._channel.close()
 
 
 def grpc_timeout(timeout_s: float | None) -> float | None:

@@ -14,6 +14,9 @@ from typing import Any, TypeVar
 
 import uvloop
 
+from tiervec.processes import starting_threads
+from tiervec.rpc.forks import note_server
+
 __all__ = ["event_loop", "run_on_loop"]
 
 Result = TypeVar("Result")
@@ -26,8 +29,10 @@ def event_loop() -> asyncio.AbstractEventLoop:
     global _running
     with _lock:
         if _running is None or _running[0] != os.getpid():  # a forked child has no threads of its parent
+            note_server()
             loop = uvloop.new_event_loop()
-            threading.Thread(target=loop.run_forever, name="tiervec-rpc-loop", daemon=True).start()
+            with starting_threads("a server"):
+                threading.Thread(target=loop.run_forever, name="tiervec-rpc-loop", daemon=True).start()
             _running = (os.getpid(), loop)
         return _running[1]
 

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from tiervec._core import CancelToken
 from tiervec.errors import TiervecError
+from tiervec.processes import starting_threads
 
 if TYPE_CHECKING:
     from tiervec.api import Index
@@ -51,7 +52,8 @@ class HealthReport:
     def start(self) -> None:
         """Publishes the present state and starts looking."""
         self.publish()
-        self._prober.start()
+        with starting_threads("probing indexes"):
+            self._prober.start()
 
     def publish(self) -> None:
         """Publishes the present state, and each change from now on."""

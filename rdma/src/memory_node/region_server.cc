@@ -7,6 +7,7 @@
 #include <utility>
 #include <vector>
 
+#include <tiervec/core/process.h>
 #include <tiervec/core/status.h>
 
 #include "../tcp/socket.h"
@@ -53,6 +54,7 @@ class RegionServer::State {
     loops_[0]->start_accepting(listening_, slots_, [this](Greeted client) { admit(std::move(client)); });
   }
 
+  [[nodiscard]] bool here() const noexcept { return origin_.here(); }
   [[nodiscard]] std::uint16_t port() const noexcept { return port_; }
 
   [[nodiscard]] Stats stats() const {
@@ -97,6 +99,8 @@ class RegionServer::State {
     }
   }
 
+  void close_listening() noexcept { listening_.reset(); }
+
   void stop() {
     const std::lock_guard lock(control_);
     stopped_ = true;
@@ -119,6 +123,7 @@ class RegionServer::State {
     }
   }
 
+  const Origin origin_;
   const RegionServerLimits limits_;
   ReaderSlots slots_;
   RegionTable regions_;
@@ -134,6 +139,12 @@ RegionServer::RegionServer(const std::string& host, std::uint16_t port, unsigned
     : state_(std::make_unique<State>(host, port, threads, limits)) {}
 
 RegionServer::~RegionServer() {
+  if (!state_->here()) {
+    // Its threads are the parent's, and may have been changing anything. What it listens at is only closed.
+    state_->close_listening();
+    [[maybe_unused]] const State* const left = state_.release();
+    return;
+  }
   stop();
 }
 
@@ -142,11 +153,13 @@ std::uint16_t RegionServer::port() const noexcept {
 }
 
 RegionServer::Stats RegionServer::stats() const {
+  check_here();
   return state_->stats();
 }
 
 void RegionServer::serve(std::uint64_t region_id, const AttachToken& token, std::shared_ptr<const NodeMemory> memory,
                          std::uint64_t offset, std::uint64_t size_bytes) {
+  check_here();
   if (memory == nullptr || size_bytes == 0 || offset > memory->size_bytes() ||
       size_bytes > memory->size_bytes() - offset) {
     throw Error(ErrorCode::kInvalidArgument,
@@ -159,11 +172,21 @@ void RegionServer::serve(std::uint64_t region_id, const AttachToken& token, std:
 }
 
 void RegionServer::withdraw(std::uint64_t region_id) {
+  check_here();
   state_->withdraw(region_id);
 }
 
 void RegionServer::stop() {
-  state_->stop();
+  if (state_->here()) {
+    state_->stop();
+  }
+}
+
+void RegionServer::check_here() const {
+  if (!state_->here()) {
+    throw Error(ErrorCode::kUnsupported,
+                "a region server serves in the process that started it, and not in one forked from that");
+  }
 }
 
 }  // namespace tiervec::rdma

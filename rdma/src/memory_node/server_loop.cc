@@ -53,7 +53,7 @@ ServerLoop::~ServerLoop() {
 
 void ServerLoop::start() {
   const std::lock_guard lock(mutex_);
-  thread_ = std::thread([this] { run(); });
+  thread_ = Thread("a memory node's data plane", [this] { run(); });
 }
 
 void ServerLoop::start_accepting(const Descriptor& listening, ReaderSlots& slots,
@@ -90,7 +90,7 @@ void ServerLoop::close_region(std::uint64_t region_id) {
 }
 
 void ServerLoop::stop() {
-  std::thread thread;
+  Thread thread;
   {
     const std::lock_guard lock(mutex_);
     thread = std::move(thread_);
@@ -105,7 +105,7 @@ double ServerLoop::cpu_seconds() const {
   const std::lock_guard lock(mutex_);
   clockid_t clock{};
   timespec time{};
-  if (thread_.joinable() && ::pthread_getcpuclockid(const_cast<std::thread&>(thread_).native_handle(), &clock) == 0 &&
+  if (thread_.joinable() && ::pthread_getcpuclockid(thread_.native_handle(), &clock) == 0 &&
       ::clock_gettime(clock, &time) == 0) {
     return seconds(time);
   }

@@ -9,10 +9,10 @@
 #include <memory>
 #include <mutex>
 #include <span>
-#include <thread>
 #include <unordered_map>
 #include <vector>
 
+#include <tiervec/core/thread.h>
 #include <tiervec/rdma/region_server.h>
 
 #include "../tcp/socket.h"
@@ -90,7 +90,7 @@ class ServerLoop {
 
   mutable std::mutex mutex_;  // for what follows
   std::vector<std::function<void()>> tasks_;
-  std::thread thread_;
+  Thread thread_;
   double cpu_seconds_ = 0;  // once the thread has ended
 };
 

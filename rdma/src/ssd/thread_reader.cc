@@ -4,12 +4,11 @@
 #include <atomic>
 #include <bit>
 #include <cerrno>
-#include <string>
-#include <system_error>
 #include <thread>
 #include <vector>
 
 #include <tiervec/core/status.h>
+#include <tiervec/core/thread.h>
 
 #include "sector_reader.h"
 
@@ -32,12 +31,11 @@ class ThreadReader final : public SectorReader {
     try {
       const std::uint32_t threads = std::min(setup.depth, kMostThreads);
       for (std::uint32_t i = 0; i < threads; ++i) {
-        threads_.emplace_back([this] { work(); });
+        threads_.emplace_back("a queue of ssd:", [this] { work(); });
       }
-    } catch (const std::system_error& error) {
+    } catch (...) {
       stop();
-      throw Error(ErrorCode::kResourceExhausted,
-                  std::string("a queue of ssd: needs threads to read with: ") + error.code().message());
+      throw;
     }
   }
   ~ThreadReader() override { stop(); }
@@ -139,9 +137,7 @@ class ThreadReader final : public SectorReader {
   void stop() noexcept {
     sent_.fetch_or(kStop, std::memory_order_release);
     sent_.notify_all();
-    for (std::thread& thread : threads_) {
-      thread.join();
-    }
+    threads_.clear();  // joins
   }
 
   const int descriptor_;
@@ -153,7 +149,7 @@ class ThreadReader final : public SectorReader {
   std::atomic<std::uint64_t> sent_{0};     // reads before it may be claimed
   std::atomic<std::uint64_t> claimed_{0};  // reads before it have been
   std::atomic<std::uint64_t> landing_{0};
-  std::vector<std::thread> threads_;
+  std::vector<Thread> threads_;
 };
 
 }  // namespace

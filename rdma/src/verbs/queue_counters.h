@@ -6,6 +6,8 @@
 #include <mutex>
 #include <vector>
 
+#include <tiervec/core/process.h>
+
 namespace tiervec::rdma::verbs {
 
 /// A count that one thread raises and any thread may look at.
@@ -38,7 +40,11 @@ class CounterLedger {
     std::uint64_t connections = 0;
   };
 
+  /// Zeros in a forked child, whose queues are the parent's.
   [[nodiscard]] Totals totals() const {
+    if (!origin_.here()) {
+      return {};
+    }
     const std::lock_guard lock(mutex_);
     Totals sum = gone_;
     for (const QueueCounters* counters : queues_) {
@@ -57,6 +63,7 @@ class CounterLedger {
     sum.connections += counters.connections.value();
   }
 
+  const Origin origin_;
   mutable std::mutex mutex_;
   std::vector<const QueueCounters*> queues_;
   Totals gone_;
@@ -72,6 +79,9 @@ class LedgerEntry {
   LedgerEntry(const LedgerEntry&) = delete;
   LedgerEntry& operator=(const LedgerEntry&) = delete;
   ~LedgerEntry() {
+    if (!origin_.here()) {
+      return;  // in a forked child a thread that is not there may hold the lock
+    }
     const std::lock_guard lock(ledger_.mutex_);
     std::erase(ledger_.queues_, &counters_);
     CounterLedger::add(ledger_.gone_, counters_);
@@ -80,6 +90,7 @@ class LedgerEntry {
   QueueCounters* operator->() noexcept { return &counters_; }
 
  private:
+  const Origin origin_;
   CounterLedger& ledger_;
   QueueCounters counters_;
 };

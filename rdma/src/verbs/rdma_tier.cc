@@ -44,6 +44,7 @@ class RdmaTier final : public Tier {
 
  private:
   [[nodiscard]] std::unique_ptr<TierQueue> make_queue(const QueueLimits& limits) override {
+    verbs::refuse_inherited_devices("tier " + url_);
     return std::make_unique<VerbsQueue>(shared_from_this(), library_, endpoint_, ledger_, limits);
   }
 

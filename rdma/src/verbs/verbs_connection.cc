@@ -69,6 +69,9 @@ VerbsConnection::VerbsConnection(const VerbsLibrary& library, const Endpoint& en
 }
 
 VerbsConnection::~VerbsConnection() {
+  if (!origin_.here()) {
+    return;  // the queue pair is the parent's: whatever were destroyed here would be destroyed there
+  }
   if (id_ != nullptr) {
     if (id_->qp != nullptr) {
       (void)library_.disconnect(id_);  // so that the node need not find out

@@ -8,6 +8,7 @@
 
 #include <sys/socket.h>
 
+#include <tiervec/core/process.h>
 #include <tiervec/core/status.h>
 #include <tiervec/rdma/attachment.h>
 #include <tiervec/rdma/tick_clock.h>
@@ -94,6 +95,7 @@ class VerbsConnection {
   rdma_cm_id* id_ = nullptr;
   ibv_pd* domain_ = nullptr;
   ibv_mr* registration_ = nullptr;
+  const Origin origin_;
   ibv_cq* completion_queue_ = nullptr;
   std::uint32_t reads_outstanding_ = 1;  // on the wire; the queue pair holds back what exceeds it
   std::uint64_t remote_address_ = 0;

@@ -5,10 +5,13 @@
 #include <sys/resource.h>
 
 #include <algorithm>
+#include <atomic>
+#include <cstdint>
 #include <filesystem>
 #include <optional>
 #include <system_error>
 
+#include <tiervec/core/process.h>
 #include <tiervec/core/status.h>
 #include <tiervec/rdma/rdma_tier.h>
 
@@ -98,10 +101,23 @@ const VerbsLibrary& verbs_library() {
   return library;
 }
 
+void refuse_inherited_devices(const std::string& what) {
+  // The generation in which RDMA was first used, plus 1. No static initialiser: its lock may be taken at a fork.
+  static std::atomic<std::uint64_t> first_use{0};
+  std::uint64_t expected = 0;
+  const std::uint64_t now = process_generation() + 1;
+  if (!first_use.compare_exchange_strong(expected, now) && expected != now) {
+    throw Error(ErrorCode::kUnsupported, what +
+                                             " cannot be read in a process that was forked after RDMA was used; start "
+                                             "it with multiprocessing's spawn or forkserver, and open the index there");
+  }
+}
+
 const VerbsLibrary& require_device(const std::string& what) {
   try {
     const VerbsLibrary& library = verbs_library();
     if (!device_names().empty()) {
+      refuse_inherited_devices(what);
       return library;
     }
   } catch (const Error& error) {

@@ -51,6 +51,10 @@ const VerbsLibrary& verbs_library();
 /// Throws Error(kUnsupported) when the libraries or a device are missing, naming `what` needs them.
 const VerbsLibrary& require_device(const std::string& what);
 
+/// Throws Error(kUnsupported) in a child that was forked after RDMA was used: the devices that librdmacm holds open,
+/// and all that was made with them, are the parent's.
+void refuse_inherited_devices(const std::string& what);
+
 /// An event channel on which get_cm_event does not wait; null when it cannot be had. An event that poll() announced is
 /// gone again when its identifier was destroyed meanwhile, and waiting for the next one may take for ever.
 rdma_event_channel* make_event_channel(const VerbsLibrary& library) noexcept;

@@ -14,10 +14,11 @@
 #include <future>
 #include <map>
 #include <mutex>
-#include <thread>
 #include <unordered_map>
 #include <utility>
 #include <vector>
+
+#include <tiervec/core/thread.h>
 
 #include "handshake.h"
 #include "verbs_connection.h"
@@ -57,11 +58,11 @@ class VerbsServer::State {
         max_connections_(max_connections) {
     try {
       listen(resolve_host(what_, host, port), device);
+      thread_ = Thread("the RDMA data plane", [this] { run(); });
     } catch (...) {
       close();
       throw;
     }
-    thread_ = std::thread([this] { run(); });
   }
   State(const State&) = delete;
   State& operator=(const State&) = delete;
@@ -70,6 +71,9 @@ class VerbsServer::State {
     stop();
     close();
   }
+
+  /// False in a forked child, where nothing of it may be touched: the listener and its connections are the parent's.
+  [[nodiscard]] bool here() const noexcept { return origin_.here(); }
 
   [[nodiscard]] std::uint16_t port() const noexcept { return port_; }
   [[nodiscard]] std::string device() const { return library_.device_name(context_->device); }
@@ -80,7 +84,8 @@ class VerbsServer::State {
         .connections = connections_.size(), .accepted = accepted_, .refused = refused_, .cpu_seconds = cpu_seconds_};
     clockid_t clock{};
     timespec used{};
-    if (!stopped_ && ::pthread_getcpuclockid(handle(thread_), &clock) == 0 && ::clock_gettime(clock, &used) == 0) {
+    if (!stopped_ && thread_.joinable() && ::pthread_getcpuclockid(thread_.native_handle(), &clock) == 0 &&
+        ::clock_gettime(clock, &used) == 0) {
       stats.cpu_seconds = static_cast<double>(used.tv_sec) + static_cast<double>(used.tv_nsec) * 1e-9;
     }
     return stats;
@@ -147,8 +152,6 @@ class VerbsServer::State {
   }
 
  private:
-  static pthread_t handle(const std::thread& thread) { return const_cast<std::thread&>(thread).native_handle(); }
-
   void listen(sockaddr_storage address, const std::string& device) {
     wake_ = ::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     channel_ = make_event_channel(library_);
@@ -409,14 +412,19 @@ class VerbsServer::State {
   bool closing_ = false;    // serves and runs nothing more
   bool stopped_ = false;    // the thread is about to be joined, or was
 
-  std::thread thread_;
+  const Origin origin_;
+  Thread thread_;
 };
 
 VerbsServer::VerbsServer(const std::string& host, std::uint16_t port, const std::string& device,
                          std::uint32_t max_connections)
     : state_(std::make_unique<State>(host, port, device, max_connections)) {}
 
-VerbsServer::~VerbsServer() = default;
+VerbsServer::~VerbsServer() {
+  if (!state_->here()) {
+    [[maybe_unused]] const State* const left = state_.release();
+  }
+}
 
 std::uint16_t VerbsServer::port() const noexcept {
   return state_->port();
@@ -425,17 +433,28 @@ std::string VerbsServer::device() const {
   return state_->device();
 }
 VerbsServer::Stats VerbsServer::stats() const {
+  check_here();
   return state_->stats();
 }
 VerbsServer::RemoteKey VerbsServer::serve(std::uint64_t region_id, const AttachToken& token, const std::byte* memory,
                                           std::uint64_t size_bytes) {
+  check_here();
   return state_->serve(region_id, token, memory, size_bytes);
 }
 void VerbsServer::withdraw(std::uint64_t region_id) {
+  check_here();
   state_->withdraw(region_id);
 }
 void VerbsServer::stop() {
-  state_->stop();
+  if (state_->here()) {
+    state_->stop();
+  }
+}
+void VerbsServer::check_here() const {
+  if (!state_->here()) {
+    throw Error(ErrorCode::kUnsupported,
+                "an RDMA data plane serves in the process that started it, and not in one forked from that");
+  }
 }
 
 }  // namespace tiervec::rdma

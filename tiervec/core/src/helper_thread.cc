@@ -5,7 +5,6 @@
 #include <utility>
 
 #include <pthread.h>
-#include <unistd.h>
 
 #ifdef TIERVEC_X86
 #include <immintrin.h>
@@ -27,19 +26,15 @@ void pause_briefly() noexcept {
 
 }  // namespace
 
-HelperThread::HelperThread() : process_(getpid()), thread_(std::make_unique<std::thread>([this] { run(); })) {
-  pthread_getcpuclockid(thread_->native_handle(), &cpu_clock_);
+HelperThread::HelperThread() : thread_("a second thread for lone queries", [this] { run(); }) {
+  pthread_getcpuclockid(thread_.native_handle(), &cpu_clock_);
 }
 
 HelperThread::~HelperThread() {
-  if (process_ != getpid()) {
-    // Neither to be joined nor detached: what it was known by may be a thread of this process by now.
-    [[maybe_unused]] const std::thread* const left = thread_.release();
-    return;
-  }
+  if (!thread_.joinable()) return;  // a forked process has no such thread
   state_.store(kStop, std::memory_order_release);
   wake();
-  thread_->join();
+  thread_.join();
 }
 
 void HelperThread::begin_call() noexcept {
@@ -67,7 +62,7 @@ HelperThread::Time HelperThread::take_time() noexcept {
   Time time;
   time.waiting_ns = static_cast<double>(waiting_ns_.exchange(0, std::memory_order_relaxed));
   timespec now{};
-  if (process_ != getpid() || clock_gettime(cpu_clock_, &now) != 0) return time;
+  if (!thread_.joinable() || clock_gettime(cpu_clock_, &now) != 0) return time;
   const double cpu_ns = static_cast<double>(now.tv_sec) * 1e9 + static_cast<double>(now.tv_nsec);
   time.cpu_ns = cpu_ns - std::exchange(taken_cpu_ns_, cpu_ns);
   return time;

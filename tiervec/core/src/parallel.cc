@@ -2,6 +2,8 @@
 
 #include <tiervec/core/process_limits.h>
 
+#include <thread>
+
 namespace tiervec {
 
 unsigned resolve_threads(unsigned threads) {

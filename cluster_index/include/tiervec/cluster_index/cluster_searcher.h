@@ -28,6 +28,7 @@
 #include <tiervec/core/codes/code.h>
 #include <tiervec/core/dtype.h>
 #include <tiervec/core/helper_thread.h>
+#include <tiervec/core/process.h>
 #include <tiervec/rdma/search_engine.h>
 #include <tiervec/rdma/tier.h>
 
@@ -118,8 +119,12 @@ class ClusterSearcher {
   std::shared_ptr<rdma::Tier> tier_;
   ClusterFastPart part_;
   rdma::SearchEngine<Context> engine_;
-  std::atomic<unsigned> searches_{0};  // that run
-  std::unique_ptr<HelperThread> helper_;
+  /// A lone search has a second thread, which is this process's.
+  struct Lone {
+    std::atomic<unsigned> searches{0};  // that run
+    std::unique_ptr<HelperThread> thread;
+  };
+  PerProcess<Lone> lone_;
 };
 
 }  // namespace tiervec::cluster_index

@@ -78,6 +78,10 @@ class RegionServer {
 
  private:
   class State;
+
+  /// Throws Error(kUnsupported) in a forked child.
+  void check_here() const;
+
   std::unique_ptr<State> state_;
 };
 

@@ -13,6 +13,7 @@
 #include <vector>
 
 #include <tiervec/core/parallel.h>
+#include <tiervec/core/process.h>
 #include <tiervec/core/status.h>
 #include <tiervec/rdma/tick_clock.h>
 #include <tiervec/rdma/tier.h>
@@ -34,8 +35,9 @@ struct QueryCost {
 /// What all workers of a search took, in microseconds.
 struct WorkerTime {
   unsigned threads = 0;
-  double cpu_us = 0;      // CPU time
-  double waiting_us = 0;  // in which no query could go on: the worker asked the tier for reads, and took them in
+  unsigned threads_refused = 0;  // that the system did not give
+  double cpu_us = 0;             // CPU time
+  double waiting_us = 0;         // in which no query could go on: the worker asked the tier for reads, and took them in
 };
 
 /// Queries to keep in flight on one worker: enough to cover the device's latency with work, within its buffers. For
@@ -74,7 +76,8 @@ struct SearchCall {
   Ticks deadline = kNever;
 };
 
-/// One worker thread's queue, scheduler and query states: a Context has a member `worker`. Thread-safe.
+/// One worker thread's queue, scheduler and query states: a Context has a member `worker`. Thread-safe, and usable in a
+/// forked child.
 template <class Context>
 class SearchEngine {
  public:
@@ -88,7 +91,7 @@ class SearchEngine {
     std::atomic<std::uint64_t> cpu_ns{0};
     std::atomic<Ticks> waiting_ticks{0};
     const unsigned threads = std::clamp<unsigned>(call.threads, 1, std::max(1U, call.count));
-    parallel_blocks(threads, 1, threads, nullptr, [&](std::size_t, std::size_t, unsigned) {
+    const unsigned worked = parallel_blocks(threads, 1, threads, nullptr, [&](std::size_t, std::size_t, unsigned) {
       const Lease lease(*this, call, make);
       Context& context = *lease;
       const double started = thread_cpu_us();
@@ -113,30 +116,51 @@ class SearchEngine {
     if (call.cancel != nullptr && call.cancel->cancelled()) {
       throw Error(ErrorCode::kCancelled, describe_search_error(ErrorCode::kCancelled, tier_->url()));
     }
-    return {.threads = threads,
+    return {.threads = worked,
+            .threads_refused = threads - worked,
             .cpu_us = static_cast<double>(cpu_ns.load()) * 1e-3,
             .waiting_us = static_cast<double>(waiting_ticks.load()) / TickClock::ticks_per_ns() * 1e-3};
   }
 
  private:
+  /// Contexts of one process: a forked child has none of the parent's threads, rings and connections, and makes its
+  /// own.
+  struct Pool {
+    Pool() = default;
+    ~Pool() {
+      if (!origin.here() && !mutex.try_lock()) {
+        // A thread of the parent was changing it at the fork, and will never be done: nobody can tell what is whole.
+        [[maybe_unused]] const auto* const left = new std::vector(std::move(idle));
+      }
+    }
+    Pool(const Pool&) = delete;
+    Pool& operator=(const Pool&) = delete;
+
+    Origin origin;
+    std::mutex mutex;
+    std::vector<std::unique_ptr<Context>> idle;
+  };
+
   /// Takes a context from the pool, or makes one; gives it back.
   class Lease {
    public:
     template <class Make>
     Lease(SearchEngine& engine, const SearchCall& call, const Make& make) : engine_(engine), pooled_(call.pooled) {
       if (pooled_) {
-        const std::lock_guard lock(engine_.mutex_);
-        if (!engine_.idle_.empty()) {
-          context_ = std::move(engine_.idle_.back());
-          engine_.idle_.pop_back();
+        Pool& pool = engine_.pool_.get();
+        const std::lock_guard lock(pool.mutex);
+        if (!pool.idle.empty()) {
+          context_ = std::move(pool.idle.back());
+          pool.idle.pop_back();
         }
       }
       if (!context_) context_ = make(call.room);
     }
     ~Lease() {
       if (pooled_ && context_) {
-        const std::lock_guard lock(engine_.mutex_);
-        engine_.idle_.push_back(std::move(context_));
+        Pool& pool = engine_.pool_.get();
+        const std::lock_guard lock(pool.mutex);
+        pool.idle.push_back(std::move(context_));
       }
     }
     Lease(const Lease&) = delete;
@@ -150,8 +174,7 @@ class SearchEngine {
   };
 
   std::shared_ptr<Tier> tier_;
-  std::mutex mutex_;
-  std::vector<std::unique_ptr<Context>> idle_;
+  PerProcess<Pool> pool_;
 };
 
 }  // namespace tiervec::rdma

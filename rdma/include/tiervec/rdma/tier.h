@@ -18,6 +18,9 @@
 // - A batch that fails holds nothing: release is for kOk only, once a batch.
 // - A batch that was not flushed yet may or may not complete.
 // - Destroying a queue with batches in flight is allowed: their memory is not touched afterwards.
+// - A queue belongs to its process. A child that was forked since may only destroy it, which the parent does not
+// notice,
+//   and opens queues of its own from the tier; a tier that cannot do that there throws kUnsupported.
 // - A queue holds its tier by shared_ptr: the tier goes when the last of both goes.
 
 #include <cstddef>

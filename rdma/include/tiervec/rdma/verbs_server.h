@@ -66,6 +66,10 @@ class VerbsServer {
 
  private:
   class State;
+
+  /// Throws Error(kUnsupported) in a forked child.
+  void check_here() const;
+
   std::unique_ptr<State> state_;
 };
 

@@ -4,11 +4,9 @@
 #include <chrono>
 #include <cstdint>
 #include <ctime>
-#include <memory>
-#include <thread>
 #include <type_traits>
 
-#include <sys/types.h>
+#include <tiervec/core/thread.h>
 
 namespace tiervec {
 
@@ -25,6 +23,7 @@ class HelperThread {
     double waiting_ns = 0;  // elapsed, in which it polled for parts; in it up to the last part or sleep
   };
 
+  /// Throws Error(kResourceExhausted).
   HelperThread();
   ~HelperThread();
   HelperThread(const HelperThread&) = delete;
@@ -79,8 +78,7 @@ class HelperThread {
   bool followed_soon_ = false;  // this call the last one
   double taken_cpu_ns_ = 0;
   alignas(64) std::atomic<std::uint64_t> waiting_ns_{0};
-  const pid_t process_;  // a fork has no such thread
-  std::unique_ptr<std::thread> thread_;
+  Thread thread_;
   clockid_t cpu_clock_{};
 };
 

@@ -4,10 +4,10 @@
 #include <cstddef>
 #include <exception>
 #include <mutex>
-#include <thread>
 #include <vector>
 
 #include <tiervec/core/status.h>
+#include <tiervec/core/thread.h>
 
 namespace tiervec {
 
@@ -16,20 +16,23 @@ struct WorkMonitor {
   std::atomic<bool> cancelled{false};
   std::atomic<std::size_t> done{0};
   std::atomic<std::size_t> total{0};
+  std::atomic<unsigned> threads_refused{0};  // that the system did not give; the others did their work
 };
 
 /// 0 means as many as this process may use: the lesser of the CPUs it may run on and its CPU quota (process_limits.h).
 unsigned resolve_threads(unsigned threads);
 
 /// Runs body(begin, end, worker) over [0, count) in blocks, on `threads` threads; blocks are taken in order. With one
-/// thread it runs in the caller's. The first exception is rethrown after all threads have stopped; a cancelled monitor
+/// thread it runs in the caller's. When the system gives fewer threads, those that there are do all the work. Returns
+/// how many worked, at least 1. The first exception is rethrown after all threads have stopped; a cancelled monitor
 /// ends the loop with Error(kCancelled) within one block.
 template <class Body>
-void parallel_blocks(std::size_t count, std::size_t block, unsigned threads, WorkMonitor* monitor, Body&& body) {
+unsigned parallel_blocks(std::size_t count, std::size_t block, unsigned threads, WorkMonitor* monitor, Body&& body) {
   std::atomic<std::size_t> next{0};
   std::atomic<bool> failed{false};
   std::exception_ptr error;
   std::mutex error_mutex;
+  unsigned workers = 1;
   const auto work = [&](unsigned worker) {
     try {
       while (!failed.load(std::memory_order_relaxed)) {
@@ -55,15 +58,21 @@ void parallel_blocks(std::size_t count, std::size_t block, unsigned threads, Wor
     }
   };
   {
-    std::vector<std::jthread> pool;
-    for (unsigned worker = 1; worker < threads; ++worker) {
-      pool.emplace_back(work, worker);
+    std::vector<Thread> pool;
+    pool.reserve(threads);
+    try {
+      for (; workers < threads; ++workers) {
+        pool.emplace_back("parallel work", [&work, worker = workers] { work(worker); });
+      }
+    } catch (const Error&) {
+      if (monitor != nullptr) monitor->threads_refused = threads - workers;
     }
     work(0);
   }
   if (error) {
     std::rethrow_exception(error);
   }
+  return workers;
 }
 
 }  // namespace tiervec
