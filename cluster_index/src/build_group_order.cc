@@ -33,7 +33,10 @@ class Path {
   std::span<const std::uint32_t> solve() {
     nearest_neighbours();
     if (path_.size() <= kImprovedPath) {
-      for (int pass = 0; pass < kMostPasses && (reverse_segments() | move_segments()); ++pass) {
+      bool is_better = true;
+      for (int pass = 0; pass < kMostPasses && is_better; ++pass) {
+        is_better = reverse_segments();  // in this order, whatever the compiler
+        is_better = move_segments() || is_better;
       }
     }
     return {path_.data() + 1, path_.size() - 2};
