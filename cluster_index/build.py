@@ -39,7 +39,7 @@ _BLOCKS_BYTES = 64 << 20  # converted rows, their candidates, and a coarse cell
 _TRAINING_ROWS = 65_536
 _NAVIGATION_BYTES = 68  # of one centroid
 _TYPICAL_REPLICATION = 2.0
-_CHECK_BYTES = 2
+_CHECK_BYTES = 3
 _QUERIES_PER_THREAD = 2  # in flight while it is calibrated
 _LISTED_BYTES = 24  # of a query, for one member of the clusters that it searches
 _SKEW = 4  # the largest cluster lists about so many times the mean
@@ -96,6 +96,7 @@ def write_cluster_index(build: ClusterBuild, out: Path) -> None:
                     replace(params, clusters=params.clusters or len(clustering.centroids), code_bits=written.code_bits)
                 ),
                 seed=build.seed,
+                salt=written.salt,
                 calibration=written.calibration,
                 details=written.details,
             )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +26,7 @@ from tiervec.codes import AUTO, CodeBits, TrainedCode, choose_code_bits
 from tiervec.index_directory import IndexDirectoryWriter
 from tiervec.index_kind import search_natively
 from tiervec.interruptible import BuildProgress, run_interruptibly, run_monitored
+from tiervec.record_salt import SaltHash
 
 __all__ = ["LayoutTask", "WrittenLayout", "write_layout"]
 
@@ -66,6 +67,7 @@ class LayoutTask:
 class WrittenLayout:
     """What the manifest says of it; `code_bits` is a number where there is a code."""
 
+    salt: str
     code_bits: CodeBits
     details: Mapping[str, Any]
     calibration: Mapping[str, Any] | None
@@ -97,7 +99,8 @@ def write_layout(writer: IndexDirectoryWriter, task: LayoutTask) -> WrittenLayou
     if layout == "coded":
         bits, fast = _write_code(writer, task, arrangement, navigation)
     big = writer.section_path(tier_section(layout))
-    fast.update(_write_big_part(writer, task, arrangement, big))
+    salt = _salt(task, arrangement)
+    fast.update(_write_big_part(writer, task, arrangement, salt, big))
     if task.labels is not None:
         writer.write_section("order", arrangement.order, placement="disk")
     clustering.write(writer)
@@ -108,6 +111,7 @@ def write_layout(writer: IndexDirectoryWriter, task: LayoutTask) -> WrittenLayou
         dtype=str(task.vectors.dtype),
         metric=task.metric,
         layout=layout,
+        salt=salt,
         ids=ids,
         id_bits=id_bits,
         cluster_offsets=arrangement.cluster_offsets,
@@ -124,7 +128,20 @@ def write_layout(writer: IndexDirectoryWriter, task: LayoutTask) -> WrittenLayou
         "calibration_source": task.queries.source,
         **clustering.details(),
     }
-    return WrittenLayout(code_bits=bits, details=details, calibration=_calibrate(task, arrangement, parts, big))
+    calibration = _calibrate(task, arrangement, parts, big)
+    return WrittenLayout(salt=f"{salt:016x}", code_bits=bits, details=details, calibration=calibration)
+
+
+def _salt(task: LayoutTask, arrangement: Arrangement) -> int:
+    """Of the checks: everything that says which vector a record holds and whose member it is; its code does not."""
+    params = asdict(replace(task.params, clusters=task.params.clusters or len(task.clustering.centroids)))
+    for key in ("code", "code_bits", "spill"):
+        del params[key]
+    salt = SaltHash(kind="cluster", metric=task.metric, params=params, seed=task.seed)
+    arranged = (arrangement.order, arrangement.cluster_offsets, arrangement.posting_offsets, arrangement.postings)
+    for values in (task.vectors, task.labels, *arranged):
+        salt.add(values)
+    return salt.value()
 
 
 def _write_code(
@@ -217,7 +234,7 @@ def _spill(task: LayoutTask) -> _Spill:
 
 
 def _write_big_part(
-    writer: IndexDirectoryWriter, task: LayoutTask, arrangement: Arrangement, path: Path
+    writer: IndexDirectoryWriter, task: LayoutTask, arrangement: Arrangement, salt: int, path: Path
 ) -> dict[str, Any]:
     """The section on the tier and, in fast memory, what finds a cluster's members there."""
     layout, clusters = task.params.layout, len(task.clustering.centroids)
@@ -229,7 +246,7 @@ def _write_big_part(
         offsets = run_monitored(
             "writing postings",
             lambda monitor: _core.write_cluster_postings(
-                str(path), task.vectors, members, entries, arrangement.positions, task.params.align, monitor
+                str(path), task.vectors, members, entries, arrangement.positions, salt, task.params.align, monitor
             ),
             task.progress,
         )
@@ -237,7 +254,7 @@ def _write_big_part(
     else:
         run_monitored(
             "writing vectors",
-            lambda monitor: _core.write_cluster_vectors(path, task.vectors, arrangement.order, monitor),
+            lambda monitor: _core.write_cluster_vectors(path, task.vectors, arrangement.order, salt, monitor),
             task.progress,
         )
         if arrangement.postings is not None and arrangement.posting_offsets is not None:

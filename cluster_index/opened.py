@@ -47,6 +47,7 @@ class ClusterParts:
     dtype: str
     metric: str
     layout: str
+    salt: int
     ids: NDArray[np.uint8]
     id_bits: int
     cluster_offsets: NDArray[np.uint32]
@@ -68,6 +69,7 @@ class ClusterParts:
             "dtype": self.dtype,
             "metric": self.metric,
             "layout": self.layout,
+            "salt": self.salt,
             "ids": self.ids,
             "id_bits": self.id_bits,
             "cluster_offsets": self.cluster_offsets,
@@ -155,6 +157,7 @@ def open_cluster(directory: IndexDirectory, tier_url: str) -> OpenedCluster:
         dtype=manifest.dtype,
         metric=manifest.metric,
         layout=layout,
+        salt=int(manifest.salt, 16),
         ids=directory.read_array("ids", np.uint8, (packed_bytes(manifest.vectors, manifest.details["id_bits"]),)),
         id_bits=manifest.details["id_bits"],
         cluster_offsets=directory.read_array("cluster_offsets", np.uint32, (clusters + 1,)),

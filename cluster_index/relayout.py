@@ -26,7 +26,7 @@ from tiervec.memory_limit import choose_within, map_rows
 __all__ = ["estimate_conversion_bytes", "relayout_cluster_index"]
 
 _CHANGEABLE = ("layout", "code", "code_bits", "spill", "ordered", "align")
-_CHECK_BYTES = 2
+_CHECK_BYTES = 3
 _POSITION_BYTES = 4
 _BLOCK_BYTES = 8 << 20
 _READING_BYTES = 32  # of one vector, while ids are unpacked or vectors are found
@@ -78,6 +78,7 @@ def relayout_cluster_index(
         writer.commit(
             manifest.description(
                 params=asdict(replace(params, code_bits=written.code_bits)),
+                salt=written.salt,
                 calibration=written.calibration,
                 details=written.details,
             )
@@ -163,7 +164,7 @@ def _locate_entries(
         if offset + count * record > len(content):
             raise DataLossError(f"{directory.path}: a posting lies beyond the section postings")
         entries = content[offset : offset + count * record].reshape(count, record)
-        positions = entries[:, -_POSITION_BYTES:].copy().view(np.uint32)[:, 0]
+        positions = entries[:, vector_bytes : vector_bytes + _POSITION_BYTES].copy().view(np.uint32)[:, 0]
         if count and positions.max() >= len(rows):
             raise DataLossError(f"{directory.path}: a posting names a vector that does not exist")
         locations[rows[positions]] = offset + record * np.arange(count)

@@ -29,13 +29,16 @@ from tiervec.graph_index.params import LARGEST_DIM, MOST_VECTORS, GraphBuildPara
 from tiervec.index_directory import IndexDescription, IndexDirectoryWriter
 from tiervec.index_kind import IndexBuild, search_natively
 from tiervec.interruptible import run_interruptibly, run_monitored
+from tiervec.record_salt import SaltHash
 
 __all__ = [
     "INTERPRETER_BYTES",
     "GraphBuild",
     "LinkedGraph",
+    "description_hash",
     "estimate_memory_bytes",
     "expected_index_bytes",
+    "layout_details",
     "write_graph_index",
 ]
 
@@ -141,6 +144,7 @@ def write_graph_index(build: GraphBuild, out: Path, graph: LinkedGraph | None = 
                 dataset_bytes=vectors.nbytes,
                 params=asdict(build.params),
                 seed=build.seed,
+                salt=f"{linked.written['layout']['salt']:016x}",
                 calibration=linked.calibration,
                 details=_details(linked.written, code) | details,
             )
@@ -212,15 +216,26 @@ def _link_and_calibrate(
 
 
 def _write_records(build: GraphBuild, builder: _core.GraphBuilder, path: Path) -> dict[str, Any]:
+    description = description_hash(build.metric, build.params, build.seed)
     return run_monitored(
         "writing records",
-        lambda monitor: builder.write_records(path, build.labels, monitor, build.params.layout),
+        lambda monitor: builder.write_records(path, build.labels, monitor, build.params.layout, description),
         build.progress,
     )
 
 
 def _details(written: Mapping[str, Any], code: TrainedCode) -> dict[str, Any]:
-    return {"layout": dict(written["layout"]), "code": code.name, "edges": int(written["edges"])}
+    return {**layout_details(written), "code": code.name, "edges": int(written["edges"])}
+
+
+def description_hash(metric: str, params: GraphBuildParams, seed: int) -> int:
+    """What the salt of the records depends on apart from their content."""
+    return SaltHash(kind="graph", metric=metric, params=asdict(params), seed=seed).value()
+
+
+def layout_details(written: Mapping[str, Any]) -> dict[str, Any]:
+    """The sizes of written records, as the manifest has them; their salt has a place of its own."""
+    return {"layout": {key: value for key, value in written["layout"].items() if key != "salt"}}
 
 
 def _train(build: GraphBuild) -> tuple[GraphBuild, TrainedCode]:

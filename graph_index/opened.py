@@ -121,12 +121,13 @@ def open_graph(directory: IndexDirectory, tier_url: str) -> OpenedGraph:
 
 
 def record_sizes(directory: IndexDirectory) -> dict[str, int]:
-    """The sizes that describe the records, as the native layout takes them."""
+    """The sizes that describe the records and the salt of their checks, as the native layout takes them."""
     layout = directory.manifest.details.get("layout")
     if not isinstance(layout, Mapping):
         raise DataLossError(f"{directory.path}: the manifest does not describe a graph index's records and code")
     sizes = {key: _whole(layout.get(key), key, directory) for key in ("id_bits", "label_bytes", "unit")}
-    return sizes | {"sector_degree": _whole(layout.get("sector_degree", 0), "sector_degree", directory)}
+    sizes["sector_degree"] = _whole(layout.get("sector_degree", 0), "sector_degree", directory)
+    return sizes | {"salt": int(directory.manifest.salt, 16)}
 
 
 def _whole(value: Any, key: str, directory: IndexDirectory) -> int:

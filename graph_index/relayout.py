@@ -10,10 +10,11 @@ from typing import Any
 import numpy as np
 
 from tiervec import _core
-from tiervec.graph_index.build import INTERPRETER_BYTES
+from tiervec.graph_index.build import INTERPRETER_BYTES, description_hash, layout_details
 from tiervec.graph_index.opened import record_sizes
 from tiervec.graph_index.params import GraphBuildParams
 from tiervec.index_directory import IndexDirectory, IndexDirectoryWriter
+from tiervec.index_extents import extents_section
 from tiervec.index_kind import changed_params
 from tiervec.interruptible import BuildProgress, run_monitored
 from tiervec.memory_limit import choose_within
@@ -61,18 +62,23 @@ def relayout_graph_index(
                 locator,
                 params.layout,
                 str(path),
+                description_hash(manifest.metric, params, manifest.seed),
                 monitor,
             ),
             progress,
         )
         writer.finish_section("records", placement="tier")
         for section in manifest.sections:
-            if section.name not in ("records", "locator"):
+            if section.name not in ("records", extents_section("records"), "locator"):
                 writer.write_section(section.name, directory.read_section(section.name), placement=section.placement)
         if len(written["locator"]) > 0:
             writer.write_section("locator", written["locator"], placement="fast")
         writer.commit(
-            manifest.description(params=asdict(params), details={**manifest.details, "layout": dict(written["layout"])})
+            manifest.description(
+                params=asdict(params),
+                salt=f"{written['layout']['salt']:016x}",
+                details={**manifest.details, **layout_details(written)},
+            )
         )
 
 

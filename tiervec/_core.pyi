@@ -109,8 +109,14 @@ class Tier:
     def measure_reads_per_s(self, read_bytes: int, threads: int, reads_in_flight: int, seconds: float, seed: int) -> float:
         """Reads/s of all threads together, `reads_in_flight` for each thread."""
 
-    def read(self, offset: int, length: int) -> bytes:
-        """A copy of bytes of the region, for checks."""
+    @property
+    def replicas(self) -> int:
+        """Copies of the region that answer different attempts of a read."""
+
+    def read(self, offset: int, length: int, attempt: int = 0) -> bytes:
+        """
+        A copy of bytes of the region, for checks; of another replica at each attempt.
+        """
 
 class DaxTier(Tier):
     """A region of a dax: place; made by attach_dax and load_dax."""
@@ -377,7 +383,10 @@ class GraphBuilder:
 
     def bring_back(self, path: str | os.PathLike[str]) -> None: ...
 
-    def write_records(self, path: str | os.PathLike[str], labels: numpy.typing.NDArray[numpy.int64] | None = None, monitor: WorkMonitor | None = None, layout: str = 'packed') -> dict[str, Any]: ...
+    def write_records(self, path: str | os.PathLike[str], labels: numpy.typing.NDArray[numpy.int64] | None = None, monitor: WorkMonitor | None = None, layout: str = 'packed', description: int = 0) -> dict[str, Any]:
+        """
+        Writes the records; `description` is a hash of what the build is, which the salt of the checks depends on.
+        """
 
     def navigation(self, size: int, seed: int = 0, monitor: WorkMonitor | None = None) -> tuple[numpy.typing.NDArray[numpy.uint32], numpy.typing.NDArray[numpy.uint32]]: ...
 
@@ -386,7 +395,7 @@ class GraphBuilder:
         Out-neighbours (n, widest) int64, padded with -1; for tests and analysis.
         """
 
-def rewrite_records(section: numpy.typing.NDArray[numpy.uint8], count: int, dim: int, dtype: str, layout: dict[str, int], locator: numpy.typing.NDArray[numpy.uint8], wanted: str, path: str | os.PathLike[str], monitor: WorkMonitor | None = None) -> dict[str, Any]:
+def rewrite_records(section: numpy.typing.NDArray[numpy.uint8], count: int, dim: int, dtype: str, layout: dict[str, int], locator: numpy.typing.NDArray[numpy.uint8], wanted: str, path: str | os.PathLike[str], description: int, monitor: WorkMonitor | None = None) -> dict[str, Any]:
     """
     Writes the records of a section in another layout, each of them checked; returns what write_records does.
     """
@@ -431,12 +440,12 @@ def encode_clusters(data: numpy.typing.NDArray[numpy.generic], order: numpy.typi
     Codes vectors relative to what their cluster's centroid code stands for, into blocks for scans.
     """
 
-def write_cluster_vectors(path: str | os.PathLike[str], data: numpy.typing.NDArray[numpy.generic], order: numpy.typing.NDArray[numpy.uint32], monitor: WorkMonitor | None = None) -> None:
+def write_cluster_vectors(path: str | os.PathLike[str], data: numpy.typing.NDArray[numpy.generic], order: numpy.typing.NDArray[numpy.uint32], salt: int, monitor: WorkMonitor | None = None) -> None:
     """
     Writes the records of layouts coded, grouped and decoupled: order[position] is the row.
     """
 
-def write_cluster_postings(path: str | os.PathLike[str], data: numpy.typing.NDArray[numpy.generic], members: numpy.typing.NDArray[numpy.uint32], offsets: numpy.typing.NDArray[numpy.uint64], positions: numpy.typing.NDArray[numpy.uint32], align: int = 1, monitor: WorkMonitor | None = None) -> numpy.typing.NDArray[numpy.uint64]:
+def write_cluster_postings(path: str | os.PathLike[str], data: numpy.typing.NDArray[numpy.generic], members: numpy.typing.NDArray[numpy.uint32], offsets: numpy.typing.NDArray[numpy.uint64], positions: numpy.typing.NDArray[numpy.uint32], salt: int, align: int = 1, monitor: WorkMonitor | None = None) -> numpy.typing.NDArray[numpy.uint64]:
     """
     Writes the records of layout replicated: rows of each posting, positions of each row. Returns the byte offset of each posting, and the end.
     """

@@ -15,7 +15,7 @@ import secrets
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
-from typing import BinaryIO, Final
+from typing import BinaryIO, Final, Protocol
 
 import xxhash
 
@@ -23,6 +23,7 @@ from tiervec import _core
 from tiervec.errors import ResourceExhaustedError, TiervecError, from_code
 
 __all__ = [
+    "Checksum",
     "checksum_of",
     "replaced_directory",
     "replacing_file",
@@ -90,7 +91,17 @@ def require_free_space(directory: Path, needed_bytes: int, act: str) -> None:
         raise ResourceExhaustedError(f"{act} needs {needed_bytes:,} bytes, but only {free:,} are free in {directory}")
 
 
-def write_blocks(file: BinaryIO, data: memoryview, checksum: xxhash.xxh3_64 | None = None) -> None:
+class Checksum(Protocol):
+    """A checksum in the making."""
+
+    def update(self, data: memoryview, /) -> None:
+        """Adds the next bytes."""
+
+    def hexdigest(self) -> str:
+        """Of all bytes so far."""
+
+
+def write_blocks(file: BinaryIO, data: memoryview, checksum: Checksum | None = None) -> None:
     """Writes `data` (bytes, C-contiguous) piecewise, so that Ctrl-C is answered in time, and adds it to `checksum`."""
     for start in range(0, len(data), _BLOCK_BYTES):
         block = data[start : start + _BLOCK_BYTES]
@@ -100,9 +111,10 @@ def write_blocks(file: BinaryIO, data: memoryview, checksum: xxhash.xxh3_64 | No
             block = block[file.write(block) :]
 
 
-def checksum_of(file: BinaryIO) -> tuple[int, str]:
-    """Reads `file` to its end; returns the number of bytes and their XXH3 (64 bits, hexadecimal)."""
-    checksum, size, block = xxhash.xxh3_64(), 0, memoryview(bytearray(_BLOCK_BYTES))
+def checksum_of(file: BinaryIO, checksum: Checksum | None = None) -> tuple[int, str]:
+    """Reads `file` to its end; returns the number of bytes and their XXH3 (64 bits, hexadecimal), or `checksum`'s."""
+    checksum = xxhash.xxh3_64() if checksum is None else checksum
+    size, block = 0, memoryview(bytearray(_BLOCK_BYTES))
     while count := file.readinto(block):  # type: ignore[attr-defined]  # every binary file has it, BinaryIO does not say so
         checksum.update(block[:count])
         size += count

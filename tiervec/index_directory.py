@@ -21,10 +21,10 @@ from typing import Any, BinaryIO, Final
 
 import numpy as np
 import numpy.typing as npt
-import xxhash
 
 from tiervec.durable_files import replacing_file, storage_error, storage_errors
 from tiervec.errors import DataLossError, InvalidArgumentError, NotFoundError, ResourceExhaustedError
+from tiervec.index_extents import EXTENT_BYTES, ExtentHash, describe_extents, extents_of, extents_section
 from tiervec.index_manifest import (
     FORMAT_VERSION,
     MANIFEST_NAME,
@@ -191,10 +191,21 @@ class IndexDirectory:
             DataLossError: It is not what was written.
         """
         section = self.section(name)
-        checksum = xxhash.xxh3_64()
+        checksum = ExtentHash()
         for start in range(0, len(content), _BLOCK_BYTES):  # in blocks, so that Ctrl-C is seen
             checksum.update(content[start : start + _BLOCK_BYTES].data)
-        _compare(self.section_path(name), section, checksum)
+        self._compare(section, checksum)
+
+    def extent_checksums(self, name: str) -> npt.NDArray[np.uint64]:
+        """Reads and verifies the checksums of the extents of a tier section.
+
+        Raises:
+            DataLossError: They are not what was written, or the index has none.
+        """
+        extents = extents_section(name)
+        if extents not in self._by_name:
+            raise DataLossError(f"{self.path} has no section {extents!r}, which every tier section comes with")
+        return self.read_array(extents, "<u8", (extents_of(self.section(name).bytes),))
 
     def verify(self, progress: Callable[[int, int], None] | None = None) -> list[Section]:
         """Reads every file and compares its checksum; what is remote is left out.
@@ -206,7 +217,8 @@ class IndexDirectory:
             The sections that are here, all of them correct.
 
         Raises:
-            DataLossError: It names the first file that is not what was written.
+            DataLossError: It names the first file that is not what was written, and of a tier section its damaged
+                extents.
         """
         here = [section for section in self.manifest.sections if section.name not in self.remote_sections]
         total, done = sum(section.bytes for section in here), 0
@@ -259,7 +271,7 @@ class IndexDirectory:
         report: tuple[Callable[[int, int], None], int, int] | None,
     ) -> None:
         """Reads a section through `buffer` (all of it if that is large enough) and compares its checksum."""
-        checksum, done = xxhash.xxh3_64(), 0
+        checksum, done = ExtentHash(), 0
         path = self.path / section.file
         with self._open_section(section) as file, storage_errors(f"reading {path}", self.path):
             while done < section.bytes:
@@ -274,13 +286,21 @@ class IndexDirectory:
                 done += count
                 if report is not None:
                     report[0](report[1] + done, report[2])
-        _compare(path, section, checksum)
+        self._compare(section, checksum)
 
-
-def _compare(path: Path, section: Section, checksum: xxhash.xxh3_64) -> None:
-    if checksum.hexdigest() != section.checksum:
+    def _compare(self, section: Section, found: ExtentHash) -> None:
+        if found.hexdigest() == section.checksum:
+            return
+        where = ""
+        if section.placement == "tier":
+            expected = self.extent_checksums(section.name)
+            damaged = np.flatnonzero(expected != found.checksums()).tolist()
+            where = (
+                f"; of {len(expected):,} extents of {EXTENT_BYTES:,} bytes it is damaged in {describe_extents(damaged)}"
+            )
         raise DataLossError(
-            f"{path} is damaged: its checksum is {checksum.hexdigest()}, but the manifest says {section.checksum}"
+            f"{self.path / section.file} is damaged: its checksum is {found.hexdigest()}, but the manifest says "
+            f"{section.checksum}{where}"
         )
 
 

@@ -94,6 +94,8 @@ class IndexDescription:
         dataset_bytes: Bytes of the raw vectors: vectors x dim x item size.
         params: Build parameters as used, JSON values.
         seed: The seed of the build.
+        salt: 16 hexadecimal digits that seed the checks of the records: a hash of everything that a record's meaning
+            depends on, so that two builds have the same only when their records are the same.
         calibration: The table behind ``target_recall``, JSON values, or None.
         details: What the index kind needs to open its sections (widths, entry points); opaque here, JSON values.
     """
@@ -106,6 +108,7 @@ class IndexDescription:
     dataset_bytes: int
     params: Mapping[str, Any]
     seed: int = 0
+    salt: str = "0" * 16
     calibration: Mapping[str, Any] | None = None
     details: Mapping[str, Any] = field(default_factory=dict)
 
@@ -116,6 +119,8 @@ class IndexDescription:
                 raise InvalidArgumentError(f"{name} is {value!r}; it must be one of {', '.join(choices)}")
         for name, least in _LEAST.items():
             _check_count(name, getattr(self, name), least)
+        if not _matches(_CHECKSUM, self.salt):
+            raise InvalidArgumentError(f"salt is {self.salt!r}; it must have 16 hexadecimal digits")
         for name in ("params", "details", "calibration"):
             value = getattr(self, name)
             if not isinstance(value, Mapping) and not (name == "calibration" and value is None):

@@ -23,7 +23,6 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import xxhash
 
 from tiervec.durable_files import (
     checksum_of,
@@ -35,6 +34,7 @@ from tiervec.durable_files import (
     write_blocks,
 )
 from tiervec.errors import AlreadyExistsError, InvalidArgumentError, NotFoundError, TiervecError
+from tiervec.index_extents import ExtentHash, extents_section
 from tiervec.index_manifest import (
     MANIFEST_NAME,
     IndexDescription,
@@ -148,7 +148,9 @@ class IndexDirectoryWriter:
         return self._directory / file
 
     def finish_section(self, name: str, *, placement: Placement, file: str | None = None) -> Section:
-        """Registers a section that is written at `section_path`: reads it once for its checksum and syncs it.
+        """Registers a section that is written at `section_path`: reads it once for its checksums and syncs it.
+
+        The checksums of the extents of a tier section become a section of their own, ``NAME_extents``.
 
         Raises:
             NotFoundError: Nothing was written there.
@@ -156,10 +158,13 @@ class IndexDirectoryWriter:
         path = self.section_path(name, file=file)
         check_section_names(name, path.name, placement)
         with self._storage_errors(f"finishing section {name!r} of {self._out}"):
+            extents = ExtentHash()
             with open(path, "rb", buffering=0) as stored:
-                size, checksum = checksum_of(stored)
+                size, checksum = checksum_of(stored, extents)
             sync_file(path)
-        return self._register(name, path, placement, size, checksum)
+        section = self._register(name, path, placement, size, checksum)
+        self._write_extents(section, extents)
+        return section
 
     def write_section(
         self, name: str, data: npt.NDArray[Any] | bytes, *, placement: Placement, file: str | None = None
@@ -168,12 +173,14 @@ class IndexDirectoryWriter:
         path = self.section_path(name, file=file)
         check_section_names(name, path.name, placement)
         array = np.frombuffer(data, np.uint8) if isinstance(data, bytes) else np.ascontiguousarray(data)
-        checksum, act = xxhash.xxh3_64(), f"writing section {name!r} of {self._out}"
+        checksum, act = ExtentHash(), f"writing section {name!r} of {self._out}"
         require_free_space(self._out.parent, array.nbytes, act)
         with self._storage_errors(act), open(path, "xb", buffering=0) as file_out:
             write_blocks(file_out, array.reshape(-1).view(np.uint8).data, checksum)
             os.fsync(file_out.fileno())
-        return self._register(name, path, placement, array.nbytes, checksum.hexdigest())
+        section = self._register(name, path, placement, array.nbytes, checksum.hexdigest())
+        self._write_extents(section, checksum)
+        return section
 
     def commit(self, description: IndexDescription) -> Manifest:
         """Writes the manifest and renames the directory to its final name. After this the writer is done.
@@ -211,6 +218,10 @@ class IndexDirectoryWriter:
         section = Section(name=name, file=path.name, placement=placement, bytes=size, checksum=checksum)
         self._sections[name] = section
         return section
+
+    def _write_extents(self, section: Section, extents: ExtentHash) -> None:
+        if section.placement == "tier":
+            self.write_section(extents_section(section.name), extents.checksums(), placement="disk")
 
     def _rename(self, temporary: Path) -> None:
         try:

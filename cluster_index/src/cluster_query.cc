@@ -391,6 +391,7 @@ std::uint32_t ClusterQuery::choose_postings() noexcept {
 // Records are brought into the caches some way ahead of their distances: the lines of a long read come by themselves,
 // and short reads between long ones have the time that those take.
 ErrorCode ClusterQuery::absorb() noexcept {
+  const bool replicated = part_.layout == Layout::kReplicated;
   const std::uint32_t record_bytes = reads_.record.bytes();
   Ahead ahead;
   std::uint32_t begun = 0;
@@ -405,10 +406,13 @@ ErrorCode ClusterQuery::absorb() noexcept {
         for (std::uint32_t position = piece.first; position < piece.end; ++position, record += record_bytes) {
           for (std::uint32_t at = 0; at < record_bytes; at += sizeof(CacheLine)) __builtin_prefetch(record + at);
           ahead.records[begun % Ahead::kRoom] = record;
-          ahead.positions[begun % Ahead::kRoom] = position;
+          ahead.places[begun % Ahead::kRoom] =
+              replicated
+                  ? ClusterRecord::place_at(batch.reads[i].offset + static_cast<std::size_t>(record - batch.views[i]))
+                  : position;
           if (++begun - done < ahead_) continue;
           const std::uint32_t first = done % Ahead::kRoom;
-          const ErrorCode error = absorb_records(ahead.records + first, ahead.positions + first, together_);
+          const ErrorCode error = absorb_records(ahead.records + first, ahead.places + first, together_);
           if (error != ErrorCode::kOk) return error;
           done += together_;
         }
@@ -419,7 +423,7 @@ ErrorCode ClusterQuery::absorb() noexcept {
   while (done < begun) {
     const std::uint32_t first = done % Ahead::kRoom;
     const std::uint32_t count = std::min(together_, begun - done);
-    const ErrorCode error = absorb_records(ahead.records + first, ahead.positions + first, count);
+    const ErrorCode error = absorb_records(ahead.records + first, ahead.places + first, count);
     if (error != ErrorCode::kOk) return error;
     done += count;
   }
@@ -427,16 +431,11 @@ ErrorCode ClusterQuery::absorb() noexcept {
   return ErrorCode::kOk;
 }
 
-ErrorCode ClusterQuery::absorb_records(const std::byte* const* records, const std::uint32_t* positions,
+ErrorCode ClusterQuery::absorb_records(const std::byte* const* records, const std::uint32_t* places,
                                        std::uint32_t count) noexcept {
   std::uint32_t intact = count;
   if (reads_.verify) {
-    const auto damaged = [&](std::uint32_t i) {
-      const std::uint32_t position =
-          part_.layout == Layout::kReplicated ? reads_.record.position(records[i]) : positions[i];
-      return !reads_.record.intact(position, records[i]);
-    };
-    for (intact = 0; intact < count && !damaged(intact);) ++intact;
+    for (intact = 0; intact < count && reads_.record.intact(places[intact], records[intact]);) ++intact;
   }
   float distances[kMostTogether];
   exact_distance_.of_rows(records, intact, distances);
@@ -444,8 +443,7 @@ ErrorCode ClusterQuery::absorb_records(const std::byte* const* records, const st
   bool any = false;
   for (std::uint32_t i = 0; i < intact; ++i) any |= distances[i] <= kth;
   if (any) {
-    if (const ErrorCode error = add_results(records, positions, distances, intact); error != ErrorCode::kOk)
-      return error;
+    if (const ErrorCode error = add_results(records, places, distances, intact); error != ErrorCode::kOk) return error;
   }
   absorbed_ += intact;
   if (intact == count) [[likely]]
@@ -454,12 +452,12 @@ ErrorCode ClusterQuery::absorb_records(const std::byte* const* records, const st
   return ErrorCode::kDataLoss;
 }
 
-ErrorCode ClusterQuery::add_results(const std::byte* const* records, const std::uint32_t* positions,
+ErrorCode ClusterQuery::add_results(const std::byte* const* records, const std::uint32_t* places,
                                     const float* distances, std::uint32_t count) noexcept {
   const bool replicated = part_.layout == Layout::kReplicated;
   for (std::uint32_t i = 0; i < count; ++i) {
     if (distances[i] > results_.kth()) continue;  // most are, and their labels are not in the caches
-    const std::uint32_t position = replicated ? reads_.record.position(records[i]) : positions[i];
+    const std::uint32_t position = replicated ? reads_.record.position(records[i]) : places[i];
     if (position >= part_.count) {  // with a right check, or on a verified tier: other copies are no better
       damaged_copies_ = 0;
       return ErrorCode::kDataLoss;

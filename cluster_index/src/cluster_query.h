@@ -77,7 +77,7 @@ class ClusterQuery {
   struct Ahead {
     static constexpr std::uint32_t kRoom = 64;
     const std::byte* records[kRoom] = {};
-    std::uint32_t positions[kRoom] = {};
+    std::uint32_t places[kRoom] = {};  // of the checks; without replicated, the positions
   };
 
   struct Estimate {
@@ -106,9 +106,9 @@ class ClusterQuery {
   /// Put the reads of the next round, at most as many as fit into it. Return how many.
   [[nodiscard]] std::uint32_t choose_pieces() noexcept;
   [[nodiscard]] std::uint32_t choose_postings() noexcept;
-  [[nodiscard]] ErrorCode absorb_records(const std::byte* const* records, const std::uint32_t* positions,
+  [[nodiscard]] ErrorCode absorb_records(const std::byte* const* records, const std::uint32_t* places,
                                          std::uint32_t count) noexcept;
-  [[nodiscard]] ErrorCode add_results(const std::byte* const* records, const std::uint32_t* positions,
+  [[nodiscard]] ErrorCode add_results(const std::byte* const* records, const std::uint32_t* places,
                                       const float* distances, std::uint32_t count) noexcept;
   [[nodiscard]] std::byte* centroid_state() noexcept { return centroid_state_.front().bytes; }
   [[nodiscard]] std::byte* code_state() noexcept { return code_state_.front().bytes; }

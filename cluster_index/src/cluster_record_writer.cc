@@ -31,11 +31,12 @@ void write_cluster_vectors(const std::string& path, const VectorRows& rows, std:
                            WorkMonitor* monitor) {
   check_rows(rows, order);
   if (monitor != nullptr) monitor->total = order.size();
-  const ClusterRecord record{.vector_bytes = rows.vector_bytes, .has_position = false};
+  const ClusterRecord record{.vector_bytes = rows.vector_bytes, .has_position = false, .salt = rows.salt};
   OutputFile file(path);
   for (std::size_t position = 0; position < order.size(); ++position) {
     check_monitor(monitor, position);
-    record.encode(static_cast<std::uint32_t>(position), rows.data + std::size_t{order[position]} * rows.vector_bytes,
+    const auto place = static_cast<std::uint32_t>(position);
+    record.encode(place, place, rows.data + std::size_t{order[position]} * rows.vector_bytes,
                   file.append(record.bytes()));
   }
   file.append_zeros(ClusterRecord::kOverread);
@@ -54,7 +55,7 @@ std::vector<std::uint64_t> write_cluster_postings(const std::string& path, const
                 "postings to write: offsets must ascend from 0 to the members, with a position for each row");
   }
   if (monitor != nullptr) monitor->total = postings.members.size();
-  const ClusterRecord record{.vector_bytes = rows.vector_bytes, .has_position = true};
+  const ClusterRecord record{.vector_bytes = rows.vector_bytes, .has_position = true, .salt = rows.salt};
   OutputFile file(path);
   std::vector<std::uint64_t> starts;
   starts.reserve(offsets.size());
@@ -67,8 +68,8 @@ std::vector<std::uint64_t> write_cluster_postings(const std::string& path, const
     for (std::uint64_t i = offsets[posting]; i < offsets[posting + 1]; ++i) {
       check_monitor(monitor, i);
       const std::uint32_t row = postings.members[i];
-      record.encode(postings.positions[row], rows.data + std::size_t{row} * rows.vector_bytes,
-                    file.append(record.bytes()));
+      record.encode(ClusterRecord::place_at(written), postings.positions[row],
+                    rows.data + std::size_t{row} * rows.vector_bytes, file.append(record.bytes()));
       written += record.bytes();
     }
   }

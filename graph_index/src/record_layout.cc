@@ -13,7 +13,7 @@ namespace {
 
 std::uint32_t record_check(const RecordLayout& layout, std::uint32_t vertex, const std::byte* record,
                            std::uint32_t bytes) noexcept {
-  RecordHash hash(vertex);
+  RecordHash hash(layout.salt, vertex);
   hash.add(record, layout.check_at());
   hash.add(record + layout.label_at(), bytes - layout.label_at());
   return hash.value();

@@ -4,6 +4,7 @@
 #include <cstring>
 
 #include <tiervec/core/output_file.h>
+#include <tiervec/core/record_hash.h>
 #include <tiervec/graph_index/candidate_list.h>
 
 namespace tiervec::graph_index {
@@ -16,6 +17,23 @@ struct Extent {
   std::uint32_t count = 0;
   std::uint64_t largest_label = 0;  // 0: labels are the vertices
   std::uint32_t max_degree = 0;
+};
+
+/// Gathers the salt of a build.
+class SaltHash {
+ public:
+  explicit SaltHash(std::uint64_t description) : hash_(description) {}
+
+  void add(const std::byte* vector, std::size_t vector_bytes, std::uint64_t label,
+           std::span<const std::uint32_t> neighbors) noexcept {
+    hash_.add(vector, vector_bytes);
+    hash_.add(reinterpret_cast<const std::byte*>(&label), sizeof label);
+    hash_.add(reinterpret_cast<const std::byte*>(neighbors.data()), neighbors.size_bytes());
+  }
+  [[nodiscard]] std::uint64_t value() noexcept { return hash_.wide_value(); }
+
+ private:
+  RecordHash hash_;
 };
 
 RecordLayout layout_for(const Extent& extent, RecordForm form) {
@@ -37,9 +55,10 @@ RecordLayout layout_for(const Extent& extent, RecordForm form) {
 /// Appends records in the order of their vertices.
 class RecordStream {
  public:
-  RecordStream(const Extent& extent, RecordForm form, const std::string& path, WorkMonitor* monitor)
-      : count_(extent.count), file_(path), monitor_(monitor) {
-    written_.layout = layout_for(extent, form);
+  RecordStream(const Extent& extent, const RecordTarget& target, std::uint64_t salt, WorkMonitor* monitor)
+      : count_(extent.count), file_(target.path), monitor_(monitor) {
+    written_.layout = layout_for(extent, target.form);
+    written_.layout.salt = salt;
     if (!written_.layout.in_sectors()) {
       written_.locator.resize((count_ + LocatorGroup::kRecords - 1) / LocatorGroup::kRecords);
     }
@@ -104,28 +123,36 @@ RecordForm parse_record_form(std::string_view name) {
 }
 
 WrittenRecords write_records(const Graph& graph, const VectorSpace& space, std::span<const std::int64_t> labels,
-                             const std::string& path, WorkMonitor* monitor, RecordForm form) {
+                             const RecordTarget& target, WorkMonitor* monitor) {
   Extent extent{space.dim(), space.dtype(), graph.count(), 0, 0};
-  for (std::uint32_t v = 0; v < graph.count(); ++v) extent.max_degree = std::max(extent.max_degree, graph.degree(v));
   // A single label of zero still needs a byte: no label means "equal to the vertex".
   if (!labels.empty()) extent.largest_label = 1;
-  for (std::int64_t label : labels) {
-    extent.largest_label = std::max(extent.largest_label, static_cast<std::uint64_t>(label));
-  }
-  RecordStream stream(extent, form, path, monitor);
+  const auto label_of = [&](std::uint32_t v) { return labels.empty() ? v : static_cast<std::uint64_t>(labels[v]); };
+  const std::size_t vector_bytes = space.dim() * element_bytes(space.dtype());
+  SaltHash salt(target.description);
   for (std::uint32_t v = 0; v < graph.count(); ++v) {
-    const std::uint64_t label = labels.empty() ? v : static_cast<std::uint64_t>(labels[v]);
-    stream.append(v, space.vector(v), label, {graph.neighbors(v), graph.degree(v)});
+    extent.max_degree = std::max(extent.max_degree, graph.degree(v));
+    if (!labels.empty()) extent.largest_label = std::max(extent.largest_label, label_of(v));
+    salt.add(space.vector(v), vector_bytes, label_of(v), {graph.neighbors(v), graph.degree(v)});
+  }
+  RecordStream stream(extent, target, salt.value(), monitor);
+  for (std::uint32_t v = 0; v < graph.count(); ++v) {
+    stream.append(v, space.vector(v), label_of(v), {graph.neighbors(v), graph.degree(v)});
   }
   return stream.finish();
 }
 
-WrittenRecords rewrite_records(const StoredRecords& records, RecordForm form, const std::string& path,
-                               WorkMonitor* monitor) {
+WrittenRecords rewrite_records(const StoredRecords& records, const RecordTarget& target, WorkMonitor* monitor) {
   const RecordLayout& layout = records.layout;
   layout.check(records.count);
   const RecordLocator locator(layout, records.locator, records.count, records.section.size());
+  std::vector<std::uint32_t> unpacked(RecordLayout::kMaxDegree + 16);
+  const auto neighbors_of = [&](const std::byte* record) -> std::span<const std::uint32_t> {
+    hop_kernels().unpack(record + layout.edges_at(), layout.degree(record), layout.id_bits, unpacked.data());
+    return {unpacked.data(), layout.degree(record)};
+  };
   Extent extent{layout.dim, layout.dtype, records.count, layout.label_bytes > 0 ? 1U : 0U, 0};
+  SaltHash salt(target.description);
   for (std::uint32_t v = 0; v < records.count; ++v) {
     const rdma::Read place = locator.locate(v);
     const std::byte* record = records.section.data() + place.offset;
@@ -134,18 +161,16 @@ WrittenRecords rewrite_records(const StoredRecords& records, RecordForm form, co
     }
     extent.max_degree = std::max(extent.max_degree, layout.degree(record));
     if (layout.label_bytes > 0) extent.largest_label = std::max(extent.largest_label, layout.label(v, record));
-  }
-  RecordStream stream(extent, form, path, monitor);
-  std::vector<std::uint32_t> neighbors(RecordLayout::kMaxDegree + 16);
-  for (std::uint32_t v = 0; v < records.count; ++v) {
-    const std::byte* record = records.section.data() + locator.locate(v).offset;
-    const std::uint32_t degree = layout.degree(record);
-    hop_kernels().unpack(record + layout.edges_at(), degree, layout.id_bits, neighbors.data());
-    if (std::any_of(neighbors.begin(), neighbors.begin() + degree,
-                    [&](std::uint32_t id) { return id >= records.count; })) {
+    const std::span<const std::uint32_t> neighbors = neighbors_of(record);
+    if (std::any_of(neighbors.begin(), neighbors.end(), [&](std::uint32_t id) { return id >= records.count; })) {
       throw Error(ErrorCode::kDataLoss, "record " + std::to_string(v) + " names a neighbour that does not exist");
     }
-    stream.append(v, record, layout.label(v, record), {neighbors.data(), degree});
+    salt.add(record, layout.vector_bytes(), layout.label(v, record), neighbors);
+  }
+  RecordStream stream(extent, target, salt.value(), monitor);
+  for (std::uint32_t v = 0; v < records.count; ++v) {
+    const std::byte* record = records.section.data() + locator.locate(v).offset;
+    stream.append(v, record, layout.label(v, record), neighbors_of(record));
   }
   return stream.finish();
 }

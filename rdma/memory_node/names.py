@@ -6,14 +6,13 @@ import re
 from typing import Final
 
 from tiervec.errors import InvalidArgumentError
+from tiervec.index_extents import EXTENT_BYTES, extents_of
 from tiervec.parameter_checks import shown
 
 __all__ = ["EXTENT_BYTES", "PROTOCOL_VERSION", "TRANSPORTS", "check_name", "extents_of"]
 
 #: Of the control plane; goes up when an old client or node would misunderstand a new one.
 PROTOCOL_VERSION: Final = 1
-#: What is uploaded, verified and striped as one piece.
-EXTENT_BYTES: Final = 1 << 20
 TRANSPORTS: Final = ("tcp", "rdma")
 
 _NAME: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,127}", re.ASCII)
@@ -31,8 +30,3 @@ def check_name(name: str, what: str = "region name") -> str:
             f"or '_'"
         )
     return name
-
-
-def extents_of(size_bytes: int) -> int:
-    """How many extents a region of this size has."""
-    return -(-size_bytes // EXTENT_BYTES)

@@ -41,7 +41,7 @@ void read_piece(Tier& tier, TierQueue& queue, ReadBatch& batch, std::span<std::b
 
 }  // namespace
 
-std::vector<std::byte> read_bytes(Tier& tier, std::uint64_t offset, std::uint64_t length,
+std::vector<std::byte> read_bytes(Tier& tier, std::uint64_t offset, std::uint64_t length, std::uint32_t attempt,
                                   std::chrono::milliseconds timeout) {
   if (offset > tier.size_bytes() || length > tier.size_bytes() - offset) {
     throw Error(ErrorCode::kInvalidArgument, "reading " + std::to_string(length) + " bytes at " +
@@ -55,6 +55,7 @@ std::vector<std::byte> read_bytes(Tier& tier, std::uint64_t offset, std::uint64_
   for (std::span<std::byte> rest = bytes; !rest.empty();) {
     const std::size_t piece = std::min<std::size_t>(rest.size(), kPieceBytes);
     batch->count = 1;
+    batch->attempt = attempt;
     batch->reads[0] = {.offset = offset, .length = static_cast<std::uint32_t>(piece)};
     read_piece(tier, *queue, *batch, rest.first(piece), deadline);
     rest = rest.subspan(piece);

@@ -145,7 +145,7 @@ TEST(ClusterForgery, ARecordWithARightCheckThatCannotBeIsAnErrorAtOnce) {
   const ClusterRecord layout = index.part().record();
   for (std::size_t at = 0; at + layout.bytes() + ClusterRecord::kOverread <= bytes.size(); at += layout.bytes()) {
     const std::vector<std::byte> vector(bytes.data() + at, bytes.data() + at + layout.vector_bytes);
-    layout.encode(511, vector.data(), bytes.data() + at);  // there are 300 vectors
+    layout.encode(ClusterRecord::place_at(at), 511, vector.data(), bytes.data() + at);  // there are 300 vectors
   }
   std::vector<std::shared_ptr<rdma::Tier>> copies;
   for (int i = 0; i < 2; ++i) {

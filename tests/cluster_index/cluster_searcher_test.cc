@@ -169,7 +169,7 @@ TEST(ClusterSearcher, CodedReadsOnceAndNoMoreThanAsked) {
   for (const rdma::QueryCost& cost : found.costs) {
     EXPECT_EQ(cost.rounds, 1U);
     EXPECT_LE(cost.reads, 33U);
-    EXPECT_EQ(cost.bytes, 33U * (index.options.dim * 4 + 2));
+    EXPECT_EQ(cost.bytes, 33U * (index.options.dim * 4 + ClusterRecord::kCheckBytes));
     EXPECT_GT(cost.code_distances, 33U);
     EXPECT_GT(cost.latency_us, 0);
   }

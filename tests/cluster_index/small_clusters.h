@@ -42,6 +42,7 @@ struct SmallClustersOptions {
   Dtype dtype = Dtype::kFloat32;
   std::uint32_t align = 1;       // replicated
   std::int64_t first_label = 0;  // the label of row i is first_label + i
+  std::uint64_t salt = 0x0123456789abcdef;
 };
 
 /// Vectors around a few centres, as real ones are, in the range of every dtype.
@@ -111,6 +112,7 @@ class SmallClusters {
     fast.dtype = options.dtype;
     fast.metric = options.metric;
     fast.layout = options.layout;
+    fast.salt = options.salt;
     fast.ids = {labels.data(), kLabelBits, options.count};
     fast.cluster_offsets = cluster_offsets;
     fast.navigation =
@@ -280,7 +282,7 @@ class SmallClusters {
     const std::filesystem::path path =
         std::filesystem::temp_directory_path() / ("tiervec-clusters-" + std::to_string(::getpid()));
     const VectorRows rows{data.data(), options.count,
-                          options.dim * static_cast<std::uint32_t>(element_bytes(options.dtype))};
+                          options.dim * static_cast<std::uint32_t>(element_bytes(options.dtype)), options.salt};
     if (options.layout == Layout::kReplicated) {
       posting_offsets = write_cluster_postings(
           path.string(), rows,

@@ -188,6 +188,21 @@ TEST(RecordLayout, AnyOtherByteAndAnyOtherVertexIsNoticed) {
   }
 }
 
+TEST(RecordLayout, TheSameRecordOfAnotherBuildIsNoticed) {
+  std::mt19937_64 random(5);
+  std::mt19937 content(5);
+  RecordLayout layout{.dim = 8, .dtype = Dtype::kUint8, .id_bits = 20};
+  layout.salt = 7;
+  const Example example = random_example(layout, 5, content);
+  const std::vector<std::byte> record = encoded(layout, example);
+  const auto bytes = static_cast<std::uint32_t>(record.size());
+  EXPECT_TRUE(layout.intact(example.vertex, record.data(), bytes));
+  for (std::uint32_t i = 0; i < 200'000; ++i) {
+    layout.salt = i % 2 == 0 ? random() : 8 + i;
+    EXPECT_FALSE(layout.intact(example.vertex, record.data(), bytes)) << layout.salt;
+  }
+}
+
 TEST(RecordLayout, ADegreeThatDoesNotFitTheReadIsNoticed) {
   std::mt19937 random(4);
   const RecordLayout layout{.dim = 8, .dtype = Dtype::kUint8, .id_bits = 20};

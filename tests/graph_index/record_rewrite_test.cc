@@ -32,7 +32,8 @@ Rewritten rewrite(const WrittenRecords& from, const std::vector<std::byte>& sect
       std::filesystem::temp_directory_path() / ("tiervec-rewritten-" + std::to_string(::getpid()));
   Rewritten result;
   try {
-    result.written = rewrite_records({from.layout, from.locator, count, section}, form, path.string(), nullptr);
+    result.written =
+        rewrite_records({from.layout, from.locator, count, section}, {.path = path.string(), .form = form}, nullptr);
   } catch (...) {
     std::filesystem::remove(path);
     throw;
@@ -59,6 +60,7 @@ TEST(RewriteRecords, GivesWhatWritingGives) {
         const SmallIndex wanted(options);
         const Rewritten there = rewrite(old.written, old.records, 300, to);
         EXPECT_EQ(there.bytes, wanted.records);
+        EXPECT_EQ(there.written.layout.salt, wanted.written.layout.salt);
         EXPECT_EQ(there.written.edges, wanted.written.edges);
         EXPECT_EQ(there.written.locator.size(), wanted.written.locator.size());
       }

@@ -71,7 +71,7 @@ const SmallIndex& small_index() {
 std::string failure(const std::string& path, WorkMonitor* monitor = nullptr) {
   const SmallIndex& index = small_index();
   try {
-    (void)write_records(*index.graph, index.make_space(), {}, path, monitor);
+    (void)write_records(*index.graph, index.make_space(), {}, {.path = path}, monitor);
     return "";
   } catch (const Error& error) {
     return std::string(error_code_name(error.code())) + ": " + error.what();

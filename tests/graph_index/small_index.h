@@ -51,6 +51,7 @@ struct SmallIndexOptions {
   std::uint64_t seed = 1;
   std::vector<std::int64_t> labels = {};
   RecordForm form = RecordForm::kPacked;
+  std::uint64_t description = 0;
   bool random_lists = false;  // full lists of random neighbours in place of a Vamana graph
 };
 
@@ -103,7 +104,8 @@ class SmallIndex {
   void write() {
     const std::filesystem::path path =
         std::filesystem::temp_directory_path() / ("tiervec-records-" + std::to_string(::getpid()));
-    written = write_records(*graph, make_space(), options.labels, path.string(), nullptr, options.form);
+    written = write_records(*graph, make_space(), options.labels,
+                            {.path = path.string(), .form = options.form, .description = options.description}, nullptr);
     records.resize(std::filesystem::file_size(path));
     std::ifstream(path, std::ios::binary)
         .read(reinterpret_cast<char*>(records.data()), static_cast<std::streamsize>(records.size()));

@@ -207,7 +207,7 @@ def test_the_description_adds_up(layout: str, cluster_index: ClusterBuilder, cor
         assert info.amplification > manifest.details["replication"]
     else:
         raw = info.dim * np.dtype(info.dtype).itemsize
-        assert info.tier_bytes == info.vectors * (raw + 2) + 64
+        assert info.tier_bytes == info.vectors * (raw + 3) + 64
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)

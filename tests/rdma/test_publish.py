@@ -315,10 +315,15 @@ def test_from_the_nodes_own_disk(tmp_path: Path, saved: Path, lend: Any) -> None
 def test_strip(saved: Path, node: Any) -> None:
     receipt = tiervec.publish(saved, f"tcp://{node.address}/sift{PATIENCE}", strip=True)
     assert receipt.stripped_bytes == SIZE
-    assert sorted(path.name for path in saved.iterdir()) == ["codes.bin", "manifest.json", "published.json"]
+    assert sorted(path.name for path in saved.iterdir()) == [
+        "codes.bin",
+        "manifest.json",
+        "published.json",
+        "records_extents.bin",
+    ]
     directory = IndexDirectory.open(saved)
     assert (directory.published_to, directory.remote_sections) == (receipt.url, {"records"})
-    assert [section.name for section in directory.verify()] == ["codes"]
+    assert [section.name for section in directory.verify()] == ["codes", "records_extents"]
     with pytest.raises(InvalidArgumentError, match=r"was published to .* and stripped"):
         tiervec.publish(saved, f"tcp://{node.address}/sift{PATIENCE}")
 

@@ -58,7 +58,7 @@ def test_any_sections_round_trip(arrays: dict[str, bytes], tmp_path_factory: pyt
     out = tmp_path_factory.mktemp("round_trip") / "index"
     with IndexDirectoryWriter(out) as writer:
         for name, content in arrays.items():
-            writer.write_section(name, content, placement="tier")
+            writer.write_section(name, content, placement="fast")
         writer.commit(DESCRIPTION)
     index = IndexDirectory.open(str(out))
     assert {section.name: index.read_section(section.name).tobytes() for section in index.manifest.sections} == arrays
@@ -79,11 +79,11 @@ def test_what_was_loaded_is_compared_with_the_manifest(path: Path) -> None:
 def test_verify_reports_progress_and_every_section(path: Path) -> None:
     steps: list[tuple[int, int]] = []
     sections = IndexDirectory.open(path).verify(lambda done, total: steps.append((done, total)))
-    total = len(CODES) + len(RECORDS)
+    total = len(CODES) + len(RECORDS) + 8 * 20  # the checksums of the extents of the records
     assert steps[-1] == (total, total)
     assert steps == sorted(set(steps))
     assert len(steps) >= 4
-    assert [section.name for section in sections] == ["codes", "records"]
+    assert [section.name for section in sections] == ["codes", "records", "records_extents"]
 
 
 @pytest.mark.parametrize("at", [0, 10 << 20, (20 << 20) - 1])
@@ -191,7 +191,12 @@ def test_a_calibration_can_be_stored_later(path: Path) -> None:
     assert manifest == index.manifest == IndexDirectory.open(path).manifest
     assert manifest.calibration == {"search_list": [32, 64], "recall": [0.9, 0.5]}
     assert manifest.details == {"bits": 5}
-    assert sorted(file.name for file in path.iterdir()) == ["codes.bin", "manifest.json", "records.bin"]
+    assert sorted(file.name for file in path.iterdir()) == [
+        "codes.bin",
+        "manifest.json",
+        "records.bin",
+        "records_extents.bin",
+    ]
     index.verify()
 
 
@@ -215,7 +220,12 @@ def test_a_full_disk_during_a_rewrite_leaves_the_old_manifest(path: Path, monkey
         index.rewrite_manifest(calibration={"x": 1})
     assert (path / "manifest.json").read_bytes() == before
     assert index.manifest == manifest
-    assert sorted(file.name for file in path.iterdir()) == ["codes.bin", "manifest.json", "records.bin"]
+    assert sorted(file.name for file in path.iterdir()) == [
+        "codes.bin",
+        "manifest.json",
+        "records.bin",
+        "records_extents.bin",
+    ]
 
 
 def test_tier_sections_may_be_absent_where_they_are_read_elsewhere(path: Path) -> None:
@@ -224,7 +234,7 @@ def test_tier_sections_may_be_absent_where_they_are_read_elsewhere(path: Path) -
         IndexDirectory.open(path)
     index = IndexDirectory.open(path, remote_tier=True)
     assert index.remote_sections == {"records"}
-    assert [section.name for section in index.verify()] == ["codes"]
+    assert [section.name for section in index.verify()] == ["codes", "records_extents"]
     (path / "codes.bin").unlink()
     with pytest.raises(DataLossError, match=r"codes\.bin is missing"):
         IndexDirectory.open(path, remote_tier=True)
@@ -237,7 +247,7 @@ def test_a_stripped_index(path: Path) -> None:
     again = IndexDirectory.open(path)
     assert (again.published_to, again.remote_sections) == ("tcp://node:1/index", {"records"})
     assert not (path / "records.bin").exists()
-    assert [section.name for section in again.verify()] == ["codes"]
+    assert [section.name for section in again.verify()] == ["codes", "records_extents"]
     assert again.strip_tier("tcp://other:1/index") == 0
 
 

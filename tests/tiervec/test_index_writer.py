@@ -57,12 +57,18 @@ def test_an_index_appears_whole_at_the_commit(out: Path) -> None:
         assert not out.exists()
         manifest = writer.commit(DESCRIPTION)
         assert out.is_dir()
-    assert sorted(path.name for path in out.iterdir()) == ["codes.bin", "manifest.json", "records.bin"]
+    assert sorted(path.name for path in out.iterdir()) == [
+        "codes.bin",
+        "manifest.json",
+        "records.bin",
+        "records_extents.bin",
+    ]
     opened = IndexDirectory.open(out)
     assert opened.manifest == manifest
     assert [(section.name, section.placement) for section in manifest.sections] == [
         ("codes", "fast"),
         ("records", "tier"),
+        ("records_extents", "disk"),
     ]
     assert opened.read_array("codes", np.int16, (2, 3)).tolist() == [[0, 1, 2], [3, 4, 5]]
 
@@ -78,7 +84,7 @@ def test_sections_can_be_empty_non_contiguous_and_named_otherwise(out: Path) -> 
     assert opened.map_section("empty").tolist() == []
     assert opened.section_path("strided").name == "s-1.dat"
     assert opened.read_section("strided").tolist() == [0, 2, 4]
-    assert len(opened.verify()) == 3
+    assert len(opened.verify()) == 4
 
 
 class Interrupted(BaseException):

@@ -79,6 +79,7 @@ GivenParts::GivenParts(const nb::dict& parts) {
   fast.dtype = parse_dtype(part<std::string>(parts, "dtype"));
   fast.metric = parse_metric(part<std::string>(parts, "metric"));
   fast.layout = parse_layout(part<std::string>(parts, "layout"));
+  fast.salt = part<std::uint64_t>(parts, "salt");
   fast.ids = packed(parts, "ids", "id_bits", fast.count, borrowed);
   fast.cluster_offsets = copied<std::uint32_t>(parts, "cluster_offsets");
   auto centroid_code = part<std::shared_ptr<codes::Code>>(parts, "centroid_code");
@@ -188,21 +189,22 @@ void encode(const Matrix& data, const Vector<std::uint32_t>& order, const Vector
   encode_clusters(vectors, centroid_code, centroid_rows.data(), code, blocks.data(), resolve_threads(threads), monitor);
 }
 
-VectorRows rows_of(const Matrix& data) {
-  return {bytes_of(data), row_count(data), static_cast<std::uint32_t>(data.shape(1) * element_bytes(dtype_of(data)))};
+VectorRows rows_of(const Matrix& data, std::uint64_t salt) {
+  return {bytes_of(data), row_count(data), static_cast<std::uint32_t>(data.shape(1) * element_bytes(dtype_of(data))),
+          salt};
 }
 
 void write_vectors(const std::filesystem::path& path, const Matrix& data, const Vector<std::uint32_t>& order,
-                   WorkMonitor* monitor) {
-  const VectorRows rows = rows_of(data);
+                   std::uint64_t salt, WorkMonitor* monitor) {
+  const VectorRows rows = rows_of(data, salt);
   const nb::gil_scoped_release release;
   write_cluster_vectors(path, rows, {order.data(), order.shape(0)}, monitor);
 }
 
 nb::object write_postings(const std::filesystem::path& path, const Matrix& data, const Vector<std::uint32_t>& members,
                           const Vector<std::uint64_t>& offsets, const Vector<std::uint32_t>& positions,
-                          std::uint32_t align, WorkMonitor* monitor) {
-  const VectorRows rows = rows_of(data);
+                          std::uint64_t salt, std::uint32_t align, WorkMonitor* monitor) {
+  const VectorRows rows = rows_of(data, salt);
   const Postings postings{.members = {members.data(), members.shape(0)},
                           .offsets = {offsets.data(), offsets.shape(0)},
                           .positions = {positions.data(), positions.shape(0)},
@@ -235,16 +237,16 @@ void register_cluster_index(nb::module_& module) {
 
   module.def(
       "write_cluster_vectors", &write_vectors, nb::arg("path"), nb::arg("data").noconvert(), nb::arg("order"),
-      nb::arg("monitor") = nb::none(),
+      nb::arg("salt"), nb::arg("monitor") = nb::none(),
       nb::sig("def write_cluster_vectors(path: str | os.PathLike[str], data: numpy.typing.NDArray[numpy.generic], "
-              "order: numpy.typing.NDArray[numpy.uint32], monitor: WorkMonitor | None = None) -> None"),
+              "order: numpy.typing.NDArray[numpy.uint32], salt: int, monitor: WorkMonitor | None = None) -> None"),
       "Writes the records of layouts coded, grouped and decoupled: order[position] is the row.");
   module.def(
       "write_cluster_postings", &write_postings, nb::arg("path"), nb::arg("data").noconvert(), nb::arg("members"),
-      nb::arg("offsets"), nb::arg("positions"), nb::arg("align") = 1, nb::arg("monitor") = nb::none(),
+      nb::arg("offsets"), nb::arg("positions"), nb::arg("salt"), nb::arg("align") = 1, nb::arg("monitor") = nb::none(),
       nb::sig("def write_cluster_postings(path: str | os.PathLike[str], data: numpy.typing.NDArray[numpy.generic], "
               "members: numpy.typing.NDArray[numpy.uint32], offsets: numpy.typing.NDArray[numpy.uint64], "
-              "positions: numpy.typing.NDArray[numpy.uint32], align: int = 1, "
+              "positions: numpy.typing.NDArray[numpy.uint32], salt: int, align: int = 1, "
               "monitor: WorkMonitor | None = None) -> numpy.typing.NDArray[numpy.uint64]"),
       "Writes the records of layout replicated: rows of each posting, positions of each row. Returns the byte "
       "offset of each posting, and the end.");

@@ -33,6 +33,7 @@ nb::dict layout_to_dict(const RecordLayout& layout) {
   fields["label_bytes"] = layout.label_bytes;
   fields["unit"] = layout.unit;
   fields["sector_degree"] = layout.sector_degree;
+  fields["salt"] = layout.salt;
   return fields;
 }
 
@@ -114,8 +115,8 @@ class GraphBuilder {
   }
 
   nb::dict write_records(const std::filesystem::path& path, const std::optional<Vector<std::int64_t>>& labels,
-                         WorkMonitor* monitor, const std::string& layout) {
-    const RecordForm form = parse_record_form(layout);
+                         WorkMonitor* monitor, const std::string& layout, std::uint64_t description) {
+    const RecordTarget target{.path = path, .form = parse_record_form(layout), .description = description};
     const std::span<const std::int64_t> given =
         labels ? std::span(labels->data(), labels->shape(0)) : std::span<const std::int64_t>();
     if (labels && given.size() != space_.count()) {
@@ -124,7 +125,7 @@ class GraphBuilder {
     WrittenRecords written;
     {
       const nb::gil_scoped_release release;
-      written = graph_index::write_records(linked(), space_, given, path, monitor, form);
+      written = graph_index::write_records(linked(), space_, given, target, monitor);
     }
     return written_to_dict(std::move(written));
   }
@@ -191,13 +192,15 @@ RecordLayout layout_from(std::uint32_t dim, const std::string& dtype, const nb::
   layout.label_bytes = nb::cast<std::uint32_t>(fields["label_bytes"]);
   layout.unit = nb::cast<std::uint32_t>(fields["unit"]);
   layout.sector_degree = nb::cast<std::uint32_t>(fields["sector_degree"]);
+  layout.salt = nb::cast<std::uint64_t>(fields["salt"]);
   return layout;
 }
 
 nb::dict rewrite_records(const Vector<std::uint8_t>& section, std::uint32_t count, std::uint32_t dim,
                          const std::string& dtype, const nb::dict& layout, const Vector<std::uint8_t>& locator,
-                         const std::string& wanted, const std::filesystem::path& path, WorkMonitor* monitor) {
-  const RecordForm form = parse_record_form(wanted);
+                         const std::string& wanted, const std::filesystem::path& path, std::uint64_t description,
+                         WorkMonitor* monitor) {
+  const RecordTarget target{.path = path, .form = parse_record_form(wanted), .description = description};
   const std::vector<LocatorGroup> groups = from_bytes<LocatorGroup>(locator, "locator");
   const StoredRecords records{layout_from(dim, dtype, layout),
                               groups,
@@ -206,7 +209,7 @@ nb::dict rewrite_records(const Vector<std::uint8_t>& section, std::uint32_t coun
   WrittenRecords written;
   {
     const nb::gil_scoped_release release;
-    written = graph_index::rewrite_records(records, form, path, monitor);
+    written = graph_index::rewrite_records(records, target, monitor);
   }
   return written_to_dict(std::move(written));
 }
@@ -298,10 +301,12 @@ void register_graph_index(nb::module_& module) {
       .def("bring_back", &GraphBuilder::bring_back, nb::arg("path"),
            nb::sig("def bring_back(self, path: str | os.PathLike[str]) -> None"))
       .def("write_records", &GraphBuilder::write_records, nb::arg("path"), nb::arg("labels") = nb::none(),
-           nb::arg("monitor") = nb::none(), nb::arg("layout") = "packed",
+           nb::arg("monitor") = nb::none(), nb::arg("layout") = "packed", nb::arg("description") = 0,
            nb::sig("def write_records(self, path: str | os.PathLike[str], labels: numpy.typing.NDArray[numpy.int64] | "
                    "None = None, "
-                   "monitor: WorkMonitor | None = None, layout: str = 'packed') -> dict[str, typing.Any]"))
+                   "monitor: WorkMonitor | None = None, layout: str = 'packed', description: int = 0) "
+                   "-> dict[str, typing.Any]"),
+           "Writes the records; `description` is a hash of what the build is, which the salt of the checks depends on.")
       .def("navigation", &GraphBuilder::navigation, nb::arg("size"), nb::arg("seed") = 0,
            nb::arg("monitor") = nb::none(),
            nb::sig("def navigation(self, size: int, seed: int = 0, monitor: WorkMonitor | None = None) "
@@ -311,10 +316,12 @@ void register_graph_index(nb::module_& module) {
 
   module.def(
       "rewrite_records", &rewrite_records, nb::arg("section"), nb::arg("count"), nb::arg("dim"), nb::arg("dtype"),
-      nb::arg("layout"), nb::arg("locator"), nb::arg("wanted"), nb::arg("path"), nb::arg("monitor") = nb::none(),
+      nb::arg("layout"), nb::arg("locator"), nb::arg("wanted"), nb::arg("path"), nb::arg("description"),
+      nb::arg("monitor") = nb::none(),
       nb::sig("def rewrite_records(section: numpy.typing.NDArray[numpy.uint8], count: int, dim: int, "
               "dtype: str, layout: dict[str, int], locator: numpy.typing.NDArray[numpy.uint8], wanted: str, "
-              "path: str | os.PathLike[str], monitor: WorkMonitor | None = None) -> dict[str, typing.Any]"),
+              "path: str | os.PathLike[str], description: int, monitor: WorkMonitor | None = None) -> dict[str, "
+              "typing.Any]"),
       "Writes the records of a section in another layout, each of them checked; returns what write_records does.");
   module.def(
       "vamana_memory_bytes",

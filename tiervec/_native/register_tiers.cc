@@ -102,11 +102,11 @@ double measure_reads_per_s(Tier& tier, std::uint32_t read_bytes, std::uint32_t t
                                           .seed = seed});
 }
 
-nb::bytes read_bytes(Tier& tier, std::uint64_t offset, std::uint64_t length) {
+nb::bytes read_bytes(Tier& tier, std::uint64_t offset, std::uint64_t length, std::uint32_t attempt) {
   std::vector<std::byte> bytes;
   {
     const nb::gil_scoped_release released;
-    bytes = rdma::read_bytes(tier, offset, length);
+    bytes = rdma::read_bytes(tier, offset, length, attempt);
   }
   return nb::bytes(bytes.data(), bytes.size());
 }
@@ -180,7 +180,9 @@ void register_tier_class(nb::module_& module) {
       .def("measure_reads_per_s", &measure_reads_per_s, nb::arg("read_bytes"), nb::arg("threads"),
            nb::arg("reads_in_flight"), nb::arg("seconds"), nb::arg("seed"),
            "Reads/s of all threads together, `reads_in_flight` for each thread.")
-      .def("read", &read_bytes, nb::arg("offset"), nb::arg("length"), "A copy of bytes of the region, for checks.");
+      .def_prop_ro("replicas", &Tier::replicas, "Copies of the region that answer different attempts of a read.")
+      .def("read", &read_bytes, nb::arg("offset"), nb::arg("length"), nb::arg("attempt") = 0,
+           "A copy of bytes of the region, for checks; of another replica at each attempt.");
 }
 
 using rdma::DaxTier;

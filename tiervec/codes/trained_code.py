@@ -27,6 +27,7 @@ __all__ = [
 CODE_NAMES = ("rabitq", "sq", "pq")
 _MIN_CODE_BITS, _MAX_CODE_BITS = 0.5, 8
 _LEAST_ROW = 8  # bytes, of the native code
+_MAX_REASON = 100  # characters of another library's message
 _SHORT_ROW = 24  # bytes; below, the factors would take a large part of the budget
 
 
@@ -86,7 +87,8 @@ class TrainedCode:
                 found = {key: archive[key] for key in archive.files}
             scalars = {key[len("scalar_") :]: found.pop(key).item() for key in list(found) if key.startswith("scalar_")}
         except Exception as error:  # what numpy, zipfile and zlib raise for any bytes is not documented
-            raise DataLossError(f"section code is not an archive of arrays: {error}") from error
+            reason = str(error)[:_MAX_REASON]  # zipfile quotes names that damage made long
+            raise DataLossError(f"section code is not an archive of arrays: {reason}") from error
         code = cls(name=name, metric=metric, dim=dim, arrays=found, scalars=scalars)
         try:
             code.native()

@@ -17,10 +17,10 @@ def test_a_directory_without_an_index(command: Any, tmp_path: Path) -> None:
 
 def test_all_as_written(command: Any, saved: Path) -> None:
     outcome = command("verify", saved)
-    assert outcome.out == f"{saved}: 2 sections, 8,800 bytes, all as written\n"
+    assert outcome.out == f"{saved}: 3 sections, 8,808 bytes, all as written\n"
     document = command("verify", saved, "--json").document
-    assert (document["ok"], document["bytes"]) == (True, 8800)
-    assert [section["name"] for section in document["sections"]] == ["codes", "records"]
+    assert (document["ok"], document["bytes"]) == (True, 8808)
+    assert [section["name"] for section in document["sections"]] == ["codes", "records", "records_extents"]
 
 
 def test_a_damaged_byte(command: Any, saved: Path) -> None:

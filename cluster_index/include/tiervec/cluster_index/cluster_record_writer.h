@@ -16,6 +16,7 @@ struct VectorRows {
   const std::byte* data = nullptr;
   std::uint32_t count = 0;
   std::uint32_t vector_bytes = 0;
+  std::uint64_t salt = 0;  // of the build; see ClusterRecord
 };
 
 // Both write a new file at `path`, streamed, and throw Error(kInvalidArgument) for rows that do not exist,

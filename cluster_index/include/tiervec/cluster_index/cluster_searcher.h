@@ -74,6 +74,7 @@ struct ClusterFastPart {
   Dtype dtype = Dtype::kFloat32;
   Metric metric = Metric::kL2;
   Layout layout = Layout::kCoded;
+  std::uint64_t salt = 0;                      // of the checks of the records
   PackedIntegers ids;                          // label of each position
   std::vector<std::uint32_t> cluster_offsets;  // first own position of each cluster, and the end
   std::vector<std::uint32_t> cluster_places;   // grouped: where each cluster is in cluster_offsets and posting_offsets
@@ -88,7 +89,8 @@ struct ClusterFastPart {
 
   [[nodiscard]] ClusterRecord record() const noexcept {
     return {.vector_bytes = dim * static_cast<std::uint32_t>(element_bytes(dtype)),
-            .has_position = layout == Layout::kReplicated};
+            .has_position = layout == Layout::kReplicated,
+            .salt = salt};
   }
   /// Row of the first spilled code in code_blocks.
   [[nodiscard]] std::uint32_t first_spilled_row() const noexcept {

@@ -15,8 +15,8 @@
 //   | record 0 | record 1 | ... | zeros | record r | record r + 1 | ... | zeros |
 //   |<------------- 4096 ------------->|<--------------- 4096 -------------->|
 //
-//   check   hash of the vertex id and of everything else in the record: a read that returns another record, a torn one
-//           or old bytes is noticed
+//   check   hash of the build's salt, the vertex id and everything else in the record: a read that returns a record of
+//           another vertex or another build, a torn one or old bytes passes with probability 2^-32
 //   label   the user's id; absent when it equals the vertex id
 //
 // Little-endian. Readers may look at up to kOverread bytes behind a record: the section ends with that many zeros.
@@ -42,6 +42,7 @@ struct RecordLayout {
   std::uint32_t label_bytes = 0;
   std::uint32_t unit = 1;           // edge areas are multiples of it, so that their size in units fits a byte
   std::uint32_t sector_degree = 0;  // of sectors: neighbours that a record has room for; 0: packed, plain
+  std::uint64_t salt = 0;           // of the build; seeds the checks
 
   /// Smallest sizes that hold ids below `count`, labels up to `largest_label` (0: none) and lists of max_degree.
   static RecordLayout fit(std::uint32_t dim, Dtype dtype, std::uint32_t count, std::uint64_t largest_label,

@@ -26,10 +26,20 @@ struct WrittenRecords {
   std::uint64_t edges = 0;
 };
 
-/// Writes the records of all vertices to a new file at `path`, streamed. `labels` is empty (label = vertex) or has one
+/// Where and how records are written.
+struct RecordTarget {
+  std::string path;  // of the new file
+  RecordForm form = RecordForm::kPacked;
+  std::uint64_t description = 0;  // hash of what the build is: parameters, seed, metric
+};
+
+/// Writes the records of all vertices to a new file, streamed. `labels` is empty (label = vertex) or has one
 /// non-negative label per vertex. Throws Error(kResourceExhausted) when the disk is full; the caller removes the file.
+///
+/// The salt of the checks is a hash of target.description and of all vectors, labels and lists: the same build gives
+/// the same bytes, and builds that differ in anything that a record means have different salts.
 WrittenRecords write_records(const Graph& graph, const VectorSpace& space, std::span<const std::int64_t> labels,
-                             const std::string& path, WorkMonitor* monitor, RecordForm form = RecordForm::kPacked);
+                             const RecordTarget& target, WorkMonitor* monitor);
 
 /// Records as they lie in a section of `count` vertices.
 struct StoredRecords {
@@ -39,9 +49,8 @@ struct StoredRecords {
   std::span<const std::byte> section;
 };
 
-/// Writes the same records in another form. Every record is checked. Throws Error(kDataLoss) when one is not what was
-/// written, and what write_records throws.
-WrittenRecords rewrite_records(const StoredRecords& records, RecordForm form, const std::string& path,
-                               WorkMonitor* monitor);
+/// Writes the same records in another form, as write_records would. Every record is checked. Throws Error(kDataLoss)
+/// when one is not what was written, and what write_records throws.
+WrittenRecords rewrite_records(const StoredRecords& records, const RecordTarget& target, WorkMonitor* monitor);
 
 }  // namespace tiervec::graph_index

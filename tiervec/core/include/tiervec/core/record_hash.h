@@ -12,6 +12,9 @@ namespace tiervec {
 /// accidents, not against somebody who forges records.
 class RecordHash {
  public:
+  /// The hash of a record at `place` (a number of its own in its section) of the build with this salt. The same bytes
+  /// at another place, or of another build, have another hash.
+  RecordHash(std::uint64_t salt, std::uint64_t place) : RecordHash(salt ^ (place * kMultiplier)) {}
   explicit RecordHash(std::uint64_t seed) : state_{seed * kMultiplier, ~seed * kMultiplier} {}
 
   void add(const std::byte* from, std::size_t bytes) noexcept {
@@ -23,6 +26,13 @@ class RecordHash {
       mix(chain, word(from, bytes) ^ (std::uint64_t{bytes} << 56));
     }
   }
+  /// All 64 bits; nothing may be added afterwards.
+  [[nodiscard]] std::uint64_t wide_value() noexcept {
+    mix(0, state_[1]);
+    mix(0, state_[1] >> 32);
+    return state_[0];
+  }
+  /// 32 bits; nothing may be added afterwards.
   [[nodiscard]] std::uint32_t value() noexcept {
     mix(0, state_[1]);
     return static_cast<std::uint32_t>(state_[0] ^ (state_[0] >> 32));
