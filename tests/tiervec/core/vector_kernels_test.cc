@@ -26,7 +26,7 @@ constexpr std::size_t kLongest = 300;
 class Vector {
  public:
   Vector(Dtype dtype, std::size_t dim, std::size_t shift, std::mt19937& random, bool extreme = false)
-      : dtype_(dtype), dim_(dim), shift_(shift), bytes_(shift + dim * element_bytes(dtype)) {
+      : dtype_(dtype), shift_(shift), bytes_(shift + dim * element_bytes(dtype)) {
     std::normal_distribution<float> normal(0.5F, 1.0F);
     for (std::size_t i = 0; i < dim; ++i) {
       const auto any = static_cast<std::uint32_t>(random());
@@ -75,7 +75,6 @@ class Vector {
   }
 
   Dtype dtype_;
-  std::size_t dim_;
   std::size_t shift_;
   std::vector<std::byte> bytes_;
 };

@@ -358,7 +358,8 @@ TEST(Residuals, EstimateBetterThanRowsRelativeToTheCenter) {
           scan(code, query, {blocks.as<std::uint8_t>(), 0, kRows, residual ? to_origin + 2.5F : kInfinity}, kInfinity);
       double error = 0;
       for (std::size_t i = 0; i < kRows; ++i) {
-        error += std::fabs(double{found.distances[i]} - double{exact(vectors.data() + i * kDim)});
+        error +=
+            std::fabs(static_cast<double>(found.distances[i]) - static_cast<double>(exact(vectors.data() + i * kDim)));
       }
       return error / kRows;
     };
