@@ -15,6 +15,7 @@ from tiervec.cluster_index.layout_writer import LayoutTask, write_layout
 from tiervec.cluster_index.opened import calibration_grid
 from tiervec.cluster_index.params import LARGEST_DIM, MOST_VECTORS, ClusterBuildParams
 from tiervec.codes import code_parameter_bytes, code_row_bytes, largest_code_bits, training_bytes
+from tiervec.equal_rows import write_copies
 from tiervec.errors import InvalidArgumentError
 from tiervec.index_directory import IndexDescription, IndexDirectoryWriter
 from tiervec.index_kind import IndexBuild
@@ -84,6 +85,7 @@ def write_cluster_index(build: ClusterBuild, out: Path) -> None:
             progress=build.progress,
         )
         written = write_layout(writer, task)
+        write_copies(writer, build.copies)
         writer.commit(
             IndexDescription(
                 kind="cluster",

@@ -17,6 +17,7 @@ from tiervec.cluster_index.clustering import Clustering
 from tiervec.cluster_index.layout_writer import LayoutTask, write_layout
 from tiervec.cluster_index.opened import described, tier_section
 from tiervec.cluster_index.params import ClusterBuildParams
+from tiervec.equal_rows import read_copies, write_copies
 from tiervec.errors import DataLossError
 from tiervec.index_directory import IndexDirectory, IndexDirectoryWriter
 from tiervec.index_kind import changed_params
@@ -75,6 +76,7 @@ def relayout_cluster_index(
             progress=progress,
         )
         written = write_layout(writer, task)
+        write_copies(writer, read_copies(directory))
         writer.commit(
             manifest.description(
                 params=asdict(replace(params, code_bits=written.code_bits)),

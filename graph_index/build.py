@@ -23,6 +23,7 @@ from tiervec.codes import (
     train_code,
     training_bytes,
 )
+from tiervec.equal_rows import write_copies
 from tiervec.errors import InvalidArgumentError
 from tiervec.graph_index.opened import CALIBRATION_GRID, GraphParts, make_searcher
 from tiervec.graph_index.params import LARGEST_DIM, MOST_VECTORS, GraphBuildParams, GraphSearchParams
@@ -134,6 +135,7 @@ def write_graph_index(build: GraphBuild, out: Path, graph: LinkedGraph | None = 
             writer.write_section("locator", linked.written["locator"], placement="fast")
         writer.write_section("navigation_ids", linked.navigation_ids, placement="fast")
         writer.write_section("navigation_edges", linked.navigation_edges, placement="fast")
+        write_copies(writer, build.copies)
         writer.commit(
             IndexDescription(
                 kind="graph",

@@ -18,6 +18,7 @@ from tiervec import _core
 from tiervec.building import build, import_diskann, relayout
 from tiervec.calibration import DEFAULT_TARGET_RECALL, choose, is_searched_whole
 from tiervec.cluster_index.params import ClusterSearchParams
+from tiervec.equal_rows import ListedCopies
 from tiervec.errors import (
     DataLossError,
     InvalidArgumentError,
@@ -113,6 +114,7 @@ class Index:
         self._threads = _core.resolve_threads(threads)
         with native_work():
             opened = self._kind.open(directory, tier)
+        self._copies = ListedCopies.read(directory)
         self._notes: tuple[str, ...] = ()
         if fast_memory is not None:
             spare = fast_memory - self._info.fast_bytes
@@ -128,12 +130,12 @@ class Index:
         self._url = str(opened.tier.url)  # not the tier itself: closing gives its memory back
         self._device: dict[str, Any] = dict(opened.tier.profile)
         # Looking through the table takes longer than a query.
-        info, grid = self._info, self._grid
+        info, grid, stored = self._info, self._grid, directory.manifest.vectors
         self._choose = functools.lru_cache(maxsize=64)(
-            lambda k, target_recall: choose(grid, info.calibration, k, target_recall, info.vectors)
+            lambda k, target_recall: choose(grid, info.calibration, k, target_recall, stored)
         )
         self._target_recall = info.params.get("target_recall", DEFAULT_TARGET_RECALL)
-        self._is_calibrated = info.calibration is not None or is_searched_whole(info.vectors)
+        self._is_calibrated = info.calibration is not None or is_searched_whole(stored)
         self.renew_after_fork()
         renew_in_children(self)
 
@@ -216,6 +218,9 @@ class Index:
                 cancel=cancel,
                 latency_us=self._device["latency_us"],
             )
+            answer = found.ids, found.distances
+            if self._copies is not None:
+                answer = self._copies.expand(*answer)
             wall_us = (time.perf_counter() - began) * 1e6
         finally:
             self._leave()
@@ -240,7 +245,7 @@ class Index:
             expected_recall=expected_recall,
             notes=(*notes, *self._notes, *self._notes_of(opened, found)),
         )
-        return SearchResult(found.ids, found.distances, receipt)
+        return SearchResult(*answer, receipt)
 
     def close(self) -> None:
         """Closes the index after the searches that run have ended. Closing twice is fine."""

@@ -10,12 +10,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from numpy.typing import NDArray
 
 from tiervec.calibration import DEFAULT_TARGET_RECALL, reached
 from tiervec.cluster_index.params import ClusterBuildParams
 from tiervec.cluster_index.relayout import relayout_cluster_index
 from tiervec.durable_files import replaced_directory
+from tiervec.equal_rows import EqualRows, find_equal_rows
 from tiervec.graph_index.diskann_files import open_diskann
 from tiervec.graph_index.diskann_import import import_params, write_imported
 from tiervec.graph_index.params import GraphBuildParams
@@ -47,6 +49,7 @@ _logger = logging.getLogger(__name__)
 BuildParams = GraphBuildParams | ClusterBuildParams
 
 METRICS = ("l2", "ip", "cosine")
+_KEPT_BLOCK_BYTES = 16 << 20
 _SMALLEST_VALUE = 1e-15  # squared distances of smaller ones lose their digits
 
 
@@ -118,9 +121,17 @@ def build(
     if calibration_queries is not None:
         queries = _load_queries(calibration_queries, vectors)
     labels = None if ids is None else check_ids(ids, len(vectors))
+    copies = None
+    if (equal := find_equal_rows(vectors)) is not None:
+        _report_copies(equal, progress)
+        copies = equal.section(labels)
+        vectors = _kept(vectors, equal, None if memory_limit is None else target.parent)
+        labels = None if labels is None else labels[equal.kept]
+        chosen.check_buildable(len(vectors), vectors.shape[1], build_params)
     chosen.write(
         IndexBuild(
             vectors=vectors,
+            copies=copies,
             metric=metric,
             params=build_params,
             labels=labels,
@@ -317,6 +328,24 @@ def _mapped(file: VectorFile, folder: Path, progress: BuildProgress | None) -> N
 
 def _reading(progress: BuildProgress | None) -> Callable[[int, int], None]:
     return lambda done, total: None if progress is None else progress("reading vectors", done, total, None)
+
+
+def _report_copies(equal: EqualRows, progress: BuildProgress | None) -> None:
+    kinds = len(np.unique(equal.stand_ins))
+    text = f"{len(equal.copies):,} vectors are equal to one of {kinds:,} others, and only listed"
+    _logger.info("%s", text)
+    if progress is not None:
+        progress(text, 1, 1, None)
+
+
+def _kept(vectors: NDArray[Any], equal: EqualRows, folder: Path | None) -> NDArray[Any]:
+    """The vectors that are kept, in memory, or under a limit of memory in a file in `folder`, mapped."""
+    rows = equal.kept
+    if folder is None:
+        return np.ascontiguousarray(vectors[rows])
+    step = max(1, _KEPT_BLOCK_BYTES // (vectors.shape[1] * vectors.itemsize))
+    blocks = (np.ascontiguousarray(vectors[rows[at : at + step]]) for at in range(0, len(rows), step))
+    return map_rows(blocks, vectors.dtype, (len(rows), vectors.shape[1]), folder, "leaving out equal vectors")
 
 
 def _load_queries(queries: Any, vectors: NDArray[Any]) -> NDArray[Any]:

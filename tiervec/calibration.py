@@ -388,7 +388,16 @@ def _choose(grid: CalibrationGrid, stored: Mapping[str, Any], k: int, target_rec
         found = found if None in limited else limited
     if k > deepest or None in found:
         return _beyond(grid, tables[max(around)], max(around), k, target_recall)
-    return _most_thorough(grid, [chosen for chosen in found if chosen is not None])
+    chosen = _most_thorough(grid, [chosen for chosen in found if chosen is not None])
+    if (
+        len(found) == 2
+        and grid.at_least_k is not None
+        and all(c is not None and grid.is_unlimited(c.params) for c in found)
+    ):
+        # The whole list is expanded: one that is too long for k costs as much as it is long.
+        lengths = [c.params[grid.at_least_k] for c in found if c is not None]
+        chosen.params[grid.at_least_k] = math.ceil(np.interp(k, sorted(around), lengths))
+    return chosen
 
 
 def _beyond(grid: CalibrationGrid, table: Sequence[Row], depth: int, k: int, target_recall: float) -> ChosenSearch:

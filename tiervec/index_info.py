@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from tiervec.equal_rows import copies_in
 from tiervec.index_directory import Manifest
 
 __all__ = ["IndexInfo"]
@@ -24,7 +25,7 @@ class IndexInfo:
         metric: ``l2``, ``ip`` or ``cosine``.
         dtype: Element type of the vectors.
         dim: Columns of a vector.
-        vectors: Number of vectors.
+        vectors: Number of vectors, with those that are only listed as equal to one that is stored.
         dataset_bytes: Bytes of the raw vectors.
         tier_bytes: Bytes that live on the tier.
         fast_bytes: Bytes that live in fast memory: codes, where things are, navigation, parameters.
@@ -58,6 +59,8 @@ class IndexInfo:
         """The description of a saved index."""
         tier_bytes = sum(section.bytes for section in manifest.sections if section.placement == "tier")
         fast_bytes = sum(section.bytes for section in manifest.sections if section.placement == "fast")
+        vectors = manifest.vectors + copies_in(manifest)
+        dataset_bytes = manifest.dataset_bytes // manifest.vectors * vectors
         return cls(
             path=os.fspath(path),
             format_version=manifest.format_version,
@@ -65,12 +68,12 @@ class IndexInfo:
             metric=manifest.metric,
             dtype=manifest.dtype,
             dim=manifest.dim,
-            vectors=manifest.vectors,
-            dataset_bytes=manifest.dataset_bytes,
+            vectors=vectors,
+            dataset_bytes=dataset_bytes,
             tier_bytes=tier_bytes,
             fast_bytes=fast_bytes,
-            amplification=tier_bytes / manifest.dataset_bytes,
-            fast_bytes_per_vector=fast_bytes / manifest.vectors,
+            amplification=tier_bytes / dataset_bytes,
+            fast_bytes_per_vector=fast_bytes / vectors,
             sections=tuple(dataclasses.asdict(section) for section in manifest.sections),
             params=dict(manifest.params),
             calibration=manifest.calibration,

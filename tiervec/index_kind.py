@@ -46,6 +46,7 @@ class IndexBuild(Generic[B]):
         progress: Progress callback or None.
         calibration_queries: Vectors like the queries to come, or None: some of the base vectors stand for them.
         memory_limit: Bytes that the build may take, or None.
+        copies: What `write_copies` stores; None: no vector was left out as equal to another.
     """
 
     vectors: NDArray[Any]
@@ -57,6 +58,7 @@ class IndexBuild(Generic[B]):
     progress: BuildProgress | None = None
     calibration_queries: NDArray[Any] | None = field(default=None)
     memory_limit: int | None = None
+    copies: NDArray[np.int64] | None = None
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

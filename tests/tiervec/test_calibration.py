@@ -111,9 +111,9 @@ def test_a_k_between_two_does_not_expand_a_long_list_for_a_short_ones_sake() -> 
     assert (chosen.params["search_list"], chosen.params["stop_margin"]) == (128, 0.05)
 
 
-def test_a_k_between_two_expands_whole_lists_when_both_ask_for_it() -> None:
+def test_a_k_between_two_expands_whole_lists_when_both_ask_for_it_as_long_as_k_needs() -> None:
     chosen = choose(table(k1=[row(10, 0.0, 0.9, 10)], k10=[row(24, 0.0, 0.95, 24)]), 5, 0.9, 1000)
-    assert (chosen.params["search_list"], chosen.params["stop_margin"]) == (24, 0.0)
+    assert (chosen.params["search_list"], chosen.params["stop_margin"]) == (17, 0.0)
 
 
 def test_a_k_below_the_tables_takes_the_smallest() -> None:
