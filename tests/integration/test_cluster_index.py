@@ -19,6 +19,7 @@ from tiervec.cluster_index.bit_packing import unpack
 from tiervec.cluster_index.params import LAYOUTS
 from tiervec.errors import DataLossError, InvalidArgumentError, UnsupportedError
 from tiervec.index_directory import IndexDirectory
+from tiervec.rdma import section_tier
 
 pytest.importorskip("faiss", reason="clusters are built with faiss, which is not installed")
 
@@ -714,8 +715,12 @@ def test_damage_of_any_section_that_is_loaded_is_found_at_open(
         if section.placement == "disk":
             with tiervec.open(path) as index:
                 assert index.info.kind == "cluster"
-            with pytest.raises(DataLossError, match=rf"{section.file} is damaged"):
-                tiervec.relayout(path, tmp_path / "other", params={"layout": "decoupled"})
+            if section.name.endswith("_extents"):  # for tiers that are not read whole
+                with pytest.raises(DataLossError, match=rf"{section.file} is damaged"):
+                    tiervec.open(path, tier="mmap:")
+            else:
+                with pytest.raises(DataLossError, match=rf"{section.file} is damaged"):
+                    tiervec.relayout(path, tmp_path / "other", params={"layout": "decoupled"})
         else:
             with pytest.raises(DataLossError, match=rf"{section.file} is damaged"):
                 tiervec.open(path)
@@ -726,8 +731,14 @@ def test_damage_of_any_section_that_is_loaded_is_found_at_open(
 
 @pytest.mark.parametrize("layout", LAYOUTS)
 def test_mmap_finds_damaged_vectors_when_it_reads_them(
-    layout: str, cluster_index: ClusterBuilder, corpus: Callable[..., Any], tmp_path: Path
+    layout: str,
+    cluster_index: ClusterBuilder,
+    corpus: Callable[..., Any],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    # As where the damage lies in no extent that opening compares.
+    monkeypatch.setattr(section_tier, "compare_sample", lambda directory, name, tier: None)
     path = Path(shutil.copytree(cluster_index("uint8", "l2", layout=layout), tmp_path / "index"))
     big = path / ("postings.bin" if layout == "replicated" else "vectors.bin")
     size = big.stat().st_size

@@ -259,11 +259,11 @@ def test_the_description_adds_up(path: Path) -> None:
         info = opened.info
     sizes = {section["name"]: section["bytes"] for section in info.sections}
     assert info.tier_bytes == sizes["records"]
-    assert info.fast_bytes == sum(sizes.values()) - sizes["records"]
+    assert info.fast_bytes == sum(sizes.values()) - sizes["records"] - sizes["records_extents"]
     assert info.dataset_bytes == BASE.nbytes
     assert info.amplification == pytest.approx(info.tier_bytes / BASE.nbytes)
     assert info.fast_bytes_per_vector == pytest.approx(info.fast_bytes / 300)
-    assert {section["placement"] for section in info.sections} == {"fast", "tier"}
+    assert {section["placement"] for section in info.sections} == {"fast", "tier", "disk"}
     assert info.as_dict()["vectors"] == 300
     assert sum(file.stat().st_size for file in path.iterdir() if file.suffix == ".bin") == sum(sizes.values())
 

@@ -99,5 +99,5 @@ def test_info(command: Any, saved: Path) -> None:
     text = command("info", saved).out
     for words in ("graph index, format 2", "100 vectors of 8 x float32", "amplification 1.50", "40.0 bytes per vector"):
         assert words in text
-    assert "records  tier       4,800  " in text
+    assert "records          tier       4,800  " in text
     assert "graph_degree=32 alpha=1.2" in text
