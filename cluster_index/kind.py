@@ -27,6 +27,10 @@ class ClusterKind(IndexKind[ClusterBuildParams, ClusterSearchParams]):
         """See `IndexKind`."""
         check_buildable(vectors, dim, params)
 
+    def least_vectors(self, params: ClusterBuildParams) -> int:
+        """See `IndexKind`."""
+        return max(2, params.clusters or 0)
+
     def estimate_memory_bytes(
         self, vectors: int, dim: int, itemsize: int, params: ClusterBuildParams, threads: int, *, streamed: bool = False
     ) -> int:

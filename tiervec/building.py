@@ -122,12 +122,11 @@ def build(
         queries = _load_queries(calibration_queries, vectors)
     labels = None if ids is None else check_ids(ids, len(vectors))
     copies = None
-    if (equal := find_equal_rows(vectors)) is not None:
+    if (equal := find_equal_rows(vectors, chosen.least_vectors(build_params))) is not None:
         _report_copies(equal, progress)
         copies = equal.section(labels)
         vectors = _kept(vectors, equal, None if memory_limit is None else target.parent)
         labels = None if labels is None else labels[equal.kept]
-        chosen.check_buildable(len(vectors), vectors.shape[1], build_params)
     chosen.write(
         IndexBuild(
             vectors=vectors,

@@ -63,13 +63,14 @@ class EqualRows:
         return np.stack([columns[0][order], columns[1][order], left_out]).astype(np.int64)
 
 
-def find_equal_rows(vectors: NDArray[Any]) -> EqualRows | None:
+def find_equal_rows(vectors: NDArray[Any], least: int = 2) -> EqualRows | None:
     """Finds rows that are equal byte for byte, where they are many; None where they are few.
 
-    Up to eight equal rows are kept, unless copies are 1 % of all rows. At least two rows stay.
+    Up to eight equal rows are kept, unless copies are 1 % of all rows.
 
     Args:
         vectors: (n, dim), C-contiguous; may be a mapped file, which is read once, and equal rows of it again.
+        least: Rows that stay at least, although they are equal.
 
     Example:
         >>> vectors = np.zeros((100, 4), np.float32)
@@ -96,8 +97,8 @@ def find_equal_rows(vectors: NDArray[Any]) -> EqualRows | None:
         sizes = np.bincount(stand_ins, minlength=len(vectors))
         large = sizes[stand_ins] >= _FEW
         candidates, stand_ins = candidates[large], stand_ins[large]
-    if len(candidates) > len(vectors) - 2:
-        candidates, stand_ins = candidates[1:], stand_ins[1:]
+    surplus = max(0, len(candidates) - (len(vectors) - least))
+    candidates, stand_ins = candidates[surplus:], stand_ins[surplus:]
     if len(candidates) == 0:
         return None
     return EqualRows(copies=candidates.astype(np.int64), stand_ins=stand_ins.astype(np.int64), rows=len(vectors))

@@ -8,6 +8,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 from tiervec.equal_rows import copies_in
 from tiervec.index_directory import Manifest
 
@@ -59,8 +61,9 @@ class IndexInfo:
         """The description of a saved index."""
         tier_bytes = sum(section.bytes for section in manifest.sections if section.placement == "tier")
         fast_bytes = sum(section.bytes for section in manifest.sections if section.placement == "fast")
-        vectors = manifest.vectors + copies_in(manifest)
-        dataset_bytes = manifest.dataset_bytes // manifest.vectors * vectors
+        copies = copies_in(manifest)
+        vectors = manifest.vectors + copies
+        dataset_bytes = manifest.dataset_bytes + copies * manifest.dim * np.dtype(manifest.dtype).itemsize
         return cls(
             path=os.fspath(path),
             format_version=manifest.format_version,

@@ -194,6 +194,11 @@ class IndexKind(ABC, Generic[B, S]):
             InvalidArgumentError: It says which, and what would be right.
         """
 
+    def least_vectors(self, params: B) -> int:
+        """Vectors that an index with these parameters needs; see `check_buildable`."""
+        del params
+        return 2
+
     @abstractmethod
     def estimate_memory_bytes(
         self, vectors: int, dim: int, itemsize: int, params: B, threads: int, *, streamed: bool = False

@@ -50,7 +50,7 @@ _SCAN_LOSS = 0.02  # the rest is lost by clusters that are not searched
 
 def check_code_bits(name: str, code_bits: object) -> None:
     """Raises InvalidArgumentError when a code cannot have so many bits; ``auto`` suits every code."""
-    if code_bits != AUTO:
+    if not isinstance(code_bits, str) or code_bits != AUTO:
         code_row_bytes(name, check_number("code_bits", code_bits, 0, 8), 128)
 
 
