@@ -91,10 +91,10 @@ void Entrance::advance(Stranger& stranger) {
   if (turn == Stranger::Turn::kWaits) {
     return;
   }
+  (void)watch(epoll_, EPOLL_CTL_DEL, stranger.descriptor(), 0, nullptr);
   if (turn == Stranger::Turn::kRefused) {
     counters_.refused.fetch_add(1, std::memory_order_relaxed);
   } else if (turn == Stranger::Turn::kGreeted) {
-    (void)watch(epoll_, EPOLL_CTL_DEL, stranger.descriptor(), 0, nullptr);
     on_greeted_(stranger.take());
   }
   strangers_.remove_if([&](const Stranger& other) { return &other == &stranger; });
@@ -114,12 +114,16 @@ void Entrance::sweep(Time now) {
 void Entrance::close() {
   closed_ = true;
   pause();
+  for (const Stranger& stranger : strangers_) {
+    (void)watch(epoll_, EPOLL_CTL_DEL, stranger.descriptor(), 0, nullptr);
+  }
   strangers_.clear();
   count_strangers();
 }
 
 void Entrance::drop_oldest() {
-  strangers_.pop_front();  // closing the descriptor takes it out of the epoll
+  (void)watch(epoll_, EPOLL_CTL_DEL, strangers_.front().descriptor(), 0, nullptr);
+  strangers_.pop_front();
   counters_.refused.fetch_add(1, std::memory_order_relaxed);
   count_strangers();
 }

@@ -229,7 +229,8 @@ ServerLoop::Connections::iterator ServerLoop::close(Connections::iterator at) {
   if (at->second->queued) {
     std::erase(queue_, at->first);
   }
-  return connections_.erase(at);  // closing the descriptor takes it out of the epoll
+  (void)watch(epoll_, EPOLL_CTL_DEL, at->second->descriptor(), 0, nullptr);
+  return connections_.erase(at);
 }
 
 void ServerLoop::begin_stop() {

@@ -3,13 +3,19 @@
 
 #include <tiervec/rdma/region_server.h>
 
+#include <arpa/inet.h>
 #include <fcntl.h>
+#include <netinet/in.h>
 #include <sys/resource.h>
+#include <sys/socket.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <chrono>
 #include <cstdint>
 #include <cstdlib>
+#include <filesystem>
+#include <fstream>
 #include <memory>
 #include <random>
 #include <span>
@@ -131,6 +137,56 @@ TEST(RegionServerAttack, StrangersAreFewAndTheOldestMakesRoom) {
   EXPECT_EQ(server->stats().connections, 2U);
 }
 
+/// Descriptors that the epolls of this process watch.
+std::size_t watched() {
+  std::size_t count = 0;
+  for (const auto& entry : std::filesystem::directory_iterator("/proc/self/fdinfo")) {
+    std::ifstream info(entry.path());
+    for (std::string line; std::getline(info, line);) count += line.starts_with("tfd:") ? 1U : 0U;
+  }
+  return count;
+}
+
+/// Copies of the server's side of all its connections, as a process has them that was forked in this moment.
+std::vector<Descriptor> copies_of_accepted(std::uint16_t port) {
+  std::vector<int> accepted;
+  for (int descriptor = 3; descriptor < 1024; ++descriptor) {
+    sockaddr_in own{};
+    sockaddr_in peer{};
+    socklen_t own_size = sizeof own;
+    socklen_t peer_size = sizeof peer;
+    if (::getsockname(descriptor, reinterpret_cast<sockaddr*>(&own), &own_size) == 0 &&
+        ::getpeername(descriptor, reinterpret_cast<sockaddr*>(&peer), &peer_size) == 0 && own.sin_port == htons(port)) {
+      accepted.push_back(descriptor);
+    }
+  }
+  std::vector<Descriptor> copies;
+  for (const int descriptor : accepted) copies.emplace_back(::dup(descriptor));
+  return copies;
+}
+
+TEST(RegionServerAttack, WhatIsClosedIsNoLongerWatchedThoughAForkedProcessHasIt) {
+  Served server({.max_strangers = 2, .handshake_timeout = 1h});
+  const std::size_t before = watched();
+  std::vector<RawSocket> clients;
+  clients.push_back(server.attached());
+  clients.push_back(server.connect());
+  clients.push_back(server.connect());
+  ASSERT_TRUE(server.soon([](const RegionServer::Stats& s) { return s.strangers == 2 && s.connections == 1; }));
+  const std::vector<Descriptor> copies = copies_of_accepted(server->port());
+  ASSERT_EQ(copies.size(), 3U);
+  ASSERT_EQ(watched(), before + 3);
+  // One stranger is refused, the other one makes room, the reader leaves.
+  Bytes wrong = hello(kRegion);
+  wrong.back() ^= std::byte{1};
+  ASSERT_TRUE(clients[1].send(wrong));
+  RawSocket third = server.connect();
+  RawSocket fourth = server.connect();
+  clients.erase(clients.begin());
+  ASSERT_TRUE(server.soon([](const RegionServer::Stats& s) { return s.refused == 2 && s.connections == 0; }));
+  EXPECT_EQ(watched(), before + 2);
+}
+
 TEST(RegionServerAttack, AStrangerThatTricklesItsHelloIsLate) {
   Served server({.handshake_timeout = 50ms});
   RawSocket slow = server.connect();
@@ -154,6 +210,9 @@ TEST(RegionServerAttack, LimitsFollowTheDescriptorsOfTheProcess) {
 }
 
 TEST(RegionServerAttack, WithoutDescriptorsAStrangerMakesRoomForAReader) {
+#ifdef __SANITIZE_ADDRESS__
+  GTEST_SKIP() << "the sanitizer opens a pipe to look at memory, and takes it for damaged when no descriptor is left";
+#endif
   Served server({.handshake_timeout = 1h});
   RawSocket stranger = server.connect();
   ASSERT_TRUE(server.soon([](const RegionServer::Stats& s) { return s.strangers == 1; }));

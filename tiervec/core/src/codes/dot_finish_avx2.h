@@ -23,9 +23,9 @@ struct Ends {
 
 Ends load_ends(const std::uint8_t* const* rows, std::size_t row_bytes) noexcept {
   const auto pair = [&](std::size_t i) {
-    const auto* first = reinterpret_cast<const double*>(rows[i] + row_bytes - 8);
-    const auto* second = reinterpret_cast<const double*>(rows[i + 1] + row_bytes - 8);
-    return _mm_castpd_si128(_mm_loadh_pd(_mm_load_sd(first), second));
+    const auto* first = reinterpret_cast<const __m128i*>(rows[i] + row_bytes - 8);
+    const auto* second = reinterpret_cast<const __m128i*>(rows[i + 1] + row_bytes - 8);
+    return _mm_unpacklo_epi64(_mm_loadl_epi64(first), _mm_loadl_epi64(second));
   };
   const __m128i a = pair(0);
   const __m128i b = pair(2);
