@@ -145,6 +145,9 @@ TEST(HelperThread, CountsProcessorTimeOfParts) {
 }
 
 TEST(HelperThread, AForkedProcessWorksAloneAndEnds) {
+#if defined(__SANITIZE_THREAD__) || defined(__SANITIZE_ADDRESS__)
+  GTEST_SKIP() << "sanitizers do not carry their threads and locks over a fork";
+#endif
   auto* const helper = new HelperThread;
   helper->run_both([]() noexcept {}, []() noexcept {});
   const pid_t child = fork();
@@ -163,8 +166,8 @@ TEST(HelperThread, AForkedProcessWorksAloneAndEnds) {
 
 // The C library gives a child's new thread the memory of a thread that only the parent has, and so its pthread_t.
 TEST(HelperThread, AForkedProcessKeepsItsOwnThreads) {
-#ifdef __SANITIZE_THREAD__
-  GTEST_SKIP() << "ThreadSanitizer ends a forked process that starts a thread";
+#if defined(__SANITIZE_THREAD__) || defined(__SANITIZE_ADDRESS__)
+  GTEST_SKIP() << "sanitizers do not carry their threads and locks over a fork";
 #endif
   auto* const helper = new HelperThread;
   const pid_t child = fork();
