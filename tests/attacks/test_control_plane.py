@@ -177,9 +177,9 @@ def test_clients_that_read_nothing(attacked: Any, raw: Any, rounds: range) -> No
             for connection in connections:
                 for _ in range(STREAMS):
                     connection.open(*call, whole=True, token=token_of(server))
-            rightful_call(server)
-            while any(lane.count.total for lane in server._server._lanes):  # answers that are not read hold no thread
+            while any(lane.count.total for lane in server._server._lanes):  # answers that are not read hold no place
                 time.sleep(0.001)
+            rightful_call(server)
             for connection in connections:
                 connection.close()
 
