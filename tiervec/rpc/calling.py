@@ -66,6 +66,8 @@ def open_channel(address: str, tls: ClientTls | None, options: list[tuple[str, A
     address = check_text("address", address, "127.0.0.1:7700")
     if not address or len(address) > _MAX_ADDRESS:
         raise InvalidArgumentError(f"address is {shown(address)}; it must be HOST:PORT, for example 127.0.0.1:7700")
+    # Channels would share connections by address, and one of a forked child those of its parent.
+    options = [*options, ("grpc.use_local_subchannel_pool", 1)]
     if tls is None:
         return grpc.insecure_channel(address, options)
     if (tls.cert is None) != (tls.key is None):
