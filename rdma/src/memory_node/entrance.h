@@ -15,7 +15,7 @@
 
 namespace tiervec::rdma {
 
-/// Where clients come in: the socket that listens, and the strangers. Of the thread of one loop.
+/// Accepts clients: the listening socket, and the strangers. Used by the thread of one loop only.
 ///
 /// Strangers are few, whatever comes: when there are as many as may be, or no descriptor is left, the one that has
 /// waited longest makes room for the next. Without strangers to drop, a descriptor held in reserve lets a client be
