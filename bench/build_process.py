@@ -24,7 +24,7 @@ class Built:
     Attributes:
         seconds: Wall time of `tiervec.build`.
         peak_bytes: Largest resident memory of the process; vectors are read, not mapped.
-        raw_bytes: Of the vectors.
+        raw_bytes: Bytes of the vectors.
     """
 
     seconds: float

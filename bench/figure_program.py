@@ -22,7 +22,7 @@ def program(name: str, doc: str, *, needed: Sequence[str]) -> argparse.ArgumentP
     """A parser with `needed` options and ``--json``.
 
     Args:
-        name: Of the module.
+        name: Name of the module.
         doc: Its docstring, whose first line says what it does.
         needed: Names of options that must be given.
     """

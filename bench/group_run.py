@@ -46,9 +46,9 @@ class PlannedCell:
     """A cell before it is measured.
 
     Attributes:
-        name: Of its result file; the same whenever the same plan is run.
+        name: Name of its result file; the same whenever the same plan runs.
         cell: A parameter that is still to be tuned is not in ``search``.
-        setting: Of the plan.
+        setting: The plan's setting.
         spec: The system.
     """
 

@@ -73,7 +73,7 @@ class Workshop:
         cache: Folder of indexes and environments.
         logs: Folder for what systems print.
         limits: When something counts as hung.
-        seed: Of builds.
+        seed: Seed of builds.
         setup: Make environments that are missing.
         reuse: Take an index that another version built.
         say: Called with what is being done.

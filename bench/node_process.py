@@ -15,7 +15,7 @@ from tiervec.errors import UnavailableError
 __all__ = ["NodeProcess"]
 
 _START_S = 60.0
-# PR_SET_PDEATHSIG, SIGKILL: the node must not outlive who measures, not even when that is killed.
+# PR_SET_PDEATHSIG, SIGKILL: the node must not outlive the measuring process, even when that is killed.
 _ENDS_WITH_PARENT = (
     "import ctypes, sys; ctypes.CDLL(None).prctl(1, 9, 0, 0, 0); from tiervec.cli.main import main; sys.exit(main())"
 )

@@ -223,7 +223,7 @@ def parse_plan(text: str, name: str, source: str = "the plan") -> Plan:
 
     Args:
         text: TOML.
-        name: Of the plan.
+        name: Name of the plan.
         source: How errors call it.
     """
     try:
@@ -452,8 +452,8 @@ class _Table:
 
 
 _KINDS: Final[dict[type, str]] = {
-    str: "a text",
-    int: "a whole number",
+    str: "a string",
+    int: "an integer",
     float: "a number",
     bool: "true or false",
     dict: "a table",

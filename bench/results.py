@@ -209,7 +209,7 @@ class Result:
         notes: Sentences about what was not done as asked.
         group: Results with the same one were measured in turn: their rounds may be compared one by one.
         environment: Of `tiervec.environment`.
-        commit: Of the source tree, also in the environment.
+        commit: Commit of the source tree, also in the environment.
     """
 
     format: int = FORMAT

@@ -55,8 +55,8 @@ class RunOptions:
     """Where a run goes and what it may do.
 
     Attributes:
-        folder: Of the run; its name is the run's name.
-        cache: Of data sets, indexes, environments.
+        folder: Folder of the run; its name is the run's name.
+        cache: Folder of data sets, indexes and environments.
         setup: Make environments that are missing.
         retry_failed: Measure again what is not ``ok``; the old files are removed.
         reuse_indexes: Take indexes that another version built.
@@ -79,7 +79,7 @@ class RunSummary:
     """What a run left.
 
     Attributes:
-        folder: Of the run.
+        folder: Folder of the run.
         results: All its cells, those of earlier, interrupted runs included.
         profiles: All its profiles.
         advice: All its predictions, beside what was measured.
@@ -213,7 +213,7 @@ class _Work:
                         self._left.add_build(folder, build_seconds(folder))
 
     def _folders(self, dataset: Dataset, cells: Sequence[PlannedCell]) -> set[Path]:
-        """Of the indexes of cells, and of those that they import."""
+        """Settings of the indexes of cells, and of those that they import."""
         own = {index_folder(self._workshop, each.spec, each.cell.build, dataset, each.cell.affinity) for each in cells}
         imported = (imported_folder(self._workshop, each.spec, dataset, each.cell.affinity) for each in cells)
         return own | {folder for folder in imported if folder is not None}

@@ -47,7 +47,7 @@ def train_centroids(
         faiss: The module.
         space: The vectors.
         count: How many centroids.
-        seed: Of everything random.
+        seed: Seed for all randomness.
         most_rows: Train on at most so many rows, for data that does not fit into memory.
         progress: Progress callback or None.
 

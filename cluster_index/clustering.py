@@ -146,7 +146,7 @@ def cluster_vectors(build: IndexBuild[ClusterBuildParams]) -> Clustering:
 def _sample_probes(
     build: IndexBuild[ClusterBuildParams], space: ClusterSpace, index: CentroidIndex, clusters: int
 ) -> NDArray[np.uint32]:
-    """Of the given queries, or of base vectors that stand for queries."""
+    """Counts for the given queries, or for base vectors that stand for queries."""
     if build.calibration_queries is not None:
         points = space.queries(build.calibration_queries[:_SAMPLE_QUERIES])
     else:

@@ -48,7 +48,7 @@ class LayoutTask:
         clustering: The clusters.
         queries: What to calibrate with; may be empty.
         threads: 0 means all allowed CPUs.
-        seed: Of everything random.
+        seed: Seed for all randomness.
         progress: Progress callback or None.
     """
 
@@ -133,7 +133,7 @@ def write_layout(writer: IndexDirectoryWriter, task: LayoutTask) -> WrittenLayou
 
 
 def _salt(task: LayoutTask, arrangement: Arrangement) -> int:
-    """Of the checks: everything that says which vector a record holds and whose member it is; its code does not."""
+    """The salt of the checks: covers which vector a record holds and whose member it is, but not its code."""
     params = asdict(replace(task.params, clusters=task.params.clusters or len(task.clustering.centroids)))
     for key in ("code", "code_bits", "spill"):
         del params[key]

@@ -22,7 +22,7 @@ class Navigation:
     """The sections of fast memory that describe the centroids.
 
     Attributes:
-        code: Of centroids and groups.
+        code: Code of centroids and groups.
         centroid_rows: uint8 (clusters, row bytes).
         group_rows: uint8 (groups, row bytes), of the mean of each group's centroids.
         group_offsets: First cluster of each group, and the end; uint32.

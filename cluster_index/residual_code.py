@@ -34,7 +34,7 @@ def train_residual_code(
         origins: (rows, dim), what the centroid code of each sampled vector's cluster stands for.
         metric: ``l2``, ``ip`` or ``cosine``.
         code_bits: Bits per dimension.
-        seed: Of everything random.
+        seed: Seed for all randomness.
         threads: For training; 0 means all allowed CPUs.
     """
     if name == "pq":

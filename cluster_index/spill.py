@@ -1,8 +1,8 @@
 """A second cluster for each vector's code: the one that finds it when its own cluster is not searched.
 
-Of the clusters near a vector, that with the least loss of SOAR (NeurIPS'23, section 3.2): the squared distance to its
-centroid, and once more the part of that difference that is parallel to the difference to the vector's own centroid.
-A query that is far from the one centroid along this line is then likely to be near to the other one.
+The second cluster is the one near the vector with the least loss of SOAR (NeurIPS'23, section 3.2): the squared
+distance to its centroid, and once more the part of that difference that is parallel to the difference to the vector's
+own centroid. A query that is far from the one centroid along this line is then likely to be near the other one.
 """
 
 from __future__ import annotations

@@ -132,5 +132,5 @@ def record_sizes(directory: IndexDirectory) -> dict[str, int]:
 
 def _whole(value: Any, key: str, directory: IndexDirectory) -> int:
     if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value < 2**31:
-        raise DataLossError(f"{directory.path}: the manifest has {key} {value!r}; it must be a small whole number")
+        raise DataLossError(f"{directory.path}: the manifest has {key} {value!r}; it must be a small integer")
     return value

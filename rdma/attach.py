@@ -49,12 +49,12 @@ class RegionAttachment:
 
     Attributes:
         node: Its control plane.
-        version: Of the region on that node.
+        version: Version of the region on that node.
         transport: ``tcp`` or ``rdma``.
-        host: Of the data plane.
-        port: Of the data plane.
+        host: Host of the data plane.
+        port: Port of the data plane.
         region_id: What the data plane calls the region.
-        size_bytes: Of the region, or of the stripe.
+        size_bytes: Size of the region, or of the stripe, in bytes.
         token: 16 bytes that grant reads.
         remote_address: rdma: where the region begins.
         remote_key: rdma: its rkey.

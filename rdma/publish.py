@@ -42,8 +42,8 @@ class NodeReceipt:
         replica: Which copy.
         stripe: Which part of the copy.
         stripes: Parts of the copy.
-        version: Of the region there.
-        size_bytes: Of the region there.
+        version: Version of the region there.
+        size_bytes: Size of the region there, in bytes.
         extents: In all.
         sent_extents: By this call; the others were there.
         sampled_bytes: Read back through the data plane and compared.
@@ -69,8 +69,8 @@ class PublishReceipt:
     Attributes:
         url: What to open the index on.
         region: Name of the region.
-        version: Of its content.
-        size_bytes: Of one copy.
+        version: Version, named by the content.
+        size_bytes: Size of one copy, in bytes.
         sent_bytes: By this call, to all nodes.
         nodes: One entry per node.
         removed: ``NODE VERSION`` of old versions that were removed.

@@ -36,7 +36,7 @@ _RETRY_S: Final = 0.2
 _SAMPLES: Final = 16
 _SAMPLE_BYTES: Final = 4096
 _POLL_S: Final = 0.1
-# Whoever publishes can wait, and has no other replica to go to: a node that is slow is not taken for one that is down.
+# A publisher can wait and has no other replica to go to: a slow node is not taken for one that is down.
 _PATIENCE_MS: Final = 30_000
 
 

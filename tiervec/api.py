@@ -173,7 +173,7 @@ class Index:
         """Finds the nearest neighbours of each query.
 
         Args:
-            queries: (nq, dim), or (dim,) for one; float for float indexes, whole numbers of the index's own range for
+            queries: (nq, dim), or (dim,) for one; float for float indexes, integers of the index's own range for
                 integer ones.
             k: Neighbours per query.
             target_recall: Choose parameters from the calibration instead of giving them. A search that gives neither

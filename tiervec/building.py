@@ -82,7 +82,7 @@ def build(
             that does not fit is built with the vectors left in the file. Pages of mapped files come on top of it as
             far as there is memory for them; the system takes them back.
         threads: 0 means all allowed CPUs. One thread and one seed always give the same index.
-        seed: Of everything random.
+        seed: Seed for all randomness.
         progress: Called with (stage, steps done, steps in all, seconds left or None), a few times a second.
         calibration_queries: Vectors like the queries to come; ``target_recall`` is calibrated on the first 500. For
             clusters the first 8,000 also choose the groups of layout ``grouped`` and their order, now or by `relayout`.
@@ -161,7 +161,7 @@ def relayout(
     Args:
         path: An index.
         out: The directory to create; it must not exist. None: the new index takes the place of the old one, which is
-            removed when the new one is complete. Who has the old one open goes on with it.
+            removed when the new one is complete. Readers that have the old index open keep using it.
         params: Build keys that change: ``layout``; of a cluster index also ``code``, ``code_bits``, ``align``. Without
             any change, and without `out`, nothing is written.
         memory_limit: Refuse the conversion when it is estimated to need more bytes than this. Vectors of a cluster

@@ -63,7 +63,7 @@ class CalibrationGrid:
         at_least_k: The parameter that must not be smaller than k, or None.
         most: The largest value of `at_least_k`.
         limits: Largest values that the grid grows to where its own do not reach a high recall; empty: it does not grow.
-        whole_numbers: True when `fine` is a whole number.
+        whole_numbers: True when `fine` is an integer.
         code_weight: What a distance by code costs, in reads.
     """
 

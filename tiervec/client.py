@@ -83,7 +83,7 @@ class Client:
             ids (int64) and distances (float32) of shape (queries, k), padded with -1 and +inf, and the receipt.
 
         Raises:
-            TiervecError: Of the subclass that a local index would raise, or UnavailableError without a server,
+            TiervecError: The subclass that a local index would raise, or UnavailableError without a server,
                 DeadlineExceededError without an answer in time, ResourceExhaustedError above the server's limits.
         """
         k = check_k(k)

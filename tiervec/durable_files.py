@@ -98,7 +98,7 @@ class Checksum(Protocol):
         """Adds the next bytes."""
 
     def hexdigest(self) -> str:
-        """Of all bytes so far."""
+        """The checksum of all bytes so far."""
 
 
 def write_blocks(file: BinaryIO, data: memoryview, checksum: Checksum | None = None) -> None:

@@ -55,7 +55,7 @@ def read_ground_truth(path: str | os.PathLike[str]) -> GroundTruth:
 
     Raises:
         NotFoundError: No such file, or an .hdf5 file without neighbours.
-        InvalidArgumentError: It is empty, or holds no whole numbers.
+        InvalidArgumentError: It is empty, or holds no integers.
         DataLossError: Its length is not what its header says.
         UnsupportedError: An .hdf5 file, and h5py is not installed.
     """

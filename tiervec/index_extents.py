@@ -68,10 +68,10 @@ class ExtentHash:
                 self._extent_bytes = 0
 
     def hexdigest(self) -> str:
-        """Of all bytes so far, 16 digits."""
+        """The checksum of all bytes so far, 16 hexadecimal digits."""
         return self._whole.hexdigest()
 
     def checksums(self) -> NDArray[np.uint64]:
-        """Of each extent so far; the last may be shorter."""
+        """The checksum of each extent so far; the last extent may be shorter."""
         last = [self._extent.intdigest()] if self._extent_bytes > 0 else []
         return np.array([*self._done, *last], np.dtype("<u8"))

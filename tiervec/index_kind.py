@@ -42,7 +42,7 @@ class IndexBuild(Generic[B]):
         labels: The user's id of each vector, or None for 0, 1, 2, ...
         params: Build parameters.
         threads: 0 means all allowed CPUs.
-        seed: Of everything random.
+        seed: Seed for all randomness.
         progress: Progress callback or None.
         calibration_queries: Vectors like the queries to come, or None: some of the base vectors stand for them.
         memory_limit: Bytes that the build may take, or None.

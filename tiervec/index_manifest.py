@@ -279,4 +279,4 @@ def _plain_number(value: Any) -> Any:
 
 def _check_count(name: str, value: Any, least: int) -> None:
     if type(value) is not int or not least <= value < 2**63:
-        raise InvalidArgumentError(f"{name} is {value!r}; it must be a whole number of at least {least}, below 2**63")
+        raise InvalidArgumentError(f"{name} is {value!r}; it must be an integer of at least {least}, below 2**63")

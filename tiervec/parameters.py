@@ -119,8 +119,8 @@ def _type_name(expected: Any) -> str:
 
 _TYPE_NAMES: dict[Any, str] = {
     bool: "on or off",
-    int: "a whole number",
+    int: "an integer",
     float: "a number",
-    str: "a text",
+    str: "a string",
     type(None): "none",
 }

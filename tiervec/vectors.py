@@ -277,7 +277,7 @@ def _as_vectors(array: Array, is_sequence: bool, what: str) -> Array:
 def _whole_queries(array: Array, dtype: np.dtype[Any], what: str) -> Array:
     """Converts to int8 or uint8 without changing a value."""
     if array.dtype.kind not in "iuf":
-        raise InvalidArgumentError(f"{what} has the dtype {array.dtype}; an index of {dtype} takes whole numbers")
+        raise InvalidArgumentError(f"{what} has the dtype {array.dtype}; an index of {dtype} takes integers")
     check_finite(array, what=what)
     bounds = np.iinfo(dtype)
     fits = (array >= bounds.min) & (array <= bounds.max)
@@ -286,7 +286,7 @@ def _whole_queries(array: Array, dtype: np.dtype[Any], what: str) -> Array:
     if not fits.all():
         row, column = np.argwhere(~fits)[0]
         raise InvalidArgumentError(
-            f"{what} has {array[row, column]} at row {row}, column {column}; an index of {dtype} takes whole numbers "
+            f"{what} has {array[row, column]} at row {row}, column {column}; an index of {dtype} takes integers "
             f"from {bounds.min} to {bounds.max}"
         )
     return np.require(array.astype(dtype, copy=False), requirements=["C_CONTIGUOUS", "ALIGNED"])

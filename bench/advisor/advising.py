@@ -55,7 +55,7 @@ class Request:
         metric: ``l2``, ``ip`` or ``cosine``.
         prefer: ``throughput`` or ``latency``.
         sample: Vectors of the larger sample.
-        seed: Of the choice of samples.
+        seed: Seed of the choice of samples.
         work: Folder that keeps the samples' indexes, or None.
         queries: Vectors like the queries to come, or None.
         check: An index of the data that is measured in turn with the samples, or None; its design is predicted too.

@@ -66,7 +66,7 @@ def check(advice: Advice, truth: NDArray[np.int64] | None) -> Check:
     """Compares what was predicted for the index of the request with what it did, in turn with the samples.
 
     Args:
-        advice: Of a request with an index to check.
+        advice: Advice for a request with an index to check.
         truth: True neighbours of its queries, or None.
 
     Raises:

@@ -34,7 +34,7 @@ class Device:
         asked: What the user named.
         url: The tier that the samples are searched on.
         figures: What limits it, keys as in ``Tier.profile``; None: nothing but this machine's own memory and CPU.
-        latency_us: Of one read.
+        latency_us: Latency of one read.
         block_bytes: What it reads at least.
         modelled: True when `url` is a model of it.
         notes: Sentences about it.

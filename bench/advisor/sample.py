@@ -47,7 +47,7 @@ class Samples:
         calibration: Vectors that the indexes are calibrated and grouped for, in neither sample.
         queries: Vectors to search for, in none of these.
         folder: Where indexes of the samples are kept.
-        metric: Of these indexes.
+        metric: Metric of these indexes.
     """
 
     growth: Growth
@@ -122,7 +122,7 @@ def draw(
     Args:
         data: A file of vectors.
         most: Vectors of the larger sample.
-        seed: Of the choice.
+        seed: Seed of the choice.
         folder: Where indexes of samples are kept; one folder for all that decides what these are is made in it.
         metric: ``l2``, ``ip`` or ``cosine``.
         queries: Vectors like the queries to come, instead of vectors of the file. Some calibrate, at most half of

@@ -91,7 +91,7 @@ def _fill(source: DatasetFile, part: Path, wanted: int | None, progress: Callabl
         answer = urllib.request.urlopen(urllib.request.Request(source.url, headers=headers), timeout=_TIMEOUT_S)
     except urllib.error.HTTPError as error:
         with error:
-            # A server says so to who asks for what comes after the last byte.
+            # The server's answer to a request for bytes after the last one.
             whole = re.fullmatch(r"bytes \*/(\d+)", error.headers.get("Content-Range", ""))
             if error.code == 416 and whole is not None and int(whole[1]) == here:
                 _check_size(source, here)

@@ -42,7 +42,7 @@ class Source:
     """Where a data set comes from.
 
     Attributes:
-        name: Of the data set.
+        name: Name of the data set.
         metric: ``l2``, ``ip`` or ``cosine``.
         n: Vectors.
         dim: Dimension.
@@ -179,7 +179,7 @@ def _given_truth(source: Source, vectors: VectorFile, checksum: str, path: Path,
     true_ids, _ = exact_neighbours(vectors, queries, source.metric, claimed.shape[1])
     expected = distances_of(vectors, queries, source.metric, true_ids)
     found = distances_of(vectors, queries, source.metric, np.maximum(claimed, 0))[:, : expected.shape[1]]
-    # Whoever computed them did so in float32, and ties have no order.
+    # They were computed in float32, and ties have no order.
     far = ~np.isclose(np.sort(found, axis=1), expected, rtol=1e-3, atol=1e-4).all(axis=1)
     if far.any():
         raise InvalidArgumentError(f"{wrong}: those of query {int(np.argmax(far)) * step} are others")

@@ -43,7 +43,7 @@ class SyntheticParams:
         queries: Queries, drawn as the vectors are.
         dtype: float32, float16, int8 or uint8.
         metric: ``l2``, ``ip`` or ``cosine``.
-        seed: Of everything.
+        seed: Seed for all randomness.
 
     Example:
         >>> parse_synthetic("synthetic:n=5000,dim=32").intrinsic

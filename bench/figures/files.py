@@ -21,8 +21,8 @@ class Written:
     """A figure that was written.
 
     Attributes:
-        name: Of the files, without suffix.
-        title: Of the figure.
+        name: Name of the files, without suffix.
+        title: Title of the figure.
         reading: How it is read.
         sources: What in it is real and what is emulated, and where it was measured.
         verdicts: Which of the paper's findings held in it.

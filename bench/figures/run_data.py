@@ -40,9 +40,9 @@ class RunData:
     """What one or several runs measured.
 
     Attributes:
-        names: Of the runs.
+        names: Names of the runs.
         results: Every cell, measured or not.
-        profiles: Of tiers.
+        profiles: Profiles of tiers.
         advice: Predictions of the advisor, beside what was measured.
         machines: Machine to its letter; one machine: no letter is shown.
     """

@@ -84,9 +84,9 @@ class Job:
         folder: Where the index is or will be.
         metric: ``l2``, ``ip`` or ``cosine``.
         dim: Dimension.
-        dtype: Of the vectors.
-        threads: Of the build, or of the searches.
-        seed: Of everything random.
+        dtype: Element type of the vectors.
+        threads: Threads of the build or of the searches.
+        seed: Seed for all randomness.
         build: Build parameters.
         opening: Parameters that are fixed when an index is opened.
         tier: URL, or None.

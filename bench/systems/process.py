@@ -63,7 +63,7 @@ class SystemProcess:
 
     @property
     def pid(self) -> int:
-        """Of the process."""
+        """Peak memory of the process."""
         return self._process.pid
 
     @property

@@ -144,7 +144,7 @@ SYSTEMS: Final[Mapping[str, SystemSpec]] = {
         ),
         SystemSpec(
             name="sptag",
-            title="SPANN on an SSD; for who has built SPTAG's Python module",
+            title="SPANN on an SSD; needs SPTAG's Python module, built by hand",
             file=_FOLDER / "sptag.py",
             on_disk=True,
             module="SPTAG",

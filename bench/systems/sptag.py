@@ -1,4 +1,4 @@
-"""SPTAG's SPANN: postings on an SSD, their heads in memory. For who has built its Python module; PyPI has none.
+"""SPTAG's SPANN: postings on an SSD, their heads in memory. Needs its Python module, built by hand; PyPI has none.
 
 Follows the project's guide for Python; we have no module to try it with.
 """

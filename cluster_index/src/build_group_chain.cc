@@ -155,7 +155,7 @@ class Chain {
     }
     return 0;
   }
-  /// Of the border before a place.
+  /// The cost of the border before a place.
   [[nodiscard]] std::int64_t saved_before(std::size_t place) const {
     return place == 0 || place == chain_.size() ? 0 : saved(chain_[place - 1], chain_[place]);
   }

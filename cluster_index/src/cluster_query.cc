@@ -246,7 +246,7 @@ void ClusterQuery::scan_clusters(HelperThread* helper) noexcept {
   }
 }
 
-// Of two estimates of a vector the nearer one stays. Positions come out ascending.
+// When a vector has two estimates, the nearer one stays. Positions come out ascending.
 void ClusterQuery::drop_duplicates(codes::ScanHits& found) noexcept {
   const std::uint32_t first_spilled = part_.first_spilled_row();
   for (std::uint32_t i = 0; i < found.count; ++i) {

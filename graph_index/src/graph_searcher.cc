@@ -12,7 +12,7 @@
 namespace tiervec::graph_index {
 namespace {
 
-// Of the searches that find out which records are hot.
+// Parameters of the searches that find the hot records.
 constexpr std::uint64_t kFewestSampled = 1000;
 constexpr std::uint64_t kMostSampled = 20'000;
 constexpr std::uint32_t kSampleK = 10;

@@ -17,7 +17,7 @@ struct Scored {
 };
 
 /// Chooses at most `degree` neighbours of `vertex` from `pool` (sorted in place, duplicates and the vertex itself
-/// dropped): nearest first, leaving out whoever is alpha times nearer to one already chosen (RobustPrune, DiskANN
+/// dropped): nearest first, leaving out those that are alpha times nearer to one already chosen (RobustPrune, DiskANN
 /// algorithm 2). With alpha > 1 the strict choice (alpha 1) goes first and the relaxed one fills up. Of vectors equal
 /// to the vertex's own a few are chosen, and they make no other candidate superfluous.
 ///

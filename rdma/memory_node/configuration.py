@@ -46,7 +46,7 @@ class MemoryNodeConfig:
         data_threads: Threads that answer reads over tcp.
         tls: Certificate and key of the control plane, or None for plain text.
         client_ca: Authorities whose clients may connect (mutual TLS); needs `tls`.
-        tokens: Who may write and who may read; None: everybody who can connect.
+        tokens: Tokens that allow writing and reading; None: every client that can connect may do both.
         allow_anonymous: Serve without tokens on an address that other machines reach.
         lock_memory: ``try``, ``require`` or ``no``.
         scrub_bytes_per_s: Rate of the verification in the background; 0: none.

@@ -91,7 +91,7 @@ class RdmaDataPlane:
         self._plane.withdraw(region_id)
 
     def stats(self) -> Mapping[str, float]:
-        """Of connections; one-sided reads are not seen by this machine's CPU."""
+        """Counters of connections; this machine's CPU does not see one-sided reads."""
         return {key: float(value) for key, value in self._plane.stats().items()}
 
     def close(self) -> None:

@@ -24,7 +24,7 @@ def find_stored(storage: RegionStorage, table: RegionTable, capacity_bytes: int)
     Args:
         storage: The data directory.
         table: Where they are listed from now on.
-        capacity_bytes: Of all regions together.
+        capacity_bytes: Most bytes for all regions together.
 
     Returns:
         The regions to load, and whether current versions are stored that are not there.

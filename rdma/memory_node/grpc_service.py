@@ -84,7 +84,7 @@ class MemoryNodeService(memory_node_pb2_grpc.MemoryNodeServiceServicer):
     Args:
         node: What it speaks for.
         scrubber: For its rate.
-        tokens: Who may do what; None: everybody everything.
+        tokens: Tokens that allow writing and reading; None: every client may do everything.
         advertised_host: What readers are told about the data planes' host.
     """
 

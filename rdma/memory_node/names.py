@@ -11,7 +11,7 @@ from tiervec.parameter_checks import shown
 
 __all__ = ["EXTENT_BYTES", "PROTOCOL_VERSION", "TRANSPORTS", "check_name", "extents_of"]
 
-#: Of the control plane; goes up when an old client or node would misunderstand a new one.
+#: Version of the control plane's protocol; raised when an old client or node would misunderstand a new one.
 PROTOCOL_VERSION: Final = 1
 TRANSPORTS: Final = ("tcp", "rdma")
 

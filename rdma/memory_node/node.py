@@ -70,7 +70,7 @@ class MemoryNode:
     """Regions in this process's memory, within a capacity.
 
     Args:
-        capacity_bytes: Of all regions together.
+        capacity_bytes: Most bytes for all regions together.
         planes: Where readers read; closed by `close`.
         storage: Where sealed regions are kept, or None; closed by `close`.
         lock_memory: Of `RegionMemory`.

@@ -48,9 +48,9 @@ class Region:
     """A region and its bytes.
 
     Attributes:
-        name: Of the region; versions share it.
-        version: Of its content.
-        size_bytes: Of the content.
+        name: Name of the region, shared by its versions.
+        version: Version, named by the content.
+        size_bytes: Size of the content, in bytes.
         memory: The bytes; ``_core.NodeMemory``, at least `size_bytes` of it; None until a stored region is loaded.
         region_id: What the data plane calls it; no other version has it.
         token: 16 bytes that grant reads on the data plane.

@@ -22,7 +22,7 @@ class RegionTable:
     """Regions within a capacity. Safe to call from many threads; `lock` is for steps that belong together.
 
     Args:
-        capacity_bytes: Of all regions together.
+        capacity_bytes: Most bytes for all regions together.
 
     Attributes:
         lock: Guards the table; its thread may take it again; never taken inside the lock of a region.

@@ -41,9 +41,9 @@ class RegionDocument:
     """``region.json``.
 
     Attributes:
-        name: Of the region.
-        version: Of its content.
-        size_bytes: Of its content.
+        name: Name of the region.
+        version: Version, named by the content.
+        size_bytes: Size of the content, in bytes.
         region_id: The name of its folder, 16 hexadecimal digits.
         token: 16 bytes that grant reads.
         sealed_at_s: Seconds since 1970.

@@ -15,7 +15,7 @@ class VerbsDataPlane:
 
     Args:
         host: A name or address that belongs to an RDMA device, or a wildcard.
-        port: Of the connection manager, whose ports are apart from those of TCP; 0 takes a free one.
+        port: Port of the connection manager, apart from TCP's ports; 0 takes a free one.
         device: Name of the device, as `rdma link` prints it; None: the one that has the address, or the first.
 
     Attributes:
@@ -47,7 +47,7 @@ class VerbsDataPlane:
             region_id: What readers ask for; one that is not served.
             token: 16 bytes that a reader has to show.
             address: Where the memory begins.
-            size_bytes: Of the memory.
+            size_bytes: Size of the memory, in bytes.
 
         Returns:
             The address and the key that reads name.

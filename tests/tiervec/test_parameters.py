@@ -40,10 +40,10 @@ def test_values_have_the_fields_types(given: dict[str, str], values: dict[str, A
 @pytest.mark.parametrize(
     ("given", "message"),
     [
-        ({"search_list": "7.5"}, "parameter search_list='7.5' must be a whole number"),
+        ({"search_list": "7.5"}, "parameter search_list='7.5' must be an integer"),
         ({"alpha": "x"}, "parameter alpha='x' must be a number"),
         ({"pipeline": "2"}, "parameter pipeline='2' must be on or off"),
-        ({"rerank": "x"}, "parameter rerank='x' must be a whole number or none"),
+        ({"rerank": "x"}, "parameter rerank='x' must be an integer or none"),
         ({"code": "pq"}, "parameter code='pq' must be rabitq or sq"),
         ({"pipelin": "on"}, "unknown parameter 'pipelin' for the search; did you mean 'pipeline'?"),
         (

@@ -105,7 +105,7 @@ void register_region_server(nb::module_& module) {
             server.serve(region_id, token_of(token), std::move(memory), offset, size_bytes);
           },
           nb::arg("region_id"), nb::arg("token"), nb::arg("memory"), nb::arg("offset"), nb::arg("size_bytes"),
-          "Makes a part of the memory readable, for who shows the token of 16 bytes.")
+          "Makes a part of the memory readable for clients that show the token of 16 bytes.")
       .def("withdraw", &RegionServer::withdraw, nb::arg("region_id"), call_guard<gil_scoped_release>(),
            "Ends a region: when this returns, its memory is not looked at any more.")
       .def("stop", &RegionServer::stop, call_guard<gil_scoped_release>(),

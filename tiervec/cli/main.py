@@ -4,7 +4,7 @@
 1    it could not be done; one line on stderr says why
 2    the command line itself is wrong
 130  interrupted by Ctrl-C
-141  whoever read our output went away
+141  the reader of our output went away
 143  ended by SIGTERM
 """
 

@@ -61,12 +61,12 @@ def settings(arguments: argparse.Namespace) -> Mapping[str, str]:
 
 
 def count(text: str) -> int:
-    """A whole number of at least 0."""
+    """An integer of at least 0."""
     return _whole(text, 0)
 
 
 def positive(text: str) -> int:
-    """A whole number of at least 1."""
+    """An integer of at least 1."""
     return _whole(text, 1)
 
 

@@ -42,6 +42,6 @@ def far_squared(squared: NDArray[np.float64]) -> float:
 
 
 def squared_norms(vectors: NDArray[np.float32]) -> NDArray[np.float64]:
-    """Of each row."""
+    """The value for each row."""
     squared: NDArray[np.float64] = np.einsum("ij,ij->i", vectors, vectors, dtype=np.float64)
     return squared

@@ -78,7 +78,7 @@ class _Sample:
     Attributes:
         distances: (queries, rows), exact, in the unit of the metric.
         error_scale: (queries, rows): what a relative error of an inner product of residuals is worth.
-        directions: Of the residuals that a code rounds.
+        directions: Directions of the residuals that a code rounds.
     """
 
     distances: NDArray[np.float64]
@@ -102,7 +102,7 @@ def choose_code_bits(
         name: ``rabitq``; ``sq`` and ``pq`` have fixed bits.
         sample: (rows, dim), any of the four dtypes.
         metric: ``l2``, ``ip`` or ``cosine``.
-        use: Of a graph, or scanned.
+        use: How the code is used: by a graph's walk, or scanned.
         vectors: How many there are in all.
         seed: Seed for all randomness.
         origins: (rows, dim), what the code of each sampled vector is relative to; None: their center.

@@ -144,7 +144,7 @@ def train_code(
         sample: (rows, dim), any of the four dtypes; tens of thousands of rows are enough.
         metric: ``l2``, ``ip`` or ``cosine``.
         code_bits: Bits per dimension; see `code_row_bytes` for what they pay for.
-        seed: Of everything random.
+        seed: Seed for all randomness.
         threads: For training; 0 means all allowed CPUs.
 
     Raises:

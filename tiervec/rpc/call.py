@@ -17,7 +17,7 @@ class Call:
 
     Args:
         method: ``Search``, without its service.
-        context: Of grpc.aio.
+        context: The context of grpc.aio.
 
     Attributes:
         method: As above.

@@ -89,7 +89,7 @@ class Connection:
     Args:
         address: ``HOST:PORT``.
         tls: None: plain text.
-        options: Of the channel.
+        options: Options of the channel.
         kinds: Generated stub classes, which have no types.
 
     Raises:

@@ -63,7 +63,7 @@ class Lane:
             self.count.leave(peer)
             raise
         future: asyncio.Future[tuple[Any, BaseException | None]] = self._loop.create_future()
-        unclaimed = [work]  # who takes it out, a thread or a caller that goes away, has it
+        unclaimed = [work]  # belongs to whichever takes it out: a thread, or a caller that goes away
         self._queue.put((future, peer, unclaimed))
         try:
             result, error = await future

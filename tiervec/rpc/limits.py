@@ -71,8 +71,8 @@ class PeerCount:
 
     Args:
         what: Plural noun for messages.
-        limit: Of all clients.
-        limit_per_peer: Of one.
+        limit: Most for all clients together.
+        limit_per_peer: Most for one client.
 
     Attributes:
         total: Held now, by all clients.

@@ -36,7 +36,7 @@ from tiervec.rpc.pending_reads import PendingReads
 __all__ = ["MessageSink", "RpcServer"]
 
 Result = TypeVar("Result")
-#: Of a method, from gRPC's context to the response; None of a method that sends a stream.
+#: Takes gRPC's context and returns the response; None for a method that sends a stream.
 Behaviour = Callable[[Any], Awaitable["bytes | None"]]
 # Of one client more than the streams of a connection: a burst of calls is no flood.
 _STREAMS_PER_CONNECTION: Final = 128
@@ -70,8 +70,8 @@ class RpcServer:
         tls: None for plain text.
         client_ca: Authorities whose clients may connect.
         limits: Bounds on clients.
-        max_request_bytes: Of one message.
-        max_response_bytes: Of one message.
+        max_request_bytes: Largest request, in bytes.
+        max_response_bytes: Largest response, in bytes.
         authorize: Raises for a call that may not be made; runs on the event loop, before anything of the call is read.
             Health of the server as a whole, the empty name, is told to everybody.
 
@@ -123,7 +123,7 @@ class RpcServer:
         """Adds a servicer, before `start`.
 
         Args:
-            add: Of the generated module, ``add_...Servicer_to_server``.
+            add: ``add_...Servicer_to_server`` of the generated module.
             servicer: A method takes a message and a `Call`, runs in a thread and returns the response. One whose
                 client sends a stream takes None in place of a message and returns a `MessageSink`.
             lanes: The lane of a method's name.

@@ -226,8 +226,8 @@ def _typed(
 _TOP_TYPES: dict[str, Any] = {"listen": str, "tier": str, "threads": int, "drain_s": float, "probe_interval_s": float}
 
 _TYPE_NAMES: dict[Any, str] = {
-    str: "a text",
-    int: "a whole number",
+    str: "a string",
+    int: "an integer",
     float: "a number",
     (str, int): 'a size, for example "8GiB", or a number of bytes',
 }

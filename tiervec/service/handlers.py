@@ -79,7 +79,7 @@ class SearchHandler:
         """Checks a call and runs it; everything is checked before the first read.
 
         Raises:
-            TiervecError: Of the subclass that says what is wrong; see ``search.proto`` for the list.
+            TiervecError: The subclass that says what is wrong; see ``search.proto`` for the list.
         """
         index = self._catalogue.get(call.index)
         queries = self._queries(call, index.info)

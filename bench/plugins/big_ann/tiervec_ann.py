@@ -29,7 +29,7 @@ class TierVec(BaseANN):  # type: ignore[misc]
     """One design of an index; query arguments are ``{"target_recall": 0.9}`` or search parameters.
 
     Args:
-        metric: Of the framework; the data set's own one is used.
+        metric: The framework's metric; the data set's own is used.
         index_params: ``kind``, optionally ``tier``, ``threads`` and ``memory_limit`` (bytes); the rest are build
             parameters of that kind.
     """

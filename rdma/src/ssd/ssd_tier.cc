@@ -120,7 +120,7 @@ class SsdTier final : public Tier {
   mutable ssd::SsdCounters counters_;
 };
 
-// Of one queue: what one worker can get from the device now. A read failing here fails the opening.
+// Measures one queue: what one worker can get from the device now. A read failing here fails the opening.
 void SsdTier::measure() {
   const auto reads_per_s = [&](std::uint32_t bytes, std::uint32_t in_flight) {
     return measure_reads_per_s(*this,

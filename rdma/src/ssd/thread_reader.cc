@@ -60,7 +60,7 @@ class ThreadReader final : public SectorReader {
       ++taken_;
     }
     if (count == 0 && taken_ != added_) {
-      std::this_thread::yield();  // who looks again and again must not keep a reading thread from its core
+      std::this_thread::yield();  // a poller must not keep a reading thread from its core
     }
     return count;
   }

@@ -90,7 +90,7 @@ void TcpTier::check() {
   fail(ErrorCode::kUnavailable, node_name_, with_errno("does not answer", connection.last_errno()));
 }
 
-// Of one queue: what one worker can get from the node now. The best of some runs: while the machine is busy with
+// Measures one queue: what one worker can get from the node now. The best of some runs: while the machine is busy with
 // something else, a run shows less than the limit; while none shows anything, it goes on for longer.
 void TcpTier::measure() {
   const auto at_most = [this](std::uint32_t bytes) {

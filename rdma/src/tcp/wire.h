@@ -110,7 +110,7 @@ inline bool begins_with_magic(std::span<const std::byte> bytes) noexcept {
   return std::memcmp(bytes.data(), kMagic.data(), std::min(bytes.size(), kMagic.size())) == 0;
 }
 
-/// Of a hello in another version only the version is known.
+/// A hello in another version tells only its version.
 inline Parsed parse(std::span<const std::byte> bytes, Hello& hello) noexcept {
   if (bytes.empty()) return Parsed::kPart;
   if (!begins_with_magic(bytes)) return Parsed::kGarbage;
@@ -123,7 +123,7 @@ inline Parsed parse(std::span<const std::byte> bytes, Hello& hello) noexcept {
   return Parsed::kWhole;
 }
 
-/// Of a welcome in another version only the version is known; the answer is then kWrongVersion.
+/// A welcome in another version tells only its version; the answer is then kWrongVersion.
 inline Parsed parse(std::span<const std::byte> bytes, Welcome& welcome) noexcept {
   if (bytes.empty()) return Parsed::kPart;
   if (!begins_with_magic(bytes)) return Parsed::kGarbage;

@@ -64,7 +64,7 @@ void check(const std::string& what, const VerbsLibrary& library, const Endpoint&
   }
 }
 
-/// Of one queue: what one worker can get from the node now.
+/// Measures one queue: what one worker can get from the node now.
 DeviceProfile measured_profile(Tier& tier) {
   const auto at_most = [&](std::uint32_t bytes) {
     return static_cast<std::uint32_t>(std::min<std::uint64_t>(bytes, tier.size_bytes()));

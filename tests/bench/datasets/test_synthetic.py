@@ -61,7 +61,7 @@ def test_the_intrinsic_dimension_is_what_was_asked_and_not_the_full_one(tmp_path
         ("dim=8,intrinsic=9", "intrinsic is 9; it must be an integer from 1 to 8"),
         ("colour=red", "unknown parameter 'colour'"),
         ("n", "'n' must be KEY=VALUE"),
-        ("n=many", "n='many' must be a whole number"),
+        ("n=many", "n='many' must be an integer"),
         ("dtype=float64", "dtype is 'float64'"),
         ("metric=l1", "metric is 'l1'"),
     ],

@@ -97,7 +97,7 @@ BAD_BUILDS: dict[str, tuple[list[str], str]] = {
     "a layout of graphs": (["layout=packed"], "layout is 'packed'; a cluster index has coded, grouped, decoupled"),
     "a typing mistake": (["layuot=coded"], "unknown parameter 'layuot' for the build of a cluster index; did you mean"),
     "a graph's key": (["graph_degree=8"], "unknown parameter 'graph_degree' for the build of a cluster index"),
-    "a text": (["replicas=many"], "parameter replicas='many' must be a whole number"),
+    "a word": (["replicas=many"], "parameter replicas='many' must be an integer"),
     "alignment": (["align=3"], "align is 3; it must be one of 1, 64, 256, 512, 4096"),
 }
 

@@ -90,7 +90,7 @@ def test_fewer_than_k_vectors_are_padded(serve: Any, bytes_index: Any) -> None:
         ({"target_recall": 1.5}, ["target_recall is 1.5"]),
         ({"target_recall": float("nan")}, ["target_recall is nan"]),
         ({"params": {"serch_list": "10"}}, ["'serch_list'", "did you mean 'search_list'", "beam_width"]),
-        ({"params": {"search_list": "many"}}, ["search_list='many'", "whole number"]),
+        ({"params": {"search_list": "many"}}, ["search_list='many'", "integer"]),
         ({"params": {"pipeline": "perhaps"}}, ["pipeline='perhaps'", "on or off"]),
         ({"params": {"search_list": "0"}}, ["search_list is 0"]),
     ],

@@ -33,7 +33,7 @@ std::optional<std::uint64_t> bytes_in(const std::filesystem::path& path) {
   return parse_number<std::uint64_t>(read_system_file(path));  // "max" is no number: no limit
 }
 
-/// Of what a group uses, the bytes that the kernel takes back before it refuses more: file pages and caches. Memory of
+/// Bytes of a group's use that the kernel reclaims before it refuses more: file pages and caches. Memory of
 /// tmpfs and locked pages are not among them.
 std::uint64_t reclaimable_bytes(const ControlGroup& group) {
   const std::string stat = read_system_file(group.folder / "memory.stat");

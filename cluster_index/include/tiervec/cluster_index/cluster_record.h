@@ -49,7 +49,7 @@ struct ClusterRecord {
     std::memcpy(&sum, record + check_at(), kCheckBytes);
     return sum == check(place, record);
   }
-  /// Of a record that has one.
+  /// Only for a record that has one.
   [[nodiscard]] std::uint32_t position(const std::byte* record) const noexcept {
     std::uint32_t position;
     std::memcpy(&position, record + vector_bytes, sizeof position);

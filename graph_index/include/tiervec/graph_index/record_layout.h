@@ -79,13 +79,13 @@ struct RecordLayout {
     }
     return degree <= sector_degree ? record_bytes(edge_units(sector_degree)) : 0;
   }
-  /// Of sectors: records that share one, or 0 when a record needs several.
+  /// Layout `sectors`: records that share one sector, or 0 when a record needs several.
   [[nodiscard]] std::uint32_t records_per_sector() const noexcept { return kSectorBytes / stored_bytes(0); }
-  /// Of sectors: how many a record has, at least 1.
+  /// Layout `sectors`: sectors of a record, at least 1.
   [[nodiscard]] std::uint32_t sectors_per_record() const noexcept {
     return (stored_bytes(0) + kSectorBytes - 1) / kSectorBytes;
   }
-  /// Of sectors: bytes of the section, kOverread not counted.
+  /// Layout `sectors`: bytes of the section without kOverread.
   [[nodiscard]] std::uint64_t sector_section_bytes(std::uint32_t count) const noexcept {
     const std::uint64_t shared = records_per_sector();
     const std::uint64_t sectors =

@@ -33,7 +33,7 @@ class ReplicatedTier final : public Tier {
 
   [[nodiscard]] std::string url() const override { return url_; }
   [[nodiscard]] std::uint64_t size_bytes() const noexcept override { return replicas_.front()->size_bytes(); }
-  /// Of one replica: what is left when the others are gone.
+  /// The profile of one replica: what is left when the others are gone.
   [[nodiscard]] DeviceProfile profile() const override { return replicas_.front()->profile(); }
   [[nodiscard]] bool verified_at_open() const noexcept override;
   /// The replicas' together, and `passed_on`: how often a batch went on to another replica.

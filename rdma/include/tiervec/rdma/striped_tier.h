@@ -31,7 +31,7 @@ class StripedTier final : public Tier {
 
   [[nodiscard]] std::string url() const override { return url_; }
   [[nodiscard]] std::uint64_t size_bytes() const noexcept override { return size_bytes_; }
-  /// Of all stripes together.
+  /// The profile of all stripes together.
   [[nodiscard]] DeviceProfile profile() const override;
   [[nodiscard]] bool verified_at_open() const noexcept override;
   [[nodiscard]] std::vector<TierCounter> counters() const override { return sum_of_counters(stripes_); }

@@ -47,7 +47,7 @@ struct ReadBatch {
   std::uint32_t count = 0;
   Read reads[kMaxReads];
   void* owner = nullptr;      // not looked at by the queue; the scheduler keeps the waiting coroutine here
-  bool prefetch = true;       // false: who reads brings what is in this process's memory into the caches, as it goes
+  bool prefetch = true;       // false: the reader itself brings this process's memory into the caches, as it goes
   std::uint32_t attempt = 0;  // a tier with replicas answers attempt n + 1 from another one than attempt n
 
   // Set by the queue before poll returns the batch.
@@ -124,7 +124,7 @@ class Tier : public std::enable_shared_from_this<Tier> {
   [[nodiscard]] virtual std::uint64_t size_bytes() const noexcept = 0;
   [[nodiscard]] virtual DeviceProfile profile() const = 0;
   /// True when the region's checksum was compared while it was loaded into memory that only this process can write.
-  /// False: its bytes may be harmed or replaced under the reader, who checks every record.
+  /// False: its bytes may be damaged or replaced under the reader, which checks every record.
   [[nodiscard]] virtual bool verified_at_open() const noexcept { return true; }
   /// The region where it was loaded to, whose checksum the opener compares; empty unless verified_at_open().
   [[nodiscard]] virtual std::span<const std::byte> loaded_bytes() const noexcept { return {}; }

@@ -36,7 +36,7 @@ const std::vector<std::uint8_t> kNarrow{4, 2, 2};
 const std::vector<std::uint8_t> kSix{6};
 const std::vector<std::uint8_t> kBits{1};
 
-// Of single bits whole chunks of eight bytes.
+// With single bits, whole chunks of eight bytes.
 std::uint32_t row_bytes_of(std::uint32_t code_bytes) {
   return std::max((code_bytes + 7) / 8 * 8, code_bytes + kFactorBytes);
 }

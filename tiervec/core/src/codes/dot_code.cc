@@ -19,7 +19,7 @@ constexpr std::uint32_t kLeastRow = 8;  // kernels load the last eight bytes at 
 constexpr std::uint32_t kColumn = 4;    // bytes of a row in one column of a block
 constexpr std::size_t kStrip = 16;      // outputs of a rotation kernel come in multiples of it
 constexpr float kLargestHalf = 65504.0F;
-// Of what a row stores, so that an estimate stays finite for every query whose squared norm is.
+// Largest value that a row stores, so that an estimate is finite whenever the query's squared norm is.
 constexpr float kLargestAddend = 1e38F;
 constexpr float kLargestFactor = 1e19F;
 constexpr std::uint32_t kLargestQuery = 127;  // of a prepared query, either sign

@@ -40,7 +40,7 @@ std::uint32_t compact_portable(ScanHits& hits, std::int32_t key) noexcept {
   return kept;
 }
 
-// Of the hits at the farthest distance, the last ones go until `most` are left.
+// Among hits at the farthest distance, the last ones are dropped until `most` are left.
 void drop_equals(ScanHits& hits, float farthest, std::uint32_t most) noexcept {
   const auto is_farthest = [&](float distance) { return key_of(distance) == key_of(farthest); };
   const auto equals =
