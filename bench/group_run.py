@@ -23,9 +23,9 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-import tiervec
 from tiervec import _core
 from tiervec.bench.datasets import Dataset
+from tiervec.bench.datasets.ties import recall_with_ties
 from tiervec.bench.indexes import IndexKey, OpenedSystem, Workshop
 from tiervec.bench.plan import Group, Setting
 from tiervec.bench.results import BuildFigures, Cell, Latency, Provenance, Repeat, Result, Status, cell_id
@@ -311,7 +311,7 @@ class GroupRun:
             seconds=answer["seconds"],
             queries=answered,
             qps=qps,
-            recall=tiervec.recall(ids, truth, cell.cell.k) if answered == len(ids) else None,
+            recall=recall_with_ties(self._dataset, ids, truth, cell.cell.k) if answered == len(ids) else None,
             latency_us=None if answer["latency_us"] is None else Latency(**answer["latency_us"]),
             cpu_us_per_query=answer["cpu_s"] * 1e6 / answered,
             reads_per_query=per_query("reads"),

@@ -15,6 +15,8 @@ __all__ = ["MOST_NEIGHBOURS", "distances_of", "exact_neighbours"]
 MOST_NEIGHBOURS: Final = 100
 # float32 sums put vectors that are nearly as far into a wrong order: more are kept, and sorted by float64 distances.
 _SPARE: Final = 28
+# So few are compared in float64: of close vectors far from the origin, float32 loses more than the spare ones.
+_FEW_VECTORS: Final = 20_000
 _QUERIES_AT_ONCE: Final = 128
 _BLOCK_BYTES: Final = 64 * 1024 * 1024
 
@@ -38,10 +40,44 @@ def exact_neighbours(
     Returns:
         ids (queries, k) and distances as `tiervec.Index.search` gives them.
     """
-    import faiss
-
     k = min(k, vectors.shape[0])
     wanted = min(k + _SPARE, vectors.shape[0])
+    if vectors.shape[0] <= _FEW_VECTORS:
+        ids = _nearest_of_few(vectors, queries, metric, wanted)
+        if progress is not None:
+            progress(vectors.shape[0], vectors.shape[0])
+    else:
+        ids = _nearest_of_many(vectors, queries, metric, wanted, progress)
+    return _sorted_exactly(vectors, queries, metric, ids, k)
+
+
+def _nearest_of_few(vectors: VectorFile, queries: NDArray[Any], metric: str, wanted: int) -> NDArray[np.int64]:
+    """Ids of the nearest, in no order."""
+    base = vectors.rows(0, vectors.shape[0]).astype(np.float64)
+    asked = queries.astype(np.float64)
+    if metric == "l2":
+        base, asked = base - base.mean(axis=0), asked - base.mean(axis=0)
+    squares = np.einsum("nd,nd->n", base, base)
+    if metric == "cosine":
+        base /= np.sqrt(np.where(squares > 0, squares, 1))[:, None]
+    ids = np.empty((len(queries), wanted), np.int64)
+    for start in range(0, len(queries), _QUERIES_AT_ONCE):
+        dots = asked[start : start + _QUERIES_AT_ONCE] @ base.T
+        far = squares - 2 * dots if metric == "l2" else -dots
+        ids[start : start + len(dots)] = np.argpartition(far, wanted - 1, axis=1)[:, :wanted]
+    return ids
+
+
+def _nearest_of_many(
+    vectors: VectorFile,
+    queries: NDArray[Any],
+    metric: str,
+    wanted: int,
+    progress: Callable[[int, int], None] | None,
+) -> NDArray[np.int64]:
+    """Ids of the nearest by float32 distances."""
+    import faiss
+
     kind = faiss.METRIC_L2 if metric == "l2" else faiss.METRIC_INNER_PRODUCT
     asked = _prepared(queries, metric)
     best = np.full((len(queries), wanted), np.inf, np.float32)
@@ -54,7 +90,7 @@ def exact_neighbours(
         best, ids = (_pick(both, order), _pick(both_ids, order)) if order is not ... else (both, both_ids)
         if progress is not None:
             progress(first + len(block), vectors.shape[0])
-    return _sorted_exactly(vectors, queries, metric, ids, k)
+    return ids
 
 
 def distances_of(

@@ -12,9 +12,11 @@ from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
+import xxhash
 from numpy.typing import NDArray
 
 import tiervec
+from tiervec.bench.datasets.battery import battery_shape
 from tiervec.bench.datasets.cache import default_cache
 from tiervec.bench.datasets.dataset import Dataset
 from tiervec.bench.datasets.preparing import Progress, Source, prepare
@@ -40,6 +42,7 @@ _SLICE: Final = re.compile(r"([0-9]+(?:\.[0-9]+)?)([kKmMbB]?)")
 _FACTORS: Final = {"": 1, "k": 1000, "m": 1_000_000, "b": 1_000_000_000}
 _BIG_ANN: Final = (".fbin", ".f16bin", ".u8bin", ".i8bin")
 _HELD_OUT: Final = 1000
+_GENERATED: Final = ("synthetic", "battery")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,7 +74,7 @@ def parse_dataset_name(text: str) -> tuple[str, int | None]:
         (('sift1m', 100000), ('peps', None))
     """
     name, colon, slice_text = text.partition(":")
-    if not colon or name == "synthetic":
+    if not colon or name in _GENERATED:
         return text, None
     match = _SLICE.fullmatch(slice_text)
     if match is None or not (rows := round(float(match[1]) * _FACTORS[match[2].lower()])):
@@ -87,7 +90,8 @@ def open_dataset(
     Slices, and true neighbours that do not come with the data, are made once and kept in the cache by checksum.
 
     Args:
-        name: ``NAME`` or ``NAME:FIRST_N`` of the registry or of `remember_files`, or ``synthetic:n=...,dim=...``.
+        name: ``NAME`` or ``NAME:FIRST_N`` of the registry or of `remember_files`, ``synthetic:n=...,dim=...``, or
+            ``battery:SHAPE``.
         queries: Only the first so many.
         cache: Folder; None: `default_cache`.
         progress: Progress callback.
@@ -107,6 +111,8 @@ def open_dataset(
     base_name, rows = parse_dataset_name(name)
     if base_name.partition(":")[0] == "synthetic":
         source = _synthetic(base_name)
+    elif base_name.partition(":")[0] == "battery":
+        source = _battery(base_name)
     elif (files := _remembered(folder).get(base_name)) is not None:
         source = _source_of_files(base_name, files)
     else:
@@ -146,7 +152,7 @@ def remember_files(name: str, files: LocalFiles, cache: Path | None = None) -> N
     Raises:
         InvalidArgumentError: The name cannot be used, or the files do not fit each other.
     """
-    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", name) or name == "synthetic":
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", name) or name in _GENERATED:
         raise InvalidArgumentError(f"data set {name!r}: a name has letters, digits, dots and dashes only")
     _source_of_files(name, files)
     whole = LocalFiles(**{key: _absolute(key, value) for key, value in asdict(files).items()})
@@ -206,6 +212,21 @@ def _synthetic(name: str) -> Source:
         blocks=lambda: synthetic_blocks(params),
         mark=params.name,
         queries=synthetic_queries(params),
+        truth={},
+    )
+
+
+def _battery(name: str) -> Source:
+    shape = battery_shape(name.partition(":")[2])
+    return Source(
+        name=name,
+        metric=shape.metric,
+        n=len(shape.base),
+        dim=shape.base.shape[1],
+        dtype=shape.base.dtype.name,
+        blocks=lambda: [shape.base],
+        mark=xxhash.xxh3_64_hexdigest(shape.base.tobytes()),
+        queries=shape.queries,
         truth={},
     )
 

@@ -16,6 +16,7 @@ def figures() -> tuple[ModuleType, ...]:
     from tiervec.bench.figures import (
         ablations,
         advice,
+        battery,
         devices,
         dilemma,
         growth,
@@ -27,4 +28,4 @@ def figures() -> tuple[ModuleType, ...]:
         same_graph,
     )
 
-    return (dilemma, devices, same_graph, ablations, kinds, recall, latency, memory, growth, advice, limits)
+    return (dilemma, devices, same_graph, ablations, kinds, recall, battery, latency, memory, growth, advice, limits)

@@ -17,7 +17,7 @@ READING = (
     "devices. Settings below a recall of 0.8 are in all.csv only."
 )
 _LOWEST = 0.8
-_OWN_FIGURE = ("dilemma", "ablation", "kinds", "memory", "growth", "same-graph")
+_OWN_FIGURE = ("dilemma", "ablation", "kinds", "memory", "growth", "same-graph", "battery")
 
 
 def rows(data: RunData) -> list[Row]:

@@ -180,6 +180,10 @@ def study() -> list[Result]:
     found.append(
         result("recall-peers", "faiss-ivfpq", 1, tier=None, status="crashed", reason="the process ended with SIGSEGV")
     )
+    for at, recall in enumerate((0.5, 0.96)):
+        shape: dict[str, Any] = {"n": 5000 + at}
+        found.append(result("battery", GRAPH, 9000, recall=recall, **shape))
+        found.append(result("battery", "hnswlib", 9000, recall=0.97, tier=None, **shape))
     for rate in (1000, 5000, 20_000):
         open_loop: dict[str, Any] = {"mode": "open", "arrival_qps": float(rate), "arrivals": "poisson", "batch": 1}
         found.append(result("latency", GRAPH, 60_000 - 2 * rate, tier=RDMA, **open_loop))

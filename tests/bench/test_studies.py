@@ -40,7 +40,7 @@ def test_the_quick_study_needs_no_data_of_ones_own() -> None:
     assert all(dataset.startswith("synthetic:") for dataset in datasets)
 
 
-@pytest.mark.parametrize("name", ["study", "quick", "smoke", "growth-large"])
+@pytest.mark.parametrize("name", ["study", "quick", "smoke", "growth-large", "battery"])
 def test_parameters_of_our_indexes_are_possible(name: str) -> None:
     kinds = {
         "tiervec-graph": (GraphBuildParams, GraphSearchParams),

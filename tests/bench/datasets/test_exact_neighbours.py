@@ -29,10 +29,12 @@ def saved(tmp_path: Path, base: np.ndarray) -> VectorFile:
 @pytest.mark.parametrize("metric", ["l2", "ip", "cosine"])
 @pytest.mark.parametrize("dtype", ["float32", "float16", "uint8", "int8"])
 @pytest.mark.parametrize("k", [1, 10, 100])
+@pytest.mark.parametrize("few", [0, 1000])
 def test_they_are_those_of_the_slow_way(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, metric: str, dtype: str, k: int
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, metric: str, dtype: str, k: int, few: int
 ) -> None:
     module = importlib.import_module("tiervec.bench.datasets.exact_neighbours")  # the package exports the function
+    monkeypatch.setattr(module, "_FEW_VECTORS", few)
     monkeypatch.setattr(module, "_BLOCK_BYTES", 4096)  # so that blocks are put together
     rng = np.random.default_rng(1)
     scale, shift = {"uint8": (30, 100), "int8": (30, 0)}.get(dtype, (1, 0))
@@ -72,3 +74,11 @@ def test_progress_ends_at_the_last_vector(tmp_path: Path) -> None:
         saved(tmp_path, np.eye(4, dtype=np.float32)), np.eye(4, dtype=np.float32), "l2", 1, lambda *at: steps.append(at)
     )
     assert steps[-1] == (4, 4)
+
+
+def test_close_vectors_far_from_the_origin_keep_their_order(tmp_path: Path) -> None:
+    rng = np.random.default_rng(3)
+    base = np.concatenate([1e-3 * rng.normal(size=(400, 8)) + 50, rng.normal(size=(100, 8))]).astype(np.float32)
+    queries = base[:5] + np.float32(1e-4)
+    ids, _ = exact_neighbours(saved(tmp_path, base), queries, "l2", 10)
+    assert (ids == np.argsort(slow(base, queries, "l2"), axis=1, kind="stable")[:, :10]).all()

@@ -28,6 +28,7 @@ NAMES = (
     "ablations",
     "kinds",
     "recall",
+    "battery",
     "latency",
     "memory",
     "growth",
