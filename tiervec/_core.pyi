@@ -81,6 +81,12 @@ class Tier:
         """
 
     @property
+    def note(self) -> str:
+        """
+        The note of the profile: what the tier cannot do as asked, a sentence or empty.
+        """
+
+    @property
     def counters(self) -> dict[str, int]:
         """
         What its queues did since it was opened, for example reads and doorbells; empty for a tier that does not count.
@@ -335,6 +341,11 @@ def dot_code(metric: str, center: Annotated[NDArray[numpy.float32], dict(shape=(
 
 def pq_code(metric: str, dim: int, parts: int, centroids: Annotated[NDArray[numpy.float32], dict(shape=(None,), order='C', device='cpu', writable=False)]) -> Code: ...
 
+def largest_magnitude(values: numpy.typing.NDArray[numpy.float32]) -> float:
+    """
+    The largest absolute value of a matrix (n, dim) of float32; NaN when it has one, else inf when it has one.
+    """
+
 def exact_search(data: numpy.typing.NDArray[numpy.generic], metric: str, queries: numpy.typing.NDArray[numpy.generic], k: int, exclude: numpy.typing.NDArray[numpy.int64] | None = None, threads: int = 0, monitor: WorkMonitor | None = None) -> tuple[numpy.typing.NDArray[numpy.int64], numpy.typing.NDArray[numpy.float32]]:
     """
     Exact nearest neighbours by comparing everything: (ids int64, distances float32), each (nq, k).
@@ -358,6 +369,9 @@ class CancelToken:
 
     @property
     def cancelled(self) -> bool: ...
+
+def search_result_fields() -> tuple[str, ...]:
+    """Names of what a native search returns, in order."""
 
 class GraphBuilder:
     """Builds a Vamana graph over vectors (n, dim) and writes its records."""
@@ -415,7 +429,7 @@ class GraphSearcher:
         Keeps the most read records in fast memory, within a budget; returns how many. Before any other search.
         """
 
-    def search(self, queries: numpy.typing.NDArray[numpy.generic], k: int, search_list: int, beam_width: int, stop_margin: float, pipeline: bool, threads: int, cancel: CancelToken | None = None, timeout_s: float | None = None) -> dict[str, Any]: ...
+    def search(self, queries: numpy.typing.NDArray[numpy.generic], k: int, search_list: int, beam_width: int, stop_margin: float, pipeline: bool, threads: int, cancel: CancelToken | None = None, timeout_s: float | None = None) -> tuple[Any, ...]: ...
 
 def cluster_closure(centroids: numpy.typing.NDArray[numpy.float32], ids: numpy.typing.NDArray[numpy.int64], distances: numpy.typing.NDArray[numpy.float32], most_distance: float, rng: float, lists: numpy.typing.NDArray[numpy.uint32], threads: int) -> None:
     """
@@ -458,4 +472,4 @@ class ClusterSearcher:
     @property
     def fast_bytes(self) -> int: ...
 
-    def search(self, queries: numpy.typing.NDArray[numpy.generic], k: int, nprobe: int, rerank: int, pipeline: bool, threads: int, exclude: numpy.typing.NDArray[numpy.int64] | None = None, cancel: CancelToken | None = None, timeout_s: float | None = None, prune: float = 0.2, coalesce_bytes: int | None = None, split: bool = False) -> dict[str, Any]: ...
+    def search(self, queries: numpy.typing.NDArray[numpy.generic], k: int, nprobe: int, rerank: int, pipeline: bool, threads: int, exclude: numpy.typing.NDArray[numpy.int64] | None = None, cancel: CancelToken | None = None, timeout_s: float | None = None, prune: float = 0.2, coalesce_bytes: int | None = None, split: bool = False) -> tuple[Any, ...]: ...

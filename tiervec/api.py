@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import functools
 import os
 import threading
 import time
@@ -16,12 +15,9 @@ from numpy.typing import NDArray
 
 from tiervec import _core
 from tiervec.building import build, import_diskann, relayout
-from tiervec.calibration import DEFAULT_TARGET_RECALL, choose, is_searched_whole
 from tiervec.cluster_index.params import ClusterSearchParams
 from tiervec.equal_rows import ListedCopies
 from tiervec.errors import (
-    DataLossError,
-    InvalidArgumentError,
     ResourceExhaustedError,
     UnavailableError,
     UnsupportedError,
@@ -33,20 +29,19 @@ from tiervec.index_kind import NativeResult, OpenedIndex, search_natively
 from tiervec.index_kinds import index_kind
 from tiervec.parameter_checks import (
     check_bytes,
-    check_fraction,
     check_instance,
     check_k,
     check_path,
     check_text,
     check_threads,
     check_timeout,
-    checked_params,
 )
 from tiervec.processes import native_work, refuse_pickling, renew_in_children
 from tiervec.rdma.remote_url import is_remote
 from tiervec.receipt import Receipt
+from tiervec.search_plan import SearchPlanner
 from tiervec.sizes import format_size
-from tiervec.vectors import as_queries, check_finite, check_range
+from tiervec.vectors import as_queries
 
 __all__ = ["Index", "IndexInfo", "SearchResult", "build", "import_diskann", "open", "relayout"]
 
@@ -126,16 +121,10 @@ class Index:
                     f"{format_size(self._info.fast_bytes)}: it holds no records in the rest",
                 )
         self._opened: OpenedIndex[Any] | None = opened
-        self._grid = opened.grid
         self._url = str(opened.tier.url)  # not the tier itself: closing gives its memory back
         self._device: dict[str, Any] = dict(opened.tier.profile)
-        # Looking through the table takes longer than a query.
-        info, grid, stored = self._info, self._grid, directory.manifest.vectors
-        self._choose = functools.lru_cache(maxsize=64)(
-            lambda k, target_recall: choose(grid, info.calibration, k, target_recall, stored)
-        )
-        self._target_recall = info.params.get("target_recall", DEFAULT_TARGET_RECALL)
-        self._is_calibrated = info.calibration is not None or is_searched_whole(stored)
+        self._emulated = bool(self._device["emulated"])
+        self._planner: SearchPlanner | None = SearchPlanner(self._kind, self._info, opened, directory.manifest.vectors)
         self.renew_after_fork()
         renew_in_children(self)
 
@@ -152,7 +141,7 @@ class Index:
     @property
     def emulated(self) -> bool:
         """True when the tier is a model of a device."""
-        return bool(self._device["emulated"])
+        return self._emulated
 
     @property
     def threads(self) -> int:
@@ -198,22 +187,21 @@ class Index:
         if filter is not None:
             raise UnsupportedError("filter is not part of this version; leave it out")
         k = check_k(k)
-        timeout_s = check_timeout("timeout_s", timeout_s)
-        check_instance("cancel", cancel, _core.CancelToken, type(None))
+        if timeout_s is not None:
+            timeout_s = check_timeout("timeout_s", timeout_s)
+        if cancel is not None:
+            check_instance("cancel", cancel, _core.CancelToken, type(None))
         matrix = as_queries(queries, self._info.dtype, self._info.dim)
-        check_finite(matrix, what="queries")
-        check_range(matrix, "queries")
-        given, expected_recall, notes = self._search_params(k, target_recall, params)
-        opened = self._enter()
+        opened, planner = self._enter()
         try:
-            used = opened.fitted(given, k)
+            plan = planner.plan(k, target_recall, params)
             began = time.perf_counter()
             found = search_natively(
                 opened.searcher,
                 matrix,
                 k,
-                used,
-                threads=self._threads if used.pipeline else 1,
+                plan.params,
+                threads=self._threads if plan.params.pipeline else 1,
                 timeout_s=timeout_s,
                 cancel=cancel,
                 latency_us=self._device["latency_us"],
@@ -224,13 +212,13 @@ class Index:
             wall_us = (time.perf_counter() - began) * 1e6
         finally:
             self._leave()
-        receipt = Receipt(
+        receipt = Receipt.of_fields(
             queries=len(matrix),
             k=k,
             threads=found.threads,
-            params=dataclasses.asdict(used),
-            tier=self.tier,
-            emulated=self.emulated,
+            params=plan.shown.copy(),
+            tier=self._url,
+            emulated=self._emulated,
             reads=found.reads,
             bytes_read=found.bytes_read,
             rounds=found.rounds,
@@ -242,15 +230,15 @@ class Index:
             wall_us=wall_us,
             latency_us=found.latency_us,
             device=self._device,
-            expected_recall=expected_recall,
-            notes=(*notes, *self._notes, *self._notes_of(opened, found)),
+            expected_recall=plan.expected_recall,
+            notes=(*plan.notes, *self._notes, *self._notes_of(opened, found)),
         )
         return SearchResult(*answer, receipt)
 
     def close(self) -> None:
         """Closes the index after the searches that run have ended. Closing twice is fine."""
         with self._state:
-            opened, self._opened = self._opened, None
+            opened, self._opened, self._planner = self._opened, None, None
             self._state.wait_for(lambda: self._running == 0)
         del opened
 
@@ -264,7 +252,8 @@ class Index:
 
     def renew_after_fork(self) -> None:
         """In a forked child the searches of other threads do not run, and hold no lock."""
-        self._state = threading.Condition()
+        self._lock = threading.RLock()  # a signal handler may search on the thread that holds it
+        self._state = threading.Condition(self._lock)
         self._running = 0
 
     def __reduce_ex__(self, protocol: Any) -> Any:
@@ -276,23 +265,23 @@ class Index:
     def __repr__(self) -> str:
         return f"<{self._info.kind} index {self._info.path!r} of {self._info.vectors:,} vectors on {self.tier}>"
 
-    def _enter(self) -> OpenedIndex[Any]:
-        with self._state:
-            if self._opened is None:
+    def _enter(self) -> tuple[OpenedIndex[Any], SearchPlanner]:
+        with self._lock:
+            if self._opened is None or self._planner is None:
                 raise UnavailableError(f"the index {self._info.path} is closed")
             self._running += 1
-            return self._opened
+            return self._opened, self._planner
 
     def _leave(self) -> None:
-        with self._state:
-            self._running = max(
-                0, self._running - 1
-            )  # a search that was under way at a fork is not counted in the child
-            self._state.notify_all()
+        with self._lock:
+            # A search that was under way at a fork is not counted in the child.
+            self._running = max(0, self._running - 1)
+            if self._opened is None:
+                self._state.notify_all()
 
     def _notes_of(self, opened: OpenedIndex[Any], found: NativeResult) -> Iterator[str]:
         # Of now: what a tier could not do may be known only since the search has opened its queues.
-        if note := str(opened.tier.profile["note"]):
+        if note := opened.tier.note:
             yield note
         if found.threads_refused:
             yield (
@@ -305,35 +294,6 @@ class Index:
                 "written: a replica is damaged"
             )
 
-    def _search_params(
-        self, k: int, target_recall: float | None, params: Mapping[str, Any] | SearchParams | None
-    ) -> tuple[Any, float | None, tuple[str, ...]]:
-        given = checked_params(params, self._kind.search_params, "search", self._info.kind)
-        fixed = [key for key in self._grid.names if isinstance(params, Mapping) and key in params]
-        if target_recall is None:
-            if fixed or isinstance(params, self._kind.search_params):
-                return given, None, ()
-            if not self._is_calibrated:
-                return (
-                    given,
-                    None,
-                    ("the index is not calibrated, so its recall is unknown; default parameters were used",),
-                )
-            target_recall = self._target_recall
-        elif fixed:
-            raise InvalidArgumentError(f"target_recall chooses {fixed[0]} itself; give one of the two")
-        chosen = self._choose(k, check_fraction("target_recall", target_recall))
-        try:
-            used = dataclasses.replace(given, **_whole_numbers(chosen.params))
-        except InvalidArgumentError as error:
-            raise DataLossError(f"the calibration of the index is not what was written: {error}") from error
-        return used, chosen.recall, () if chosen.note is None else (chosen.note,)
-
 
 def _with_fast_bytes(info: IndexInfo, fast_bytes: int) -> IndexInfo:
     return dataclasses.replace(info, fast_bytes=fast_bytes, fast_bytes_per_vector=fast_bytes / info.vectors)
-
-
-def _whole_numbers(params: Mapping[str, float]) -> dict[str, float]:
-    """JSON does not keep 64 and 64.0 apart."""
-    return {key: int(value) if float(value).is_integer() else value for key, value in params.items()}

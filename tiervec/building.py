@@ -351,10 +351,7 @@ def _load_queries(queries: Any, vectors: NDArray[Any]) -> NDArray[Any]:
     if isinstance(queries, (str, os.PathLike)):
         file = open_vectors(check_path("calibration_queries", queries))
         queries = file.rows(0, file.shape[0])
-    matrix = as_queries(queries, vectors.dtype, vectors.shape[1], what="calibration_queries")
-    check_finite(matrix, what="calibration_queries")
-    check_range(matrix, "calibration_queries")
-    return matrix
+    return as_queries(queries, vectors.dtype, vectors.shape[1], what="calibration_queries")
 
 
 def _warn_of_low_recall(info: IndexInfo) -> None:

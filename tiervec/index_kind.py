@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import functools
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, ClassVar, Generic, Protocol, TypeVar
+from typing import Any, ClassVar, Generic, NamedTuple, Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -61,9 +62,10 @@ class IndexBuild(Generic[B]):
     copies: NDArray[np.int64] | None = None
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
-class NativeResult:
+class NativeResult(NamedTuple):
     """What the engine returned for one call: results and counters over all queries.
+
+    Fields are in the order of the tuple that a native search returns, which `_core.search_result_fields()` names.
 
     Attributes:
         threads_refused: Threads that the system did not give; the others did all the work.
@@ -73,6 +75,7 @@ class NativeResult:
     distances: NDArray[np.float32]
     latency_us: NDArray[np.float32]
     threads: int
+    threads_refused: int
     cpu_us: float
     waiting_us: float
     reads: int
@@ -81,14 +84,13 @@ class NativeResult:
     bytes_read: int
     hot_records: int
     rereads: int
-    threads_refused: int
 
 
 class NativeSearcher(Protocol):
     """The engine of one kind of index; its search takes the fields of the search parameters by name."""
 
     @property
-    def search(self) -> Callable[..., dict[str, Any]]:
+    def search(self) -> Callable[..., tuple[Any, ...]]:
         """``search(queries, k, threads=..., cancel=..., timeout_s=..., **parameters)``; clusters: ``exclude``, too."""
         ...
 
@@ -133,19 +135,17 @@ def search_natively(
     that must not be found, or -1.
     """
     token = _core.CancelToken() if cancel is None else cancel
-    hidden = {} if exclude is None else {"exclude": exclude}
-
-    def call() -> dict[str, Any]:
-        return searcher.search(queries, k, threads=threads, cancel=token, timeout_s=timeout_s, **hidden, **vars(params))
-
+    settings = vars(params) if exclude is None else {"exclude": exclude, **vars(params)}
+    call = functools.partial(
+        searcher.search, queries, k, threads=threads, cancel=token, timeout_s=timeout_s, **settings
+    )
     try:
-        found = run_search(call, token.cancel, len(queries), latency_us)
+        return NativeResult._make(run_search(call, token.cancel, len(queries), latency_us))
     except NoThreadError:
         # Here it needs none: one worker, and Ctrl-C has to wait.
         with native_work(token.cancel):
-            found = call()
-        found["threads_refused"] += 1
-    return NativeResult(**found)
+            found = NativeResult._make(call())
+        return found._replace(threads_refused=found.threads_refused + 1)
 
 
 class OpenedIndex(ABC, Generic[S]):

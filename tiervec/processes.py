@@ -16,6 +16,7 @@ import threading
 import time
 import weakref
 from collections.abc import Callable, Iterator
+from types import TracebackType
 from typing import Any, NoReturn, Protocol
 
 from tiervec import _core
@@ -52,11 +53,13 @@ _renewable: weakref.WeakSet[Any] = weakref.WeakSet()
 
 
 class NativeWork:
-    """Native code that runs, or is about to.
+    """Native code that runs, or is about to. A context manager around the work, too.
 
     Attributes:
         cancel: Makes it end soon; None: it ends by itself.
     """
+
+    __slots__ = ("cancel",)
 
     def __init__(self, cancel: Callable[[], None] | None) -> None:
         self.cancel = cancel
@@ -76,19 +79,22 @@ class NativeWork:
         """Must come after it, once more is fine."""
         _running.discard(self)
 
+    def __enter__(self) -> NativeWork:
+        self.begin()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        _running.discard(self)
+
 
 _running: set[NativeWork] = set()
 
 
-@contextlib.contextmanager
-def native_work(cancel: Callable[[], None] | None = None) -> Iterator[None]:
-    """Around native work on this thread; see `NativeWork`."""
-    work = NativeWork(cancel)
-    work.begin()
-    try:
-        yield
-    finally:
-        work.end()
+def native_work(cancel: Callable[[], None] | None = None) -> NativeWork:
+    """For a ``with`` statement around native work on this thread; see `NativeWork`."""
+    return NativeWork(cancel)
 
 
 @contextlib.contextmanager

@@ -7,11 +7,13 @@ refused: what to scale int64 or bool by is the caller's knowledge, not ours.
 
 from __future__ import annotations
 
+import math
 from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
 
+from tiervec import _core
 from tiervec.arrow_columns import arrow_array, is_arrow
 from tiervec.errors import InvalidArgumentError
 
@@ -32,6 +34,14 @@ Array = npt.NDArray[Any]
 VECTOR_DTYPES: Final[tuple[np.dtype[Any], ...]] = tuple(
     np.dtype(name) for name in ("float32", "float16", "int8", "uint8")
 )
+
+# Of queries, for the name of an index's dtype.
+_READY_DTYPES: Final = {
+    "float32": np.dtype(np.float32),
+    "float16": np.dtype(np.float32),
+    "int8": np.dtype(np.int8),
+    "uint8": np.dtype(np.uint8),
+}
 
 # Distances are float32, and squares of larger values overflow.
 _LARGEST_SQUARED_DISTANCE: Final = 3e38
@@ -116,6 +126,11 @@ def as_queries(queries: Any, dtype: npt.DTypeLike, dim: int, *, what: str = "que
         >>> as_queries([1.0, 2.0], "uint8", 2)
         array([[1, 2]], dtype=uint8)
     """
+    if _are_ready(queries, dtype, dim):
+        matrix: Array = queries if queries.ndim == 2 else queries[np.newaxis, :]
+        if matrix.dtype.kind == "f":
+            check_range(matrix, what)
+        return matrix
     index_dtype = require_vector_dtype(dtype, what="index")
     array, is_sequence = _as_array(queries, what)
     if array.ndim == 1:
@@ -132,9 +147,9 @@ def as_queries(queries: Any, dtype: npt.DTypeLike, dim: int, *, what: str = "que
         raise InvalidArgumentError(
             f"{what} has the dtype {array.dtype}; an index of {index_dtype} takes float32, float16 or float64 queries"
         )
-    vectors = _as_vectors(array, is_sequence, what)
-    check_finite(vectors, what=what)
-    return vectors.astype(np.float32, copy=False)
+    vectors = _as_vectors(array, is_sequence, what).astype(np.float32, copy=False)
+    check_range(vectors, what)
+    return vectors
 
 
 def check_finite(matrix: Array, *, what: str = "data", first_row: int = 0) -> None:
@@ -161,19 +176,22 @@ def check_finite(matrix: Array, *, what: str = "data", first_row: int = 0) -> No
 
 
 def check_range(matrix: Array, what: str, least: float = 0.0) -> None:
-    """Refuses float32 values whose squared distances float32 cannot hold.
+    """Refuses NaN, infinity, and float32 values whose squared distances float32 cannot hold.
 
     Args:
-        matrix: Finite vectors.
+        matrix: Shape (rows, dim).
         what: Named by the error.
         least: Refuse also values that are all smaller than this, and not all 0.
 
     Raises:
-        InvalidArgumentError: It says in which direction to scale.
+        InvalidArgumentError: It names the first value that is not finite, or says in which direction to scale.
     """
-    if matrix.dtype != np.float32:  # the others' squares always fit
+    if matrix.dtype != np.float32:  # the squares of the others always fit
+        check_finite(matrix, what=what)
         return
-    largest = max(float(matrix.max()), -float(matrix.min()))
+    largest = _core.largest_magnitude(np.ascontiguousarray(matrix))
+    if not math.isfinite(largest):
+        check_finite(matrix, what=what)
     if 4 * matrix.shape[1] * largest**2 > _LARGEST_SQUARED_DISTANCE or 0 < largest < least:
         direction = "up" if largest < 1 else "down"
         raise InvalidArgumentError(
@@ -236,6 +254,15 @@ def narrow_to_float32(block: Array, *, what: str, first_row: int = 0) -> npt.NDA
                 f"it must be within float32's range of 3.4e38"
             )
     return narrowed
+
+
+def _are_ready(queries: Any, dtype: npt.DTypeLike, dim: int) -> bool:
+    """Whether the usual queries need no conversion: seen at once, since all else takes longer than a short search."""
+    if type(queries) is not np.ndarray or not 1 <= queries.ndim <= 2 or queries.shape[-1] != dim:
+        return False
+    flags = queries.flags
+    wanted = _READY_DTYPES.get(dtype) if isinstance(dtype, str) else None
+    return queries.dtype == wanted and bool(flags.c_contiguous and flags.aligned and queries.size)
 
 
 def _as_array(data: Any, what: str) -> tuple[Array, bool]:

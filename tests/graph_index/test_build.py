@@ -16,6 +16,7 @@ from tiervec.errors import DataLossError, InvalidArgumentError
 from tiervec.graph_index import GraphBuildParams
 from tiervec.graph_index.build import estimate_memory_bytes, expected_index_bytes
 from tiervec.index_directory import IndexDirectory
+from tiervec.index_kind import NativeResult
 
 BASE = np.random.default_rng(1).normal(size=(500, 10)).astype(np.float32)
 
@@ -143,8 +144,8 @@ def parts_of(tmp_path: Path) -> dict[str, Any]:
 def test_a_native_searcher_checks_its_parts(tmp_path: Path) -> None:
     parts = parts_of(tmp_path)
     searcher = _core.GraphSearcher(**parts)
-    found = searcher.search(BASE[:4], 1, 30, 1, 0.0, True, 1)
-    assert found["ids"].ravel().tolist() == [0, 1, 2, 3]
+    found = NativeResult._make(searcher.search(BASE[:4], 1, 30, 1, 0.0, True, 1))
+    assert found.ids.ravel().tolist() == [0, 1, 2, 3]
     for name, value in (
         ("count", 499),
         ("dim", 11),

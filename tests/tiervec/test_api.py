@@ -401,7 +401,7 @@ def test_target_recall_is_looked_up_once(path: Path, monkeypatch: pytest.MonkeyP
         looked_up.append(arguments[2:4])
         return choose(*arguments)
 
-    monkeypatch.setattr("tiervec.api.choose", count)
+    monkeypatch.setattr("tiervec.search_plan.choose", count)
     with tiervec.open(path) as index:
         used = [index.search(BASE[0], k=5, target_recall=0.9).receipt.params for _ in range(3)]
         assert used[1:] == used[:1] * 2

@@ -1,11 +1,13 @@
 from __future__ import annotations
 
+import dataclasses
 import json
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+import tiervec
 from tiervec import _core
 from tiervec.receipt import Receipt
 
@@ -112,3 +114,12 @@ def test_people_read_that_it_is_emulated() -> None:
     assert "40.0 per query" in text
     assert "search_list was capped at 64" in text
     assert "emulated" not in str(receipt(emulated=False, tier="dram:", device=None))
+
+
+def test_a_receipt_of_a_search_has_every_field(tmp_path: Path) -> None:
+    tiervec.build(np.eye(8, dtype=np.float32), tmp_path / "index")
+    with tiervec.open(tmp_path / "index") as opened:
+        receipt = opened.search(np.eye(8, dtype=np.float32)[:1], 1).receipt
+    assert set(vars(receipt)) == {field.name for field in dataclasses.fields(Receipt)}
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        receipt.k = 2  # type: ignore[misc]

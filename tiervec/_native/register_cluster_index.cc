@@ -132,10 +132,10 @@ struct Searcher {
   ClusterSearcher native;
 };
 
-nb::dict search(Searcher& searcher, const Matrix& queries, std::uint32_t k, std::uint32_t nprobe, std::uint32_t rerank,
-                bool pipeline, unsigned threads, const std::optional<Vector<std::int64_t>>& exclude,
-                const rdma::CancelToken* cancel, std::optional<double> timeout_s, float prune,
-                std::optional<std::uint32_t> coalesce_bytes, bool split) {
+nb::tuple search(Searcher& searcher, const Matrix& queries, std::uint32_t k, std::uint32_t nprobe, std::uint32_t rerank,
+                 bool pipeline, unsigned threads, const std::optional<Vector<std::int64_t>>& exclude,
+                 const rdma::CancelToken* cancel, std::optional<double> timeout_s, float prune,
+                 std::optional<std::uint32_t> coalesce_bytes, bool split) {
   ClusterSearchRequest request;
   request.queries = bytes_of(queries);
   request.count = row_count(queries);
@@ -167,7 +167,7 @@ nb::dict search(Searcher& searcher, const Matrix& queries, std::uint32_t k, std:
     }
     time = searcher.native.search(request);
   }
-  return answers.to_dict(time);
+  return answers.to_tuple(time);
 }
 
 void encode(const Matrix& data, const Vector<std::uint32_t>& order, const Vector<std::uint32_t>& cluster_offsets,
@@ -262,7 +262,7 @@ void register_cluster_index(nb::module_& module) {
            nb::sig("def search(self, queries: numpy.typing.NDArray[numpy.generic], k: int, nprobe: int, rerank: int, "
                    "pipeline: bool, threads: int, exclude: numpy.typing.NDArray[numpy.int64] | None = None, "
                    "cancel: CancelToken | None = None, timeout_s: float | None = None, prune: float = 0.2, "
-                   "coalesce_bytes: int | None = None, split: bool = False) -> dict[str, typing.Any]"));
+                   "coalesce_bytes: int | None = None, split: bool = False) -> tuple[typing.Any, ...]"));
 }
 
 }  // namespace tiervec::native

@@ -10,6 +10,7 @@
 #include <tiervec/core/codes/pq_code.h>
 #include <tiervec/core/exact_search.h>
 #include <tiervec/core/huge_buffer.h>
+#include <tiervec/core/magnitude.h>
 #include <tiervec/core/parallel.h>
 #include <tiervec/core/vector_kernels.h>
 
@@ -93,6 +94,13 @@ nb::object decode(const Code& code, const Rows& rows) {
   return to_numpy(std::move(vectors), {count, std::size_t{code.dim()}});
 }
 
+float largest_magnitude_of(const nb::ndarray<const float, nb::ndim<2>, nb::c_contig, nb::device::cpu>& values) {
+  constexpr std::size_t kWorthRelease = 1U << 16U;  // values; fewer are looked at before another thread has the GIL
+  if (values.size() < kWorthRelease) return largest_magnitude(values.data(), values.size());
+  const nb::gil_scoped_release release;
+  return largest_magnitude(values.data(), values.size());
+}
+
 nb::object search_exactly(const Matrix& data, const std::string& metric, const Matrix& queries, std::uint32_t k,
                           const std::optional<Vector<std::int64_t>>& exclude, unsigned threads, WorkMonitor* monitor) {
   ExactSearchRequest request;
@@ -153,6 +161,10 @@ void register_codes(nb::module_& module) {
              nb::arg("fast_rotation").none(), nb::arg("widths"), nb::arg("steps"), nb::arg("row_bytes"),
              nb::arg("unbiased"));
   module.def("pq_code", &make_pq_code, nb::arg("metric"), nb::arg("dim"), nb::arg("parts"), nb::arg("centroids"));
+  module.def("largest_magnitude", &largest_magnitude_of, nb::arg("values").noconvert(),
+             nb::sig("def largest_magnitude(values: numpy.typing.NDArray[numpy.float32]) -> float"),
+             "The largest absolute value of a matrix (n, dim) of float32; NaN when it has one, else inf when it has "
+             "one.");
   module.def("exact_search", &search_exactly, nb::arg("data"), nb::arg("metric"), nb::arg("queries"), nb::arg("k"),
              nb::arg("exclude") = nb::none(), nb::arg("threads") = 0, nb::arg("monitor") = nb::none(),
              nb::sig("def exact_search(data: numpy.typing.NDArray[numpy.generic], metric: str, "

@@ -237,9 +237,9 @@ void init_searcher(GraphSearcher* self, std::shared_ptr<rdma::Tier> tier, std::u
   new (self) GraphSearcher(std::move(tier), std::move(part));
 }
 
-nb::dict search(GraphSearcher& searcher, const Matrix& queries, std::uint32_t k, std::uint32_t search_list,
-                std::uint32_t beam_width, float stop_margin, bool pipeline, unsigned threads,
-                const rdma::CancelToken* cancel, std::optional<double> timeout_s) {
+nb::tuple search(GraphSearcher& searcher, const Matrix& queries, std::uint32_t k, std::uint32_t search_list,
+                 std::uint32_t beam_width, float stop_margin, bool pipeline, unsigned threads,
+                 const rdma::CancelToken* cancel, std::optional<double> timeout_s) {
   SearchRequest request;
   request.queries = bytes_of(queries);
   request.count = row_count(queries);
@@ -264,7 +264,7 @@ nb::dict search(GraphSearcher& searcher, const Matrix& queries, std::uint32_t k,
     }
     time = searcher.search(request);
   }
-  return answers.to_dict(time);
+  return answers.to_tuple(time);
 }
 
 }  // namespace
@@ -274,6 +274,15 @@ void register_graph_index(nb::module_& module) {
       .def(nb::init<>())
       .def("cancel", &rdma::CancelToken::cancel)
       .def_prop_ro("cancelled", &rdma::CancelToken::cancelled);
+
+  module.def(
+      "search_result_fields",
+      [] {
+        nb::list fields;
+        for (const char* field : kSearchResultFields) fields.append(field);
+        return nb::tuple(fields);
+      },
+      nb::sig("def search_result_fields() -> tuple[str, ...]"), "Names of what a native search returns, in order.");
 
   nb::class_<GraphBuilder>(module, "GraphBuilder",
                            "Builds a Vamana graph over vectors (n, dim) and writes its records.")
@@ -357,7 +366,7 @@ void register_graph_index(nb::module_& module) {
            nb::arg("timeout_s") = nb::none(),
            nb::sig("def search(self, queries: numpy.typing.NDArray[numpy.generic], k: int, search_list: int, "
                    "beam_width: int, stop_margin: float, pipeline: bool, threads: int, "
-                   "cancel: CancelToken | None = None, timeout_s: float | None = None) -> dict[str, typing.Any]"));
+                   "cancel: CancelToken | None = None, timeout_s: float | None = None) -> tuple[typing.Any, ...]"));
 }
 
 }  // namespace tiervec::native

@@ -141,6 +141,9 @@ void register_tier_class(nb::module_& module) {
           "read "
           "occupies it)).")
       .def_prop_ro(
+          "note", [](const Tier& tier) { return tier.profile().note; },
+          "The note of the profile: what the tier cannot do as asked, a sentence or empty.")
+      .def_prop_ro(
           "counters",
           [](const Tier& tier) {
             nb::dict counters;
