@@ -16,7 +16,7 @@ CHOOSE_CXX = CXX=$$(CXX="$(CXX)" cmake/choose_compiler.sh) && export CXX
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 WITH_TOOLS := PATH="$(CURDIR)/$(BIN):$$PATH"
 
-NATIVE_DIRS := $(wildcard tiervec/core tiervec/_native rdma/src rdma/include graph_index/src graph_index/include \
+NATIVE_DIRS := $(wildcard tiervec/core tiervec/engine tiervec/_native rdma/src rdma/include graph_index/src graph_index/include \
                           cluster_index/src cluster_index/include)
 # Folders too: a file that goes away changes only its folder.
 NATIVE := $(shell find $(NATIVE_DIRS) -type d -o -name '*.cc' -o -name '*.h')

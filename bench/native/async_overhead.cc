@@ -18,12 +18,13 @@
 #include <vector>
 
 #include <tiervec/core/parse_number.h>
+#include <tiervec/engine/worker.h>
 #include <tiervec/rdma/dram_tier.h>
-#include <tiervec/rdma/worker.h>
 
 namespace {
 
 using namespace tiervec;
+using namespace tiervec::engine;
 using namespace tiervec::rdma;
 
 constexpr std::uint64_t kRegionBytes = 16 * 1024;

@@ -35,9 +35,9 @@
 #include <vector>
 
 #include <tiervec/core/parse_number.h>
+#include <tiervec/core/tick_clock.h>
 #include <tiervec/rdma/region_server.h>
 #include <tiervec/rdma/tcp_tier.h>
-#include <tiervec/rdma/tick_clock.h>
 
 #include "../../rdma/src/tcp/socket.h"
 #include "../../rdma/src/tcp/wire.h"

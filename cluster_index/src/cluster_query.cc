@@ -122,7 +122,7 @@ ErrorCode ClusterQuery::start(const std::byte* query, std::int64_t exclude, cons
   parameters_ = parameters;
   most_gap_ = parameters.coalesce_bytes.value_or(reads_.knee_bytes) / reads_.record.bytes();
   excluded_ = exclude < 0 ? kNobody : static_cast<std::uint32_t>(exclude);
-  cost_ = rdma::QueryCost{};
+  cost_ = engine::QueryCost{};
   results_.clear(parameters.k);
   piece_count_ = next_ = next_record_ = 0;
   damaged_copies_ = 0;

@@ -59,7 +59,7 @@ class ClusterQuery {
   [[nodiscard]] std::span<rdma::ReadBatch> batches() noexcept {
     return {batches_.data() + first_batch_, batches_.data() + batch_count_};
   }
-  [[nodiscard]] const rdma::QueryCost& cost() const noexcept { return cost_; }
+  [[nodiscard]] const engine::QueryCost& cost() const noexcept { return cost_; }
 
  private:
   static constexpr std::uint32_t kNobody = ~std::uint32_t{0};
@@ -147,7 +147,7 @@ class ClusterQuery {
   std::uint32_t first_read_ = 0;            // of this round
   std::uint32_t absorbed_ = 0;              // records of this round; where it stopped, when it stopped
   std::uint32_t damaged_copies_ = 0;        // of that record: how often it was read and damaged
-  rdma::QueryCost cost_;
+  engine::QueryCost cost_;
 };
 
 }  // namespace tiervec::cluster_index

@@ -59,7 +59,7 @@ struct ClusterSearcher::Context {
   ClusterReads reads;
   std::uint32_t replicas;
   std::unique_ptr<rdma::TierQueue> queue;
-  rdma::Worker worker;
+  engine::Worker worker;
   std::vector<std::unique_ptr<ClusterQuery>> queries;
   std::vector<ClusterQuery*> idle;
 };
@@ -67,9 +67,9 @@ struct ClusterSearcher::Context {
 namespace {
 
 template <class Context>
-rdma::Task<void> run_query(Context& context, const ClusterSearchRequest& request, rdma::SearchState& state,
-                           std::uint32_t index, std::size_t query_bytes, double us_per_tick, HelperThread* helper) {
-  const rdma::Ticks started = rdma::TickClock::now();
+engine::Task<void> run_query(Context& context, const ClusterSearchRequest& request, engine::SearchState& state,
+                             std::uint32_t index, std::size_t query_bytes, double us_per_tick, HelperThread* helper) {
+  const Ticks started = TickClock::now();
   ClusterQuery& query = *context.idle.back();
   context.idle.pop_back();
   const std::uint32_t k = request.parameters.k;
@@ -92,8 +92,7 @@ rdma::Task<void> run_query(Context& context, const ClusterSearchRequest& request
   if (error != ErrorCode::kOk) state.fail(error);
   query.finish(request.ids + std::size_t{index} * k, request.distances + std::size_t{index} * k);
   request.costs[index] = query.cost();
-  request.costs[index].latency_us =
-      static_cast<float>(static_cast<double>(rdma::TickClock::now() - started) * us_per_tick);
+  request.costs[index].latency_us = static_cast<float>(static_cast<double>(TickClock::now() - started) * us_per_tick);
   context.idle.push_back(&query);
 }
 
@@ -244,14 +243,14 @@ HelperThread* ClusterSearcher::helper_for(const ClusterSearchRequest& request, u
   return thread.get();
 }
 
-rdma::WorkerTime ClusterSearcher::search(const ClusterSearchRequest& request) {
+engine::WorkerTime ClusterSearcher::search(const ClusterSearchRequest& request) {
   const Running running(lone_.get().searches);
   HelperThread* const helper = helper_for(request, running.others);
   HelpedCall call(helper);
   const std::size_t query_bytes = part_.dim * element_bytes(query_dtype());
-  const double us_per_tick = 1e-3 / rdma::TickClock::ticks_per_ns();
+  const double us_per_tick = 1e-3 / TickClock::ticks_per_ns();
   const std::uint32_t in_flight = request.parameters.pipeline ? clusters_in_flight(*tier_, part_) : 1;
-  rdma::WorkerTime time = engine_.run(
+  engine::WorkerTime time = engine_.run(
       {.count = request.count,
        .threads = request.threads,
        .in_flight = in_flight,
@@ -263,7 +262,7 @@ rdma::WorkerTime ClusterSearcher::search(const ClusterSearchRequest& request) {
       [&](Context& context) {
         for (const auto& query : context.queries) query->reserve(request.parameters, helper != nullptr);
       },
-      [&](Context& context, rdma::SearchState& state, std::uint32_t index) {
+      [&](Context& context, engine::SearchState& state, std::uint32_t index) {
         return run_query(context, request, state, index, query_bytes, us_per_tick, helper);
       });
   if (helper != nullptr) {

@@ -37,7 +37,7 @@ struct GraphSearcher::Context {
   }
 
   std::unique_ptr<rdma::TierQueue> queue;
-  rdma::Worker worker;
+  engine::Worker worker;
   std::uint32_t replicas;
   std::vector<std::unique_ptr<Traversal>> traversals;
   std::vector<Traversal*> idle;
@@ -54,9 +54,9 @@ void count_expansions(const SearchRequest& request, const Traversal& traversal) 
 }
 
 template <class Context>
-rdma::Task<void> run_query(Context& context, const SearchRequest& request, rdma::SearchState& state,
-                           std::uint32_t index, std::size_t query_bytes, double us_per_tick) {
-  const rdma::Ticks started = rdma::TickClock::now();
+engine::Task<void> run_query(Context& context, const SearchRequest& request, engine::SearchState& state,
+                             std::uint32_t index, std::size_t query_bytes, double us_per_tick) {
+  const Ticks started = TickClock::now();
   Traversal& traversal = *context.idle.back();
   context.idle.pop_back();
   const SearchParameters& parameters = request.parameters;
@@ -93,8 +93,7 @@ rdma::Task<void> run_query(Context& context, const SearchRequest& request, rdma:
   traversal.finish(request.ids + std::size_t{index} * parameters.k,
                    request.distances + std::size_t{index} * parameters.k);
   request.costs[index] = traversal.cost();
-  request.costs[index].latency_us =
-      static_cast<float>(static_cast<double>(rdma::TickClock::now() - started) * us_per_tick);
+  request.costs[index].latency_us = static_cast<float>(static_cast<double>(TickClock::now() - started) * us_per_tick);
   context.idle.push_back(&traversal);
 }
 
@@ -129,11 +128,11 @@ std::uint64_t GraphSearcher::fast_bytes() const noexcept {
          part_.locator.size() * sizeof(LocatorGroup) + part_.navigation.bytes() + hot_.bytes();
 }
 
-rdma::WorkerTime GraphSearcher::search(const SearchRequest& request) {
+engine::WorkerTime GraphSearcher::search(const SearchRequest& request) {
   SearchRequest effective = request;
   if (!request.parameters.pipeline) effective.parameters.beam_width = 1;
   const std::size_t query_bytes = part_.layout.dim * element_bytes(query_dtype());
-  const double us_per_tick = 1e-3 / rdma::TickClock::ticks_per_ns();
+  const double us_per_tick = 1e-3 / TickClock::ticks_per_ns();
   const rdma::DeviceProfile profile = tier_->profile();
   const std::uint32_t room = request.parameters.pipeline ? queries_in_flight(profile) : 1;
   return engine_.run(
@@ -148,13 +147,13 @@ rdma::WorkerTime GraphSearcher::search(const SearchRequest& request) {
       [&](Context& context) {
         for (const auto& traversal : context.traversals) traversal->reserve(effective.parameters);
       },
-      [&](Context& context, rdma::SearchState& state, std::uint32_t index) {
+      [&](Context& context, engine::SearchState& state, std::uint32_t index) {
         return run_query(context, effective, state, index, query_bytes, us_per_tick);
       });
 }
 
 std::uint32_t GraphSearcher::fill_hot_set(std::uint64_t budget_bytes, unsigned threads,
-                                          const rdma::CancelToken* cancel) {
+                                          const engine::CancelToken* cancel) {
   const std::vector<std::uint32_t> vertices = most_expanded(budget_bytes, threads, cancel);
   HotSet hot(locator_, vertices);
   std::vector<std::byte*> places;
@@ -167,7 +166,7 @@ std::uint32_t GraphSearcher::fill_hot_set(std::uint64_t budget_bytes, unsigned t
 
 // The vectors of random records stand for queries: they are at hand on every tier and are nobody's test queries.
 std::vector<std::uint32_t> GraphSearcher::most_expanded(std::uint64_t budget_bytes, unsigned threads,
-                                                        const rdma::CancelToken* cancel) {
+                                                        const engine::CancelToken* cancel) {
   const std::uint64_t records = budget_bytes / HotSet::cost_bytes(part_.layout.record_bytes(0));
   const auto sampled = static_cast<std::uint32_t>(
       std::min<std::uint64_t>(part_.count, std::clamp<std::uint64_t>(records / 4, kFewestSampled, kMostSampled)));
@@ -226,7 +225,7 @@ std::vector<std::uint32_t> GraphSearcher::most_expanded(std::uint64_t budget_byt
 // Control path: one queue, whole batches, waits for each. A batch with a damaged record is read again from the next
 // replica, for what is still missing.
 void GraphSearcher::read_records(std::span<const std::uint32_t> vertices, std::span<std::byte* const> to,
-                                 const rdma::CancelToken* cancel) {
+                                 const engine::CancelToken* cancel) {
   const auto queue = tier_->open_queue(
       {.max_reads = rdma::ReadBatch::kMaxReads, .max_read_bytes = part_.layout.record_bytes(RecordLayout::kMaxDegree)});
   rdma::ReadBatch batch;
@@ -241,7 +240,8 @@ void GraphSearcher::read_records(std::span<const std::uint32_t> vertices, std::s
       if (cancel != nullptr && cancel->cancelled()) queue->cancel(batch);
       queue->wait();
     }
-    if (batch.error != ErrorCode::kOk) throw Error(batch.error, rdma::describe_search_error(batch.error, tier_->url()));
+    if (batch.error != ErrorCode::kOk)
+      throw Error(batch.error, engine::describe_search_error(batch.error, tier_->url()));
     for (std::uint32_t i = 0; i < batch.count; ++i) {
       if (there[i] || !part_.layout.intact(vertices[from + i], batch.views[i], batch.reads[i].length)) continue;
       std::copy_n(batch.views[i], batch.reads[i].length, to[from + i]);
@@ -255,7 +255,7 @@ void GraphSearcher::read_records(std::span<const std::uint32_t> vertices, std::s
     there = {};
     while (!read(from)) {
       if (++batch.attempt >= tier_->replicas()) {
-        throw Error(ErrorCode::kDataLoss, rdma::describe_search_error(ErrorCode::kDataLoss, tier_->url()));
+        throw Error(ErrorCode::kDataLoss, engine::describe_search_error(ErrorCode::kDataLoss, tier_->url()));
       }
     }
   }

@@ -8,7 +8,7 @@
 #include <optional>
 
 #include <tiervec/core/thread.h>
-#include <tiervec/rdma/tick_clock.h>
+#include <tiervec/core/tick_clock.h>
 
 #include "random_reads.h"
 

@@ -7,9 +7,9 @@
 #include <span>
 #include <string>
 
-#include <tiervec/rdma/polling_budget.h>
+#include <tiervec/core/polling_budget.h>
 
-#include "idle_step.h"
+#include <tiervec/core/idle_step.h>
 
 namespace tiervec::rdma {
 

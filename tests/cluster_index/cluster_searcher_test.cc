@@ -166,7 +166,7 @@ TEST(ClusterSearcher, CodedReadsOnceAndNoMoreThanAsked) {
   ClusterSearchRequest request = with(10, 9, 33);
   request.parameters.coalesce_bytes = 0;
   const Found found = search(searcher, some_queries(index, kQueries), request);
-  for (const rdma::QueryCost& cost : found.costs) {
+  for (const engine::QueryCost& cost : found.costs) {
     EXPECT_EQ(cost.rounds, 1U);
     EXPECT_LE(cost.reads, 33U);
     EXPECT_EQ(cost.bytes, 33U * (index.options.dim * 4 + ClusterRecord::kCheckBytes));
@@ -445,7 +445,7 @@ TEST(ClusterSearcher, ATokenEndsASearchOnATierThatHangs) {
   const auto tier = std::make_shared<FaultyTier>(index.region);
   tier->hangs = true;
   ClusterSearcher searcher(tier, index.part());
-  rdma::CancelToken token;
+  engine::CancelToken token;
   ClusterSearchRequest request = with(10, 6, 40, 2);
   request.cancel = &token;
   std::jthread other([&] {
@@ -465,7 +465,7 @@ TEST(ClusterSearcher, ADeadlineEndsASearchOnATierThatHangs) {
   tier->hangs = true;
   ClusterSearcher searcher(tier, index.part());
   ClusterSearchRequest request = with(10, 6, 40, 2);
-  request.deadline = rdma::TickClock::after(30ms);
+  request.deadline = TickClock::after(30ms);
   EXPECT_EQ(error_of(searcher, some_queries(index, kQueries), request), ErrorCode::kDeadlineExceeded);
   EXPECT_EQ(tier->in_flight, 0);
 }

@@ -73,7 +73,7 @@ Found one_by_one(ClusterSearcher& searcher, std::span<const std::byte> queries, 
 
 std::uint64_t codes_of(const Found& found) {
   std::uint64_t sum = 0;
-  for (const rdma::QueryCost& cost : found.costs) sum += cost.code_distances;
+  for (const engine::QueryCost& cost : found.costs) sum += cost.code_distances;
   return sum;
 }
 
@@ -158,7 +158,7 @@ TEST(LoneQuery, SearchesThatThrowEndTheirCallsOfTheHelper) {
   const SmallClusters index(many());
   ClusterSearcher searcher(dram(index), index.part());
   const auto query = some_queries(index, 1);
-  rdma::CancelToken cancel;
+  engine::CancelToken cancel;
   cancel.cancel();
   ClusterSearchRequest cancelled = asked(60, 0, 2);
   cancelled.cancel = &cancel;

@@ -305,8 +305,8 @@ class SmallClusters {
 struct Found {
   std::vector<std::int64_t> ids;
   std::vector<float> distances;
-  std::vector<rdma::QueryCost> costs;
-  rdma::WorkerTime time{};
+  std::vector<engine::QueryCost> costs;
+  engine::WorkerTime time{};
 };
 
 inline std::vector<std::byte> some_queries(const SmallClusters& index, std::uint32_t count) {
@@ -326,7 +326,7 @@ inline Found search(ClusterSearcher& searcher, std::span<const std::byte> querie
   const std::size_t cells = std::size_t{request.count} * request.parameters.k;
   Found found{std::vector<std::int64_t>(cells, -7),
               std::vector<float>(cells, -7),
-              std::vector<rdma::QueryCost>(request.count),
+              std::vector<engine::QueryCost>(request.count),
               {}};
   request.ids = found.ids.data();
   request.distances = found.distances.data();

@@ -1,6 +1,6 @@
 // Queries of a Worker on every tier: the path a search takes.
 
-#include <tiervec/rdma/worker.h>
+#include <tiervec/engine/worker.h>
 
 #include <array>
 #include <atomic>
@@ -24,7 +24,7 @@ struct Outcome {
 };
 
 /// A walk as a graph search does it: where to read next depends on the bytes read.
-Task<void> walk(Worker& worker, std::uint64_t seed, int rounds, Outcome& outcome) {
+engine::Task<void> walk(engine::Worker& worker, std::uint64_t seed, int rounds, Outcome& outcome) {
   ReadBatch batch;
   std::uint64_t place = seed;
   for (int round = 0; round < rounds; ++round) {
@@ -45,12 +45,12 @@ Task<void> walk(Worker& worker, std::uint64_t seed, int rounds, Outcome& outcome
 }
 
 Outcome run_walks(TierQueue& queue, std::uint32_t in_flight, int queries, int rounds, Ticks deadline = kNever,
-                  const CancelToken* token = nullptr, std::atomic<int>* started = nullptr) {
+                  const engine::CancelToken* token = nullptr, std::atomic<int>* started = nullptr) {
   Outcome outcome;
-  Worker worker(queue, in_flight);
+  engine::Worker worker(queue, in_flight);
   int given = 0;
   worker.run(
-      [&]() -> Query {
+      [&]() -> engine::Query {
         if (given == queries) {
           return {};
         }
@@ -74,7 +74,7 @@ TEST_P(TierWorker, Walks) {
 
 TEST_P(TierWorker, CancelEndsAllOfThem) {
   const auto queue = tier_->open_queue(64);
-  CancelToken token;
+  engine::CancelToken token;
   std::atomic<int> started{0};
   std::jthread canceller([&] {
     while (started < 24) {
@@ -93,7 +93,7 @@ TEST_P(TierWorker, DeadlineEndsAllOfThem) {
   EXPECT_EQ(outcome.of(ErrorCode::kDeadlineExceeded), 24U);
 }
 
-Task<void> leave_the_region(Worker& worker, Outcome& outcome) {
+engine::Task<void> leave_the_region(engine::Worker& worker, Outcome& outcome) {
   ReadBatch batch;
   set_reads(batch, {{kRegionBytes, 1}});
   ++outcome.by_code[static_cast<std::size_t>(co_await worker.read(batch))];
@@ -104,22 +104,23 @@ Task<void> leave_the_region(Worker& worker, Outcome& outcome) {
 
 TEST_P(TierWorker, InvalidReadsAreTheirQuerysOnly) {
   const auto queue = tier_->open_queue(64);
-  Worker worker(*queue, 4);
+  engine::Worker worker(*queue, 4);
   Outcome outcome;
   int left = 8;
-  worker.run([&]() -> Task<void> { return left-- > 0 ? leave_the_region(worker, outcome) : Task<void>(); });
+  worker.run(
+      [&]() -> engine::Task<void> { return left-- > 0 ? leave_the_region(worker, outcome) : engine::Task<void>(); });
   EXPECT_EQ(outcome.of(ErrorCode::kInvalidArgument), 8U);
   EXPECT_EQ(outcome.of(ErrorCode::kOk), 8U);
 }
 
 TEST_P(TierWorker, SteadyStateDoesNotAllocate) {
   const auto queue = tier_->open_queue(64);
-  Worker worker(*queue, 8);
+  engine::Worker worker(*queue, 8);
   Outcome outcome;
   const auto run = [&] {
     int left = 50;
-    worker.run([&]() -> Task<void> {
-      return left-- > 0 ? walk(worker, static_cast<std::uint64_t>(left), 4, outcome) : Task<void>();
+    worker.run([&]() -> engine::Task<void> {
+      return left-- > 0 ? walk(worker, static_cast<std::uint64_t>(left), 4, outcome) : engine::Task<void>();
     });
   };
   run();

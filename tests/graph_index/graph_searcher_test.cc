@@ -283,7 +283,7 @@ TEST(GraphSearcher, ATokenEndsASearchOnATierThatHangs) {
   const auto tier = std::make_shared<FaultyTier>(index.records);
   tier->hangs = true;
   GraphSearcher searcher(tier, index.part());
-  rdma::CancelToken token;
+  engine::CancelToken token;
   SearchRequest request = with(10, 40, 2, 2);
   request.cancel = &token;
   std::jthread other([&] {
@@ -303,7 +303,7 @@ TEST(GraphSearcher, ADeadlineEndsASearchOnATierThatHangs) {
   tier->hangs = true;
   GraphSearcher searcher(tier, index.part());
   SearchRequest request = with(10, 40, 2, 2);
-  request.deadline = rdma::TickClock::after(30ms);
+  request.deadline = TickClock::after(30ms);
   EXPECT_EQ(error_of(searcher, queries_of(index), request), ErrorCode::kDeadlineExceeded);
   EXPECT_EQ(tier->in_flight, 0);
 }
@@ -312,7 +312,7 @@ TEST(GraphSearcher, ATokenThatIsSetAlreadyDoesNothing) {
   const SmallIndex& index = shared_index();
   const auto tier = std::make_shared<FaultyTier>(index.records);
   GraphSearcher searcher(tier, index.part());
-  rdma::CancelToken token;
+  engine::CancelToken token;
   token.cancel();
   SearchRequest request = with(10, 40);
   request.cancel = &token;
@@ -353,7 +353,7 @@ TEST(GraphSearcher, FillingTheHotSetCanFail) {
   GraphSearcher searcher(tier, index.part());
   EXPECT_THROW(searcher.fill_hot_set(10'000, 1, nullptr), Error);
   EXPECT_EQ(tier->views, 0);
-  rdma::CancelToken token;
+  engine::CancelToken token;
   token.cancel();
   EXPECT_THROW(searcher.fill_hot_set(10'000, 1, &token), Error);
   EXPECT_EQ(error_of(searcher, queries_of(index), with(10, 40)), ErrorCode::kOk);

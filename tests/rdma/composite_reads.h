@@ -12,9 +12,9 @@
 
 #include <gtest/gtest.h>
 
-#include <tiervec/rdma/task.h>
+#include <tiervec/engine/task.h>
+#include <tiervec/engine/worker.h>
 #include <tiervec/rdma/tier.h>
-#include <tiervec/rdma/worker.h>
 
 namespace tiervec::rdma::testing {
 
@@ -83,8 +83,8 @@ struct WalkOutcome {
 };
 
 /// A search's pattern of reads: where to go next depends on the bytes read. Ends at the first failure.
-inline Task<void> walk(Worker& worker, std::uint64_t region_bytes, std::uint64_t seed, int rounds,
-                       WalkOutcome& outcome) {
+inline engine::Task<void> walk(engine::Worker& worker, std::uint64_t region_bytes, std::uint64_t seed, int rounds,
+                               WalkOutcome& outcome) {
   ReadBatch batch;
   std::uint64_t place = seed;
   for (int round = 0; round < rounds; ++round) {

@@ -14,8 +14,8 @@
 
 #include <gtest/gtest.h>
 
+#include <tiervec/engine/worker.h>
 #include <tiervec/rdma/verbs_server.h>
-#include <tiervec/rdma/worker.h>
 
 namespace tiervec::rdma {
 namespace {
@@ -345,7 +345,7 @@ TEST_F(RdmaTierTest, OpensWithoutItsNodeWhenToldSo) {
   EXPECT_EQ(read_until(*queue, ErrorCode::kOk, memory_), ErrorCode::kOk);
 }
 
-Task<void> walk(Worker& worker, std::uint64_t place, int rounds, std::uint64_t& reads) {
+engine::Task<void> walk(engine::Worker& worker, std::uint64_t place, int rounds, std::uint64_t& reads) {
   ReadBatch batch;
   for (int round = 0; round < rounds; ++round) {
     batch.count = 4;
@@ -367,13 +367,13 @@ TEST_F(RdmaTierTest, UnderLoadADoorbellCarriesManyReadsAndTheNodeSleeps) {
   constexpr int kRounds = 20;
   const auto tier = open(attachment());
   const auto queue = tier->open_queue(512);
-  Worker worker(*queue, 64);
+  engine::Worker worker(*queue, 64);
   const double node_seconds = server_->stats().cpu_seconds;
   const auto started = std::chrono::steady_clock::now();
   int left = kQueries;
   std::uint64_t reads = 0;
-  worker.run([&]() -> Task<void> {
-    return left-- > 0 ? walk(worker, static_cast<std::uint64_t>(left), kRounds, reads) : Task<void>();
+  worker.run([&]() -> engine::Task<void> {
+    return left-- > 0 ? walk(worker, static_cast<std::uint64_t>(left), kRounds, reads) : engine::Task<void>();
   });
   const std::chrono::duration<double> taken = std::chrono::steady_clock::now() - started;
   ASSERT_EQ(reads, 4U * kRounds * kQueries);

@@ -110,12 +110,12 @@ class Load {
     for (std::uint64_t thread = 0; thread < threads; ++thread) {
       threads_.emplace_back([this, tier, thread] {
         const auto queue = tier->open_queue(64);
-        Worker worker(*queue, 8);
+        engine::Worker worker(*queue, 8);
         testing::WalkOutcome outcome;
         std::uint64_t seed = thread;
-        worker.run([&]() -> Task<void> {
+        worker.run([&]() -> engine::Task<void> {
           ++queries_;
-          return stop_ ? Task<void>() : testing::walk(worker, kRegionBytes, seed += 3, 10, outcome);
+          return stop_ ? engine::Task<void>() : testing::walk(worker, kRegionBytes, seed += 3, 10, outcome);
         });
         wrong_ += outcome.wrong;
         failed_ += outcome.failed;

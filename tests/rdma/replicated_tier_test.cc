@@ -348,11 +348,11 @@ TEST_F(ReplicatedTierTest, SearchesGoOnWhileReplicasComeAndGo) {
   for (std::uint64_t thread = 0; thread < 3; ++thread) {
     searchers.emplace_back([&, thread] {
       const auto queue = tier_->open_queue(64);
-      Worker worker(*queue, 8);
+      engine::Worker worker(*queue, 8);
       testing::WalkOutcome outcome;
       std::uint64_t seed = thread;
-      worker.run([&]() -> Task<void> {
-        return stop ? Task<void>() : testing::walk(worker, kRegionBytes, seed += 3, 20, outcome);
+      worker.run([&]() -> engine::Task<void> {
+        return stop ? engine::Task<void>() : testing::walk(worker, kRegionBytes, seed += 3, 20, outcome);
       });
       good += outcome.good;
       wrong += outcome.wrong;
@@ -389,10 +389,10 @@ TEST_F(ReplicatedTierTest, ADeadlineEndsWhatNoReplicaAnswers) {
   nodes_[0]->hang();
   nodes_[1]->die();
   const auto queue = tier_->open_queue(64);
-  Worker worker(*queue, 4);
+  engine::Worker worker(*queue, 4);
   testing::WalkOutcome outcome;
   int left = 4;
-  worker.run([&]() -> Query {
+  worker.run([&]() -> engine::Query {
     if (left-- == 0) {
       return {};
     }

@@ -256,17 +256,17 @@ TEST_F(StripedTierTest, ReplicasOfStripes) {
   const auto tier =
       std::make_shared<ReplicatedTier>("fake://a+b,c+d+e/region", std::vector<std::shared_ptr<Tier>>{first, second});
   const auto queue = tier->open_queue(64);
-  Worker worker(*queue, 8);
+  engine::Worker worker(*queue, 8);
   testing::WalkOutcome outcome;
   std::uint64_t seed = 0;
-  worker.run([&]() -> Task<void> {
+  worker.run([&]() -> engine::Task<void> {
     if (seed == 40) {
       nodes_of_first[1]->die();
     }
     if (seed == 80) {
       nodes_of_first[1]->restart();
     }
-    return seed < 120 ? testing::walk(worker, kRegionBytes, ++seed, 10, outcome) : Task<void>();
+    return seed < 120 ? testing::walk(worker, kRegionBytes, ++seed, 10, outcome) : engine::Task<void>();
   });
   EXPECT_EQ(outcome.good, 1200U);
   EXPECT_EQ(outcome.failed, 0U);

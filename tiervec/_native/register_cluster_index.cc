@@ -134,7 +134,7 @@ struct Searcher {
 
 nb::tuple search(Searcher& searcher, const Matrix& queries, std::uint32_t k, std::uint32_t nprobe, std::uint32_t rerank,
                  bool pipeline, unsigned threads, const std::optional<Vector<std::int64_t>>& exclude,
-                 const rdma::CancelToken* cancel, std::optional<double> timeout_s, float prune,
+                 const engine::CancelToken* cancel, std::optional<double> timeout_s, float prune,
                  std::optional<std::uint32_t> coalesce_bytes, bool split) {
   ClusterSearchRequest request;
   request.queries = bytes_of(queries);
@@ -159,11 +159,11 @@ nb::tuple search(Searcher& searcher, const Matrix& queries, std::uint32_t k, std
   request.ids = answers.ids.data();
   request.distances = answers.distances.data();
   request.costs = answers.costs.data();
-  rdma::WorkerTime time;
+  engine::WorkerTime time;
   {
     const nb::gil_scoped_release release;
     if (timeout_s) {
-      request.deadline = rdma::TickClock::after(std::chrono::nanoseconds(static_cast<std::int64_t>(*timeout_s * 1e9)));
+      request.deadline = TickClock::after(std::chrono::nanoseconds(static_cast<std::int64_t>(*timeout_s * 1e9)));
     }
     time = searcher.native.search(request);
   }

@@ -239,7 +239,7 @@ void init_searcher(GraphSearcher* self, std::shared_ptr<rdma::Tier> tier, std::u
 
 nb::tuple search(GraphSearcher& searcher, const Matrix& queries, std::uint32_t k, std::uint32_t search_list,
                  std::uint32_t beam_width, float stop_margin, bool pipeline, unsigned threads,
-                 const rdma::CancelToken* cancel, std::optional<double> timeout_s) {
+                 const engine::CancelToken* cancel, std::optional<double> timeout_s) {
   SearchRequest request;
   request.queries = bytes_of(queries);
   request.count = row_count(queries);
@@ -256,11 +256,11 @@ nb::tuple search(GraphSearcher& searcher, const Matrix& queries, std::uint32_t k
   request.ids = answers.ids.data();
   request.distances = answers.distances.data();
   request.costs = answers.costs.data();
-  rdma::WorkerTime time;
+  engine::WorkerTime time;
   {
     const nb::gil_scoped_release release;
     if (timeout_s) {
-      request.deadline = rdma::TickClock::after(std::chrono::nanoseconds(static_cast<std::int64_t>(*timeout_s * 1e9)));
+      request.deadline = TickClock::after(std::chrono::nanoseconds(static_cast<std::int64_t>(*timeout_s * 1e9)));
     }
     time = searcher.search(request);
   }
@@ -270,10 +270,10 @@ nb::tuple search(GraphSearcher& searcher, const Matrix& queries, std::uint32_t k
 }  // namespace
 
 void register_graph_index(nb::module_& module) {
-  nb::class_<rdma::CancelToken>(module, "CancelToken", "Stops searches that run with it, from any thread.")
+  nb::class_<engine::CancelToken>(module, "CancelToken", "Stops searches that run with it, from any thread.")
       .def(nb::init<>())
-      .def("cancel", &rdma::CancelToken::cancel)
-      .def_prop_ro("cancelled", &rdma::CancelToken::cancelled);
+      .def("cancel", &engine::CancelToken::cancel)
+      .def_prop_ro("cancelled", &engine::CancelToken::cancelled);
 
   module.def(
       "search_result_fields",
@@ -355,7 +355,7 @@ void register_graph_index(nb::module_& module) {
       .def_prop_ro("fast_bytes", &GraphSearcher::fast_bytes)
       .def(
           "fill_hot_set",
-          [](GraphSearcher& searcher, std::uint64_t budget_bytes, unsigned threads, const rdma::CancelToken* cancel) {
+          [](GraphSearcher& searcher, std::uint64_t budget_bytes, unsigned threads, const engine::CancelToken* cancel) {
             const nb::gil_scoped_release release;
             return searcher.fill_hot_set(budget_bytes, resolve_threads(threads), cancel);
           },

@@ -8,7 +8,7 @@
 #include <string>
 #include <vector>
 
-#include <tiervec/rdma/search_engine.h>
+#include <tiervec/engine/search_engine.h>
 
 #include "arrays.h"
 
@@ -29,7 +29,7 @@ struct SearchAnswers {
         costs(count) {}
 
   /// Takes the arrays. A tuple, because making a dict of 13 takes a tenth of the fixed cost of a call.
-  nanobind::tuple to_tuple(const rdma::WorkerTime& time) {
+  nanobind::tuple to_tuple(const engine::WorkerTime& time) {
     std::uint64_t reads = 0;
     std::uint64_t rounds = 0;
     std::uint64_t code_distances = 0;
@@ -55,7 +55,7 @@ struct SearchAnswers {
   std::size_t k;
   std::vector<std::int64_t> ids;
   std::vector<float> distances;
-  std::vector<rdma::QueryCost> costs;
+  std::vector<engine::QueryCost> costs;
 };
 
 }  // namespace tiervec::native

@@ -4,8 +4,8 @@
 #include <bit>
 #include <cstdint>
 
+#include <tiervec/core/tick_clock.h>
 #include <tiervec/rdma/device_profile.h>
-#include <tiervec/rdma/tick_clock.h>
 #include <tiervec/rdma/tier.h>
 
 namespace tiervec::rdma {

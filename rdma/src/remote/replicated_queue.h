@@ -5,8 +5,8 @@
 #include <memory>
 #include <vector>
 
+#include <tiervec/core/tick_clock.h>
 #include <tiervec/rdma/batch_list.h>
-#include <tiervec/rdma/tick_clock.h>
 #include <tiervec/rdma/tier.h>
 
 namespace tiervec::rdma {

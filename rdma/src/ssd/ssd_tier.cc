@@ -13,8 +13,8 @@
 
 #include <tiervec/core/huge_buffer.h>
 #include <tiervec/core/status.h>
+#include <tiervec/core/tick_clock.h>
 #include <tiervec/rdma/measure.h>
-#include <tiervec/rdma/tick_clock.h>
 
 #include "../region_file.h"
 #include "sector_reader.h"

@@ -7,8 +7,8 @@
 #include <span>
 #include <vector>
 
+#include <tiervec/core/tick_clock.h>
 #include <tiervec/rdma/attachment.h>
-#include <tiervec/rdma/tick_clock.h>
 
 #include "socket.h"
 #include "wire.h"

@@ -6,8 +6,8 @@
 #include <span>
 #include <vector>
 
+#include <tiervec/core/tick_clock.h>
 #include <tiervec/rdma/batch_list.h>
-#include <tiervec/rdma/tick_clock.h>
 #include <tiervec/rdma/tier.h>
 
 #include "node_connection.h"

@@ -5,8 +5,8 @@
 #include <utility>
 
 #include <tiervec/core/system_error.h>
+#include <tiervec/core/tick_clock.h>
 #include <tiervec/rdma/measure.h>
-#include <tiervec/rdma/tick_clock.h>
 
 #include "node_connection.h"
 #include "tcp_queue.h"

@@ -10,8 +10,8 @@
 
 #include <tiervec/core/process.h>
 #include <tiervec/core/status.h>
+#include <tiervec/core/tick_clock.h>
 #include <tiervec/rdma/attachment.h>
-#include <tiervec/rdma/tick_clock.h>
 
 #include "verbs_library.h"
 

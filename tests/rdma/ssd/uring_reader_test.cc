@@ -12,7 +12,7 @@
 
 #include <tiervec/core/huge_buffer.h>
 #include <tiervec/core/status.h>
-#include <tiervec/rdma/search_engine.h>
+#include <tiervec/engine/search_engine.h>
 #include <tiervec/rdma/ssd_tier.h>
 
 #include "../../../rdma/src/ssd/sector_reader.h"
@@ -36,7 +36,7 @@ TEST(UringReader, SleepsUntilAReadLandsForAMillisecondAtMost) {
   reader->send();
 
   std::array<Landed, 4> landed;
-  const double cpu_us = thread_cpu_us();
+  const double cpu_us = engine::thread_cpu_us();
   const auto start = std::chrono::steady_clock::now();
   for (int i = 0; i < 50; ++i) {
     reader->wait();
@@ -44,7 +44,7 @@ TEST(UringReader, SleepsUntilAReadLandsForAMillisecondAtMost) {
   }
   const std::chrono::duration<double, std::micro> elapsed = std::chrono::steady_clock::now() - start;
   EXPECT_GE(elapsed.count(), 25e3) << "it did not sleep";
-  EXPECT_LT(thread_cpu_us() - cpu_us, elapsed.count() / 2);
+  EXPECT_LT(engine::thread_cpu_us() - cpu_us, elapsed.count() / 2);
 
   std::thread writer([&] {
     std::this_thread::sleep_for(5ms);

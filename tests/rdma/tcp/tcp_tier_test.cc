@@ -16,8 +16,8 @@
 
 #include <gtest/gtest.h>
 
+#include <tiervec/engine/worker.h>
 #include <tiervec/rdma/region_server.h>
-#include <tiervec/rdma/worker.h>
 
 #include "rdma/tcp/raw_socket.h"
 
@@ -416,7 +416,7 @@ struct Outcome {
   int wrong = 0;
 };
 
-Task<void> reader(Worker& worker, std::uint64_t seed, Outcome& outcome) {
+engine::Task<void> reader(engine::Worker& worker, std::uint64_t seed, Outcome& outcome) {
   ReadBatch batch;
   for (std::uint64_t i = 0; i < 20; ++i) {
     set_reads(batch, {{(seed * 20 + i) * 37 % 1'000'000, 256}, {i * 4000, 700}});
@@ -441,7 +441,7 @@ TEST(TcpTier, ANodeThatRestartsUnderLoad) {
   auto server = start_server();
   const std::uint16_t port = server->port();
   const auto queue = open(port)->open_queue(64);
-  Worker worker(*queue, 16);
+  engine::Worker worker(*queue, 16);
   Outcome outcome;
   std::atomic<bool> over{false};
   std::jthread restarting([&] {
@@ -454,7 +454,7 @@ TEST(TcpTier, ANodeThatRestartsUnderLoad) {
     over = true;
   });
   std::uint64_t given = 0;
-  worker.run([&]() -> Task<void> { return over ? Task<void>() : reader(worker, given++, outcome); });
+  worker.run([&]() -> engine::Task<void> { return over ? engine::Task<void>() : reader(worker, given++, outcome); });
   EXPECT_EQ(outcome.wrong, 0);
   EXPECT_EQ(outcome.other, 0);
   EXPECT_GT(outcome.ok, 0);
@@ -469,11 +469,12 @@ TEST(TcpTier, DeadlinesDoNotWaitForASilentNode) {
     while (!done) std::this_thread::sleep_for(1ms);
   }));
   const auto queue = open(node.port(), 600s)->open_queue(64);
-  Worker worker(*queue, 8);
+  engine::Worker worker(*queue, 8);
   Outcome outcome;
   int left = 8;
-  worker.run(
-      [&]() -> Query { return left-- > 0 ? Query{reader(worker, 1, outcome), TickClock::after(20ms)} : Query{}; });
+  worker.run([&]() -> engine::Query {
+    return left-- > 0 ? engine::Query{reader(worker, 1, outcome), TickClock::after(20ms)} : engine::Query{};
+  });
   EXPECT_EQ(outcome.late, 8);
   done = true;
 }

@@ -29,7 +29,7 @@
 #include <tiervec/core/dtype.h>
 #include <tiervec/core/helper_thread.h>
 #include <tiervec/core/process.h>
-#include <tiervec/rdma/search_engine.h>
+#include <tiervec/engine/search_engine.h>
 #include <tiervec/rdma/tier.h>
 
 namespace tiervec::cluster_index {
@@ -61,10 +61,10 @@ struct ClusterSearchRequest {
   const std::int64_t* exclude = nullptr;  // one position per query that must not be found, or -1; null: none
   std::int64_t* ids = nullptr;            // count x k
   float* distances = nullptr;             // count x k
-  rdma::QueryCost* costs = nullptr;       // count
+  engine::QueryCost* costs = nullptr;     // count
   unsigned threads = 1;
-  const rdma::CancelToken* cancel = nullptr;
-  rdma::Ticks deadline = rdma::kNever;
+  const engine::CancelToken* cancel = nullptr;
+  Ticks deadline = kNever;
 };
 
 /// Everything in fast memory that a search needs. Packed integers and code blocks are borrowed.
@@ -106,7 +106,7 @@ class ClusterSearcher {
 
   /// Answers all queries of the request. Returns what time its workers took. Throws the first
   /// query's error after everything in flight has come back. Thread-safe.
-  rdma::WorkerTime search(const ClusterSearchRequest& request);
+  engine::WorkerTime search(const ClusterSearchRequest& request);
 
   [[nodiscard]] std::uint64_t fast_bytes() const noexcept;
   [[nodiscard]] std::uint32_t dim() const noexcept { return part_.dim; }
@@ -120,7 +120,7 @@ class ClusterSearcher {
 
   std::shared_ptr<rdma::Tier> tier_;
   ClusterFastPart part_;
-  rdma::SearchEngine<Context> engine_;
+  engine::SearchEngine<Context> engine_;
   /// A lone search has a second thread, which is this process's.
   struct Lone {
     std::atomic<unsigned> searches{0};  // that run

@@ -19,13 +19,13 @@
 #include <vector>
 
 #include <tiervec/core/codes/code.h>
+#include <tiervec/engine/search_engine.h>
+#include <tiervec/engine/worker.h>
 #include <tiervec/graph_index/hot_set.h>
 #include <tiervec/graph_index/navigation_sample.h>
 #include <tiervec/graph_index/record_layout.h>
 #include <tiervec/graph_index/record_locator.h>
-#include <tiervec/rdma/search_engine.h>
 #include <tiervec/rdma/tier.h>
-#include <tiervec/rdma/worker.h>
 
 namespace tiervec::graph_index {
 
@@ -39,8 +39,8 @@ struct SearchParameters {
   bool pipeline = true;            // false: one query at a time, one read at a time
 };
 
-using rdma::queries_in_flight;
-using rdma::QueryCost;
+using engine::queries_in_flight;
+using engine::QueryCost;
 
 struct SearchRequest {
   const std::byte* queries = nullptr;  // count x dim of query_dtype
@@ -51,8 +51,8 @@ struct SearchRequest {
   QueryCost* costs = nullptr;                        // count
   std::atomic<std::uint32_t>* expansions = nullptr;  // per vertex: how often it was expanded; null: not counted
   unsigned threads = 1;
-  const rdma::CancelToken* cancel = nullptr;
-  rdma::Ticks deadline = rdma::kNever;
+  const engine::CancelToken* cancel = nullptr;
+  Ticks deadline = kNever;
 };
 
 /// Everything in fast memory that a search needs.
@@ -74,11 +74,11 @@ class GraphSearcher {
 
   /// Answers all queries of the request. Returns what time its workers took. Throws the first
   /// query's error after everything in flight has come back. Thread-safe.
-  rdma::WorkerTime search(const SearchRequest& request);
+  engine::WorkerTime search(const SearchRequest& request);
 
   /// Fills the hot set within `budget_bytes`: reads some records, searches for their vectors, and keeps the records
   /// that these searches expanded most. Before any other search. Returns how many records are hot.
-  std::uint32_t fill_hot_set(std::uint64_t budget_bytes, unsigned threads, const rdma::CancelToken* cancel);
+  std::uint32_t fill_hot_set(std::uint64_t budget_bytes, unsigned threads, const engine::CancelToken* cancel);
 
   [[nodiscard]] std::uint64_t fast_bytes() const noexcept;
   [[nodiscard]] std::uint32_t dim() const noexcept { return part_.layout.dim; }
@@ -88,16 +88,16 @@ class GraphSearcher {
   struct Context;
 
   void read_records(std::span<const std::uint32_t> vertices, std::span<std::byte* const> to,
-                    const rdma::CancelToken* cancel);
+                    const engine::CancelToken* cancel);
   std::vector<std::uint32_t> most_expanded(std::uint64_t budget_bytes, unsigned threads,
-                                           const rdma::CancelToken* cancel);
+                                           const engine::CancelToken* cancel);
 
   std::shared_ptr<rdma::Tier> tier_;
   GraphFastPart part_;
   RecordLocator locator_;
   bool verify_records_;
   HotSet hot_;
-  rdma::SearchEngine<Context> engine_;
+  engine::SearchEngine<Context> engine_;
 };
 
 }  // namespace tiervec::graph_index

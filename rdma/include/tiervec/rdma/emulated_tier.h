@@ -8,8 +8,8 @@
 #include <string>
 #include <string_view>
 
+#include <tiervec/core/tick_clock.h>
 #include <tiervec/rdma/memory_region.h>
-#include <tiervec/rdma/tick_clock.h>
 #include <tiervec/rdma/tier.h>
 #include <tiervec/rdma/tier_registry.h>
 

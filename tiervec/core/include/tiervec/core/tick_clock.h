@@ -12,7 +12,7 @@
 #include <x86intrin.h>
 #endif
 
-namespace tiervec::rdma {
+namespace tiervec {
 
 /// A moment in ticks of TickClock.
 using Ticks = std::uint64_t;
@@ -59,4 +59,4 @@ class TickClock {
 #endif
 };
 
-}  // namespace tiervec::rdma
+}  // namespace tiervec

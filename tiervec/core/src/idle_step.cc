@@ -1,9 +1,9 @@
-#include "idle_step.h"
+#include <tiervec/core/idle_step.h>
 
 #include <algorithm>
 #include <thread>
 
-namespace tiervec::rdma {
+namespace tiervec {
 
 namespace {
 
@@ -31,4 +31,4 @@ void take(const IdleStep& step) noexcept {
   }
 }
 
-}  // namespace tiervec::rdma
+}  // namespace tiervec

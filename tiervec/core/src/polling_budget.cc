@@ -1,10 +1,10 @@
-#include <tiervec/rdma/polling_budget.h>
+#include <tiervec/core/polling_budget.h>
 
 #include <algorithm>
 
 #include <tiervec/core/process_limits.h>
 
-namespace tiervec::rdma {
+namespace tiervec {
 
 PollingBudget& PollingBudget::of_process() {
   static PollingBudget budget([] {
@@ -14,4 +14,4 @@ PollingBudget& PollingBudget::of_process() {
   return budget;
 }
 
-}  // namespace tiervec::rdma
+}  // namespace tiervec

@@ -25,9 +25,9 @@
 #include <type_traits>
 #include <utility>
 
-#include <tiervec/rdma/frame_pool.h>
+#include <tiervec/engine/frame_pool.h>
 
-namespace tiervec::rdma {
+namespace tiervec::engine {
 
 template <class T = void>
 class Task;
@@ -147,4 +147,4 @@ inline Task<void> VoidPromise::get_return_object() noexcept {
 
 }  // namespace detail
 
-}  // namespace tiervec::rdma
+}  // namespace tiervec::engine

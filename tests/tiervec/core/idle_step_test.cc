@@ -1,10 +1,10 @@
-#include "../../rdma/src/idle_step.h"
+#include <tiervec/core/idle_step.h>
 
 #include <gtest/gtest.h>
 
-#include <tiervec/rdma/polling_budget.h>
+#include <tiervec/core/polling_budget.h>
 
-namespace tiervec::rdma {
+namespace tiervec {
 namespace {
 
 using namespace std::chrono_literals;
@@ -47,4 +47,4 @@ TEST(PollingBudget, WithoutAQuotaNeverIs) {
 }
 
 }  // namespace
-}  // namespace tiervec::rdma
+}  // namespace tiervec

@@ -1,10 +1,10 @@
-#include <tiervec/rdma/search_engine.h>
+#include <tiervec/engine/search_engine.h>
 
 #include <algorithm>
 #include <cmath>
 #include <ctime>
 
-namespace tiervec::rdma {
+namespace tiervec::engine {
 namespace {
 
 constexpr std::uint32_t kFewestInFlight = 8;  // also hides the latency of this machine's own memory
@@ -15,13 +15,13 @@ constexpr std::uint32_t kDiskReads = 160;  // of all threads of a search togethe
 
 }  // namespace
 
-std::uint32_t queries_in_flight(const DeviceProfile& profile) noexcept {
+std::uint32_t queries_in_flight(const rdma::DeviceProfile& profile) noexcept {
   const double covered = std::ceil(profile.latency_us / kWorkPerReadUs) + 2;
   return static_cast<std::uint32_t>(
       std::clamp(covered, static_cast<double>(kFewestInFlight), static_cast<double>(kMostInFlight)));
 }
 
-std::uint32_t queries_in_flight(const DeviceProfile& profile, unsigned threads,
+std::uint32_t queries_in_flight(const rdma::DeviceProfile& profile, unsigned threads,
                                 std::uint32_t reads_per_round) noexcept {
   const std::uint32_t most = queries_in_flight(profile);
   if (profile.block_bytes < kDiskBlockBytes) return most;
@@ -49,4 +49,4 @@ std::string describe_search_error(ErrorCode error, const std::string& url) {
   }
 }
 
-}  // namespace tiervec::rdma
+}  // namespace tiervec::engine

@@ -6,7 +6,7 @@
 #include <cstdint>
 #include <memory>
 
-namespace tiervec::rdma {
+namespace tiervec::engine {
 
 /// First in, first out, for trivially copyable items of one thread. Never grows: the owner knows its bound.
 template <class T>
@@ -34,4 +34,4 @@ class FixedRing {
   std::unique_ptr<T[]> items_;
 };
 
-}  // namespace tiervec::rdma
+}  // namespace tiervec::engine

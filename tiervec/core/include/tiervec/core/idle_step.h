@@ -3,7 +3,7 @@
 #include <chrono>
 #include <cstdint>
 
-namespace tiervec::rdma {
+namespace tiervec {
 
 /// What a thread does next that has looked for an answer and found none.
 struct IdleStep {
@@ -21,4 +21,4 @@ IdleStep idle_step(std::uint32_t turns, std::chrono::nanoseconds waited, bool is
 /// Yields or sleeps as the step says.
 void take(const IdleStep& step) noexcept;
 
-}  // namespace tiervec::rdma
+}  // namespace tiervec

@@ -2,7 +2,7 @@
 
 #include <atomic>
 
-namespace tiervec::rdma {
+namespace tiervec {
 
 /// Counts the threads that look for answers in a loop, against the CPU quota of the process. A group that has used up
 /// its quota stands still for the rest of the period, usually 100 ms, with all its threads: so waiting must not use it
@@ -41,4 +41,4 @@ class PollingBudget {
   std::atomic<unsigned> polling_{0};
 };
 
-}  // namespace tiervec::rdma
+}  // namespace tiervec

@@ -1,12 +1,12 @@
-#include <tiervec/rdma/worker.h>
+#include <tiervec/engine/worker.h>
 
 #include <algorithm>
 #include <cassert>
 #include <chrono>
 
-#include "idle_step.h"
+#include <tiervec/core/idle_step.h>
 
-namespace tiervec::rdma {
+namespace tiervec::engine {
 
 namespace {
 
@@ -14,7 +14,7 @@ constexpr std::uint32_t kDoneAtOnce = 16;  // batches polled for in a turn, or o
 
 }  // namespace
 
-Worker::Worker(TierQueue& queue, std::uint32_t in_flight, PollingBudget& budget)
+Worker::Worker(rdma::TierQueue& queue, std::uint32_t in_flight, PollingBudget& budget)
     : queue_(queue),
       budget_(budget),
       target_(queue.load_store_target()),
@@ -58,7 +58,7 @@ void Worker::start(Query query) {
   slot.batches = {};
   slot.submitted = false;
   slot.stop = ErrorCode::kOk;
-  slot.reads_allowed = ReadBatch::kMaxReads;
+  slot.reads_allowed = rdma::ReadBatch::kMaxReads;
   slot.deadline = query.deadline;
   next_deadline_ = std::min(next_deadline_, slot.deadline);
   ++running_;
@@ -127,7 +127,7 @@ void Worker::stop(Slot& slot, ErrorCode why) noexcept {
     return;
   }
   if (slot.submitted) {
-    for (ReadBatch& batch : slot.batches) {
+    for (rdma::ReadBatch& batch : slot.batches) {
       if (batch.owner != nullptr) {  // else it has come back
         queue_.cancel(batch);
       }
@@ -143,18 +143,18 @@ void Worker::fail_waiting(Slot& slot, ErrorCode why) noexcept {
       waiting_.push(other);
     }
   }
-  for (ReadBatch& batch : slot.batches) batch.error = why;
+  for (rdma::ReadBatch& batch : slot.batches) batch.error = why;
   slot.batches = {};
   push_ready(slot);
 }
 
 /// Returns the first error, and gives back what came without one.
-ErrorCode Worker::end_failed_round(std::span<ReadBatch> batches) noexcept {
+ErrorCode Worker::end_failed_round(std::span<rdma::ReadBatch> batches) noexcept {
   ErrorCode error = ErrorCode::kOk;
-  for (const ReadBatch& batch : batches) {
+  for (const rdma::ReadBatch& batch : batches) {
     if (error == ErrorCode::kOk) error = batch.error;
   }
-  for (ReadBatch& batch : batches) {
+  for (rdma::ReadBatch& batch : batches) {
     release(batch);
     batch.error = error;
   }
@@ -199,4 +199,4 @@ void Worker::end_idle() noexcept {
   idle_since_ = kNever;
 }
 
-}  // namespace tiervec::rdma
+}  // namespace tiervec::engine

@@ -1,4 +1,4 @@
-#include <tiervec/rdma/tick_clock.h>
+#include <tiervec/core/tick_clock.h>
 
 #include <chrono>
 #include <string>
@@ -6,7 +6,7 @@
 
 #include <gtest/gtest.h>
 
-namespace tiervec::rdma {
+namespace tiervec {
 namespace {
 
 using namespace std::chrono_literals;
@@ -36,4 +36,4 @@ TEST(TickClock, SaysWhatItIs) {
 }
 
 }  // namespace
-}  // namespace tiervec::rdma
+}  // namespace tiervec

@@ -1,8 +1,8 @@
-#include <tiervec/rdma/tick_clock.h>
+#include <tiervec/core/tick_clock.h>
 
 #include <atomic>
 
-namespace tiervec::rdma {
+namespace tiervec {
 
 namespace {
 
@@ -86,4 +86,4 @@ const char* TickClock::source() noexcept {
   return "steady_clock";
 }
 
-}  // namespace tiervec::rdma
+}  // namespace tiervec

@@ -1,4 +1,4 @@
-#include <tiervec/rdma/task.h>
+#include <tiervec/engine/task.h>
 
 #include <algorithm>
 #include <memory>
@@ -12,10 +12,10 @@
 
 #include "rdma/allocation_counter.h"
 
-namespace tiervec::rdma {
+namespace tiervec::engine {
 namespace {
 
-using testing::allocation_count;
+using rdma::testing::allocation_count;
 
 Task<int> number(int value) {
   co_return value;
@@ -170,4 +170,4 @@ TEST(FramePool, FramesMayEndOnAnotherThread) {
 }
 
 }  // namespace
-}  // namespace tiervec::rdma
+}  // namespace tiervec::engine

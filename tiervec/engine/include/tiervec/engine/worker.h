@@ -33,15 +33,15 @@
 #include <utility>
 #include <vector>
 
+#include <tiervec/core/polling_budget.h>
 #include <tiervec/core/status.h>
-#include <tiervec/rdma/fixed_ring.h>
+#include <tiervec/core/tick_clock.h>
+#include <tiervec/engine/fixed_ring.h>
+#include <tiervec/engine/task.h>
 #include <tiervec/rdma/load_store_target.h>
-#include <tiervec/rdma/polling_budget.h>
-#include <tiervec/rdma/task.h>
-#include <tiervec/rdma/tick_clock.h>
 #include <tiervec/rdma/tier.h>
 
-namespace tiervec::rdma {
+namespace tiervec::engine {
 
 /// Set once, from any thread; every worker that runs with it stops within a turn of its loop, which may wait for a
 /// millisecond.
@@ -72,7 +72,7 @@ struct WorkerCounters {
 class Worker {
  public:
   /// `budget` says when polling is too much for the CPU quota; it outlives the worker.
-  Worker(TierQueue& queue, std::uint32_t in_flight, PollingBudget& budget = PollingBudget::of_process());
+  Worker(rdma::TierQueue& queue, std::uint32_t in_flight, PollingBudget& budget = PollingBudget::of_process());
   ~Worker();
   Worker(const Worker&) = delete;
   Worker& operator=(const Worker&) = delete;
@@ -92,14 +92,14 @@ class Worker {
   // For the coroutines of the queries that run here.
 
   /// `ErrorCode e = co_await worker.read(batch)`: one round. Views are valid on kOk, until release(batch).
-  [[nodiscard]] ReadAwaiter read(ReadBatch& batch) noexcept;
+  [[nodiscard]] ReadAwaiter read(rdma::ReadBatch& batch) noexcept;
   /// The same for several batches, at least one: they go out together, and all come back. With another error than kOk
   /// none holds views.
-  [[nodiscard]] ReadAwaiter read(std::span<ReadBatch> batches) noexcept;
+  [[nodiscard]] ReadAwaiter read(std::span<rdma::ReadBatch> batches) noexcept;
   /// `co_await worker.yield()`: lets the other ready queries run first, for example until a prefetch has landed.
   [[nodiscard]] YieldAwaiter yield() noexcept;
   /// Gives the views of a batch back. Due before the query reads again: a queue may be full of views.
-  void release(ReadBatch& batch) noexcept {
+  void release(rdma::ReadBatch& batch) noexcept {
     if (target_ == nullptr && batch.error == ErrorCode::kOk) {
       queue_.release(batch);
     }
@@ -117,10 +117,10 @@ class Worker {
     std::uint32_t reads_allowed = 0;  // per batch: kMaxReads, or 0 once the query has to stop
     bool submitted = false;           // `batches` are in the queue; else they wait for room
     ErrorCode stop = ErrorCode::kOk;
-    std::span<ReadBatch> batches;  // what it waits for
-    std::uint32_t awaited = 0;     // of them, that have not come back
-    std::uint32_t reads = 0;       // of them all
-    Task<void>::Handle root;       // its outermost coroutine, to see the end
+    std::span<rdma::ReadBatch> batches;  // what it waits for
+    std::uint32_t awaited = 0;           // of them, that have not come back
+    std::uint32_t reads = 0;             // of them all
+    Task<void>::Handle root;             // its outermost coroutine, to see the end
     Ticks deadline = kNever;
     Task<void> task;
   };
@@ -157,10 +157,10 @@ class Worker {
   }
   [[nodiscard]] bool none_ready() const noexcept { return last_ready_ == &end_of_turn_; }
 
-  void submit_or_wait(Slot& slot, std::span<ReadBatch> batches) noexcept {
+  void submit_or_wait(Slot& slot, std::span<rdma::ReadBatch> batches) noexcept {
     slot.batches = batches;
     slot.reads = 0;
-    for (const ReadBatch& batch : batches) slot.reads += batch.count;
+    for (const rdma::ReadBatch& batch : batches) slot.reads += batch.count;
     if (waiting_.empty() && queue_.can_submit(slot.reads)) [[likely]] {
       submit(slot);
     } else {
@@ -174,18 +174,18 @@ class Worker {
     slot.awaited = static_cast<std::uint32_t>(slot.batches.size());
     unflushed_ = true;
     counters_.batches += slot.awaited;
-    for (ReadBatch& batch : slot.batches) {
+    for (rdma::ReadBatch& batch : slot.batches) {
       batch.error = ErrorCode::kOk;
       batch.owner = &slot;
       queue_.submit(batch);
     }
   }
-  [[nodiscard]] ErrorCode end_failed_round(std::span<ReadBatch> batches) noexcept;
+  [[nodiscard]] ErrorCode end_failed_round(std::span<rdma::ReadBatch> batches) noexcept;
 
-  TierQueue& queue_;
+  rdma::TierQueue& queue_;
   PollingBudget& budget_;
-  const LoadStoreTarget* const target_;  // null: reads go through the queue
-  Slot* current_ = &end_of_turn_;        // the query that runs now, or the marker between turns
+  const rdma::LoadStoreTarget* const target_;  // null: reads go through the queue
+  Slot* current_ = &end_of_turn_;              // the query that runs now, or the marker between turns
   Slot* last_ready_ = &end_of_turn_;
   Slot end_of_turn_;
   FixedRing<Slot*> waiting_;  // for room in the queue, first come first served
@@ -199,31 +199,31 @@ class Worker {
   WorkerCounters counters_;
   std::vector<Slot> slots_;
   std::vector<Slot*> free_;
-  std::vector<ReadBatch*> done_;
+  std::vector<rdma::ReadBatch*> done_;
   std::exception_ptr first_error_;
 };
 
 class [[nodiscard]] Worker::ReadAwaiter {
  public:
-  ReadAwaiter(Worker& worker, std::span<ReadBatch> batches) noexcept : worker_(worker), batches_(batches) {}
+  ReadAwaiter(Worker& worker, std::span<rdma::ReadBatch> batches) noexcept : worker_(worker), batches_(batches) {}
 
   [[nodiscard]] bool await_ready() const noexcept {
     bool allowed = true;
-    for (const ReadBatch& batch : batches_) {
+    for (const rdma::ReadBatch& batch : batches_) {
       allowed &= batch.count - 1 < worker_.current_->reads_allowed;  // false for 0 too: it wraps
     }
     if (allowed) [[likely]] {
       return false;
     }
     const ErrorCode stop = worker_.current_->stop;
-    for (ReadBatch& batch : batches_) batch.error = stop != ErrorCode::kOk ? stop : ErrorCode::kInvalidArgument;
+    for (rdma::ReadBatch& batch : batches_) batch.error = stop != ErrorCode::kOk ? stop : ErrorCode::kInvalidArgument;
     return true;
   }
   [[gnu::always_inline]] std::coroutine_handle<> await_suspend(std::coroutine_handle<> self) const noexcept {
     Slot& slot = *worker_.current_;
     slot.resume = self;
     if (worker_.target_ != nullptr) {
-      for (ReadBatch& batch : batches_) batch.error = worker_.target_->start(batch);
+      for (rdma::ReadBatch& batch : batches_) batch.error = worker_.target_->start(batch);
       worker_.push_ready(slot);
     } else {
       worker_.submit_or_wait(slot, batches_);
@@ -231,7 +231,7 @@ class [[nodiscard]] Worker::ReadAwaiter {
     return worker_.pass_on();
   }
   [[nodiscard]] ErrorCode await_resume() const noexcept {
-    for (const ReadBatch& batch : batches_) {
+    for (const rdma::ReadBatch& batch : batches_) {
       if (batch.error != ErrorCode::kOk) [[unlikely]] {
         return worker_.end_failed_round(batches_);
       }
@@ -241,7 +241,7 @@ class [[nodiscard]] Worker::ReadAwaiter {
 
  private:
   Worker& worker_;
-  std::span<ReadBatch> batches_;
+  std::span<rdma::ReadBatch> batches_;
 };
 
 class [[nodiscard]] Worker::YieldAwaiter {
@@ -260,10 +260,10 @@ class [[nodiscard]] Worker::YieldAwaiter {
   Worker& worker_;
 };
 
-inline Worker::ReadAwaiter Worker::read(ReadBatch& batch) noexcept {
+inline Worker::ReadAwaiter Worker::read(rdma::ReadBatch& batch) noexcept {
   return {*this, {&batch, 1}};
 }
-inline Worker::ReadAwaiter Worker::read(std::span<ReadBatch> batches) noexcept {
+inline Worker::ReadAwaiter Worker::read(std::span<rdma::ReadBatch> batches) noexcept {
   return {*this, batches};
 }
 inline Worker::YieldAwaiter Worker::yield() noexcept {
@@ -323,7 +323,7 @@ inline void Worker::collect() noexcept {
   }
   const std::size_t count = queue_.poll(done_);
   for (std::size_t i = 0; i < count; ++i) {
-    ReadBatch& batch = *done_[i];
+    rdma::ReadBatch& batch = *done_[i];
     Slot& slot = *static_cast<Slot*>(std::exchange(batch.owner, nullptr));
     if (slot.stop != ErrorCode::kOk && batch.error == ErrorCode::kCancelled) [[unlikely]] {
       batch.error = slot.stop;
@@ -374,4 +374,4 @@ inline void Worker::run_ready() noexcept {
   }
 }
 
-}  // namespace tiervec::rdma
+}  // namespace tiervec::engine

@@ -18,7 +18,7 @@
 #include <sanitizer/asan_interface.h>
 #endif
 
-namespace tiervec::rdma {
+namespace tiervec::engine {
 
 class FramePool {
  public:
@@ -107,4 +107,4 @@ class FramePool {
 #endif
 };
 
-}  // namespace tiervec::rdma
+}  // namespace tiervec::engine

@@ -15,11 +15,11 @@
 #include <tiervec/core/parallel.h>
 #include <tiervec/core/process.h>
 #include <tiervec/core/status.h>
-#include <tiervec/rdma/tick_clock.h>
+#include <tiervec/core/tick_clock.h>
+#include <tiervec/engine/worker.h>
 #include <tiervec/rdma/tier.h>
-#include <tiervec/rdma/worker.h>
 
-namespace tiervec::rdma {
+namespace tiervec::engine {
 
 /// What one query cost.
 struct QueryCost {
@@ -42,12 +42,13 @@ struct WorkerTime {
 
 /// Queries to keep in flight on one worker: enough to cover the device's latency with work, within its buffers. For
 /// queries of many short steps between reads.
-std::uint32_t queries_in_flight(const DeviceProfile& profile) noexcept;
+std::uint32_t queries_in_flight(const rdma::DeviceProfile& profile) noexcept;
 
 /// The same for one of so many `threads` of a search whose queries read so many records at once. Fewer on what reads in
 /// blocks of 4 KiB, a disk: some reads of all threads keep it busy, and queries that only wait there push what the
 /// others use out of the caches. Searches beside this one are not counted.
-std::uint32_t queries_in_flight(const DeviceProfile& profile, unsigned threads, std::uint32_t reads_per_round) noexcept;
+std::uint32_t queries_in_flight(const rdma::DeviceProfile& profile, unsigned threads,
+                                std::uint32_t reads_per_round) noexcept;
 
 /// CPU time of this thread.
 double thread_cpu_us() noexcept;
@@ -81,7 +82,7 @@ struct SearchCall {
 template <class Context>
 class SearchEngine {
  public:
-  explicit SearchEngine(std::shared_ptr<Tier> tier) : tier_(std::move(tier)) {}
+  explicit SearchEngine(std::shared_ptr<rdma::Tier> tier) : tier_(std::move(tier)) {}
 
   /// Runs start(context, state, index) -> Task<void> for every query. make(room) makes a context, prepare(context)
   /// makes room in one. Throws the first query's error after everything in flight has come back.
@@ -173,8 +174,8 @@ class SearchEngine {
     std::unique_ptr<Context> context_;
   };
 
-  std::shared_ptr<Tier> tier_;
+  std::shared_ptr<rdma::Tier> tier_;
   PerProcess<Pool> pool_;
 };
 
-}  // namespace tiervec::rdma
+}  // namespace tiervec::engine

@@ -1,4 +1,4 @@
-#include <tiervec/rdma/worker.h>
+#include <tiervec/engine/worker.h>
 
 #include <algorithm>
 #include <atomic>
@@ -17,12 +17,12 @@
 #include "rdma/allocation_counter.h"
 #include "rdma/scripted_queue.h"
 
-namespace tiervec::rdma {
+namespace tiervec::engine {
 namespace {
 
 using namespace std::chrono_literals;
-using testing::allocation_count;
-using testing::ScriptedQueue;
+using rdma::testing::allocation_count;
+using rdma::testing::ScriptedQueue;
 
 /// What the queries of a test share and leave behind.
 struct Trace {
@@ -33,36 +33,36 @@ struct Trace {
 };
 
 /// Completes its only batch once the worker that polls it has slept three times.
-class SleepyQueue final : public TierQueue {
+class SleepyQueue final : public rdma::TierQueue {
  public:
   const Worker* worker = nullptr;
 
   [[nodiscard]] bool can_submit(std::uint32_t) const noexcept override { return batch_ == nullptr; }
-  void submit(ReadBatch& batch) noexcept override { batch_ = &batch; }
+  void submit(rdma::ReadBatch& batch) noexcept override { batch_ = &batch; }
   void flush() noexcept override {}
-  std::size_t poll(std::span<ReadBatch*> done) noexcept override {
+  std::size_t poll(std::span<rdma::ReadBatch*> done) noexcept override {
     if (batch_ == nullptr || worker->counters().sleeps < 3) return 0;
     done[0] = std::exchange(batch_, nullptr);
     return 1;
   }
-  void release(ReadBatch&) noexcept override {}
-  void cancel(ReadBatch&) noexcept override {}
+  void release(rdma::ReadBatch&) noexcept override {}
+  void cancel(rdma::ReadBatch&) noexcept override {}
   [[nodiscard]] std::size_t in_flight() const noexcept override { return batch_ == nullptr ? 0 : 1; }
 
  private:
-  ReadBatch* batch_ = nullptr;
+  rdma::ReadBatch* batch_ = nullptr;
 };
 
-void fill(ReadBatch& batch, std::uint64_t offset, std::uint32_t count = 1) {
+void fill(rdma::ReadBatch& batch, std::uint64_t offset, std::uint32_t count = 1) {
   batch.count = count;
-  for (std::uint32_t i = 0; i < count && i < ReadBatch::kMaxReads; ++i) {
+  for (std::uint32_t i = 0; i < count && i < rdma::ReadBatch::kMaxReads; ++i) {
     batch.reads[i] = {offset, 64};
   }
 }
 
 Task<void> read_times(Worker& worker, Trace& trace, int id, int times, std::uint32_t count = 1) {
   trace.most_running = std::max(trace.most_running, ++trace.running);
-  ReadBatch batch;
+  rdma::ReadBatch batch;
   for (int i = 0; i < times; ++i) {
     fill(batch, static_cast<std::uint64_t>(id), count);
     const ErrorCode error = co_await worker.read(batch);
@@ -85,7 +85,7 @@ Task<void> yield_times(Worker& worker, Trace& trace, int id, int times) {
 
 /// Reads or yields until it is told to stop; keeps the reason.
 Task<void> run_until_stopped(Worker& worker, Trace& trace, bool by_yield) {
-  ReadBatch batch;
+  rdma::ReadBatch batch;
   ErrorCode error = ErrorCode::kOk;
   while (error == ErrorCode::kOk) {
     if (by_yield) {
@@ -260,21 +260,21 @@ TEST(Worker, RefusesBatchesOfNoOrTooManyReads) {
   ScriptedQueue queue(64);
   Worker worker(queue, 2);
   Trace trace;
-  worker.run(
-      Source(2, [&](int id) { return read_times(worker, trace, id, 1, id == 0 ? 0 : ReadBatch::kMaxReads + 1); }));
+  worker.run(Source(
+      2, [&](int id) { return read_times(worker, trace, id, 1, id == 0 ? 0 : rdma::ReadBatch::kMaxReads + 1); }));
   EXPECT_EQ(trace.results, std::vector<ErrorCode>(2, ErrorCode::kInvalidArgument));
   EXPECT_EQ(queue.submits, 0U);
 }
 
-Task<void> read_round(Worker& worker, Trace& trace, std::vector<ReadBatch>& batches) {
+Task<void> read_round(Worker& worker, Trace& trace, std::vector<rdma::ReadBatch>& batches) {
   trace.results.push_back(co_await worker.read(batches));
-  for (ReadBatch& batch : batches) {
+  for (rdma::ReadBatch& batch : batches) {
     worker.release(batch);
   }
 }
 
-std::vector<ReadBatch> batches_of(const std::vector<std::uint32_t>& counts) {
-  std::vector<ReadBatch> batches(counts.size());
+std::vector<rdma::ReadBatch> batches_of(const std::vector<std::uint32_t>& counts) {
+  std::vector<rdma::ReadBatch> batches(counts.size());
   for (std::size_t i = 0; i < counts.size(); ++i) {
     fill(batches[i], i, counts[i]);
   }
@@ -282,12 +282,12 @@ std::vector<ReadBatch> batches_of(const std::vector<std::uint32_t>& counts) {
 }
 
 TEST(Worker, BatchesOfARoundGoOutTogetherAndComeBackTogether) {
-  ScriptedQueue queue(3 * ReadBatch::kMaxReads);
+  ScriptedQueue queue(3 * rdma::ReadBatch::kMaxReads);
   queue.complete_all = true;
   queue.needs_release = true;
   Worker worker(queue, 1);
   Trace trace;
-  auto batches = batches_of({ReadBatch::kMaxReads, ReadBatch::kMaxReads, 7});
+  auto batches = batches_of({rdma::ReadBatch::kMaxReads, rdma::ReadBatch::kMaxReads, 7});
   worker.run(Source(3, [&](int) { return read_round(worker, trace, batches); }));
   EXPECT_EQ(trace.results, std::vector<ErrorCode>(3, ErrorCode::kOk));
   EXPECT_EQ(queue.submits, 9U);
@@ -566,14 +566,14 @@ TEST(Worker, ForeignSuspensionIsAnErrorAndNotAHang) {
   EXPECT_EQ(worker.running(), 0U);
 }
 
-Task<ErrorCode> read_inside(Worker& worker, ReadBatch& batch) {
+Task<ErrorCode> read_inside(Worker& worker, rdma::ReadBatch& batch) {
   const ErrorCode error = co_await worker.read(batch);
   worker.release(batch);
   co_return error;
 }
 
 Task<void> read_nested(Worker& worker, int times) {
-  ReadBatch batch;
+  rdma::ReadBatch batch;
   for (int i = 0; i < times; ++i) {
     fill(batch, 0);
     const ErrorCode error = co_await read_inside(worker, batch);
@@ -610,4 +610,4 @@ TEST(Worker, CountsIdleTime) {
 }
 
 }  // namespace
-}  // namespace tiervec::rdma
+}  // namespace tiervec::engine
