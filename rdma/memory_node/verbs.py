@@ -23,7 +23,7 @@ class VerbsDataPlane:
         device: The device the regions are registered with.
 
     Raises:
-        UnsupportedError: Built without RDMA, no libraries, or no device; the sentence says which.
+        UnsupportedError: No libraries, or no device; the sentence says which.
         InvalidArgumentError: No such host or device.
         AlreadyExistsError: The port is taken.
 

@@ -21,12 +21,29 @@ rm -rf "$folder"
 
 bare() { env -i PATH="$PWD/$folder/bin" HOME="$PWD/$folder" "$folder/bin/python" "$@"; }
 bare -I - <<'PROGRAM'
+import ctypes
 import shutil
 import tiervec
+from tiervec import _core
 
 assert shutil.which("g++") is None and shutil.which("gcc") is None and shutil.which("cc") is None, "there is a compiler"
 assert "site-packages" in tiervec.__file__, tiervec.__file__
 from tiervec.doctor import diagnose
+
+def loads(library: str) -> bool:
+    try:
+        ctypes.CDLL(library)
+    except OSError:
+        return False
+    return True
+
+
+# Whatever the machine that compiled had: what this one lacks is what is missing.
+libraries = ("libibverbs.so.1", "librdmacm.so.1")
+missing = [library for library in libraries if not loads(library)]
+reason = str(_core.verbs_status()["reason"])
+assert [library for library in libraries if library in reason] == missing[:1], reason
+print(f"wheel: {' and '.join(libraries)}:", f"{missing[0]} is not installed" if missing else "loaded, with all functions")
 
 for finding in diagnose():
     words = f"{finding.found} {finding.advice}"

@@ -1,9 +1,6 @@
 // A memory node that accepts connections and answers no read, as one whose machine has stopped. Needs an RDMA device:
 // TIERVEC_TEST_RDMA.
 
-#if __has_include(<infiniband/verbs.h>) && __has_include(<rdma/rdma_cma.h>)
-
-#include <dlfcn.h>
 #include <poll.h>
 
 #include <array>
@@ -34,79 +31,63 @@ class SilentNode {
  public:
   explicit SilentNode(const std::string& host) {
     sockaddr_storage address = resolve_host("test", host, 0);
-    channel_ = library_.create_event_channel();
-    EXPECT_EQ(library_.create_id(channel_, &listener_, nullptr, RDMA_PS_TCP), 0);
-    EXPECT_EQ(library_.bind_addr(listener_, reinterpret_cast<sockaddr*>(&address)), 0);
-    EXPECT_EQ(library_.listen(listener_, 8), 0);
-    domain_ = library_.alloc_pd(listener_->verbs);
-    completions_ = library_.create_cq(listener_->verbs, 1, nullptr, nullptr, 0);
-    modify_qp_ = reinterpret_cast<decltype(&::ibv_modify_qp)>(
-        ::dlsym(::dlopen("libibverbs.so.1", RTLD_NOW | RTLD_LOCAL), "ibv_modify_qp"));
+    channel_ = make_event_channel(library_);
+    listener_ = make_identifier(library_, *channel_);
+    EXPECT_EQ(library_.bind_addr(listener_.get(), reinterpret_cast<sockaddr*>(&address)), 0);
+    EXPECT_EQ(library_.listen(listener_.get(), 8), 0);
+    domain_.reset(library_.alloc_pd(listener_->device));
+    completions_.reset(library_.create_cq(listener_->device, 1, nullptr, nullptr, 0));
     thread_ = std::jthread([this](const std::stop_token& stop) { run(stop); });
-  }
-  SilentNode(const SilentNode&) = delete;
-  SilentNode& operator=(const SilentNode&) = delete;
-  ~SilentNode() {
-    thread_.request_stop();
-    thread_.join();
-    for (rdma_cm_id* id : accepted_) {
-      library_.destroy_qp(id);
-      library_.destroy_id(id);
-    }
-    library_.destroy_cq(completions_);
-    library_.dealloc_pd(domain_);
-    library_.destroy_id(listener_);
-    library_.destroy_event_channel(channel_);
   }
 
   [[nodiscard]] Attachment attachment(const std::string& host) const {
-    return {.transport = "rdma", .host = host, .port = ntohs(library_.src_port(listener_)), .size_bytes = kRegionBytes};
+    return {.transport = "rdma",
+            .host = host,
+            .port = ntohs(library_.src_port(listener_.get())),
+            .size_bytes = kRegionBytes};
   }
   [[nodiscard]] int connections() const noexcept { return connections_; }
 
  private:
   void run(const std::stop_token& stop) {
     while (!stop.stop_requested()) {
-      pollfd waited{.fd = channel_->fd, .events = POLLIN, .revents = 0};
-      rdma_cm_event* event = nullptr;
-      if (::poll(&waited, 1, 20) <= 0 || library_.get_cm_event(channel_, &event) != 0) {
+      pollfd waited{.fd = channel_->file, .events = POLLIN, .revents = 0};
+      if (::poll(&waited, 1, 20) <= 0) {
         continue;
       }
-      if (event->event == RDMA_CM_EVENT_CONNECT_REQUEST) {
-        accept(event->id);
-      } else if (event->event == RDMA_CM_EVENT_ESTABLISHED) {
-        ibv_qp_attr reset{};
-        reset.qp_state = IBV_QPS_RESET;  // drops whatever arrives
-        EXPECT_EQ(modify_qp_(event->id->qp, &reset, IBV_QP_STATE), 0);
+      const EventHandle event = next_event(library_, *channel_);
+      if (event != nullptr && event->type == abi::EventType::kConnectRequest) {
+        accept(event->identifier);
+      } else if (event != nullptr && event->type == abi::EventType::kEstablished) {
+        library_.destroy_qp(event->identifier);  // whatever arrives for it is dropped without a word
         ++connections_;
       }
-      library_.ack_cm_event(event);
     }
   }
 
-  void accept(rdma_cm_id* id) {
-    ibv_qp_init_attr attributes{};
-    attributes.send_cq = completions_;
-    attributes.recv_cq = completions_;
-    attributes.qp_type = IBV_QPT_RC;
-    attributes.cap = {.max_send_wr = 1, .max_recv_wr = 1, .max_send_sge = 1, .max_recv_sge = 1, .max_inline_data = 0};
-    EXPECT_EQ(library_.create_qp(id, domain_, &attributes), 0);
+  void accept(abi::Identifier* identifier) {
+    accepted_.emplace_back(identifier);
+    abi::QueuePairAttributes attributes{};
+    attributes.send_completions = completions_.get();
+    attributes.receive_completions = completions_.get();
+    attributes.type = abi::kReliableConnection;
+    attributes.max_sends = attributes.max_receives = 1;
+    attributes.max_send_pieces = attributes.max_receive_pieces = 1;
+    EXPECT_EQ(library_.create_qp(identifier, domain_.get(), &attributes), 0);
     const auto data = encode(ConnectAccept{.size_bytes = kRegionBytes});
-    rdma_conn_param parameters{};
+    abi::ConnectionParameters parameters{};
     parameters.private_data = data.data();
-    parameters.private_data_len = static_cast<std::uint8_t>(data.size());
-    parameters.responder_resources = 16;
-    EXPECT_EQ(library_.accept(id, &parameters), 0);
-    accepted_.push_back(id);
+    parameters.private_bytes = static_cast<std::uint8_t>(data.size());
+    parameters.reads_answered_at_once = 16;
+    EXPECT_EQ(library_.accept(identifier, &parameters), 0);
   }
 
   const VerbsLibrary& library_ = verbs_library();
-  rdma_event_channel* channel_ = nullptr;
-  rdma_cm_id* listener_ = nullptr;
-  ibv_pd* domain_ = nullptr;
-  ibv_cq* completions_ = nullptr;
-  decltype(&::ibv_modify_qp) modify_qp_ = nullptr;
-  std::vector<rdma_cm_id*> accepted_;
+  ChannelHandle channel_;
+  DomainHandle domain_;
+  CompletionQueueHandle completions_;
+  IdentifierHandle listener_;
+  std::vector<IdentifierHandle> accepted_;
   std::atomic<int> connections_{0};
   std::jthread thread_;
 };
@@ -160,5 +141,3 @@ TEST(SilentNode, IsGivenUpInTimeAndAskedAgain) {
 
 }  // namespace
 }  // namespace tiervec::rdma::verbs
-
-#endif

@@ -28,9 +28,9 @@ std::uint8_t retry_exponent(std::chrono::milliseconds timeout) noexcept {
 
 constexpr const char* kRegistration = "registering its buffers";  // failure() explains this one
 
-std::span<const std::byte> private_data(const rdma_cm_event& event) noexcept {
-  return {static_cast<const std::byte*>(event.param.conn.private_data),
-          event.param.conn.private_data == nullptr ? std::size_t{0} : event.param.conn.private_data_len};
+std::span<const std::byte> private_data(const abi::Event& event) noexcept {
+  return {static_cast<const std::byte*>(event.connection.private_data),
+          event.connection.private_data == nullptr ? std::size_t{0} : event.connection.private_bytes};
 }
 
 }  // namespace
@@ -55,50 +55,31 @@ VerbsConnection::VerbsConnection(const VerbsLibrary& library, const Endpoint& en
     : library_(library), endpoint_(endpoint), buffers_(buffers), depth_(depth) {
   give_up_ = TickClock::after(endpoint.timeout * 2);
   channel_ = make_event_channel(library_);
-  if (channel_ == nullptr || library_.create_id(channel_, &id_, nullptr, RDMA_PS_TCP) != 0) {
-    fail(ErrorCode::kUnavailable, "asking the connection manager (rdma_ucm)", errno);
+  if (channel_ != nullptr) {
+    identifier_ = make_identifier(library_, *channel_);
+  }
+  if (identifier_ == nullptr) {
+    const int error = errno;
+    fail(manager_failure(error), "asking the connection manager (rdma_ucm)", error);
     return;
   }
   std::uint8_t exponent = retry_exponent(endpoint.timeout);
-  (void)library_.set_option(id_, RDMA_OPTION_ID, RDMA_OPTION_ID_ACK_TIMEOUT, &exponent, sizeof exponent);  // a wish
+  (void)library_.set_option(identifier_.get(), abi::kOptionsOfIdentifier, abi::kOptionAnswerTimeout, &exponent,
+                            sizeof exponent);  // a wish
   sockaddr_storage address = endpoint.address;
-  if (library_.resolve_addr(id_, nullptr, reinterpret_cast<sockaddr*>(&address),
+  if (library_.resolve_addr(identifier_.get(), nullptr, reinterpret_cast<sockaddr*>(&address),
                             static_cast<int>(endpoint.timeout.count())) != 0) {
     fail(ErrorCode::kUnavailable, "finding an RDMA device that reaches it", errno);
   }
 }
 
-VerbsConnection::~VerbsConnection() {
-  if (!origin_.here()) {
-    return;  // the queue pair is the parent's: whatever were destroyed here would be destroyed there
-  }
-  if (id_ != nullptr) {
-    if (id_->qp != nullptr) {
-      (void)library_.disconnect(id_);  // so that the node need not find out
-      library_.destroy_qp(id_);
-    }
-    library_.destroy_id(id_);
-  }
-  // The queue pair is gone, so nothing holds the others any more.
-  if (completion_queue_ != nullptr) {
-    library_.destroy_cq(completion_queue_);
-  }
-  if (registration_ != nullptr) {
-    library_.dereg_mr(registration_);
-  }
-  if (domain_ != nullptr) {
-    library_.dealloc_pd(domain_);
-  }
-  if (channel_ != nullptr) {
-    library_.destroy_event_channel(channel_);
-  }
-}
-
 bool VerbsConnection::progress() noexcept {
-  rdma_cm_event* event = nullptr;
-  while (state_ != State::kFailed && library_.get_cm_event(channel_, &event) == 0) {
+  while (state_ != State::kFailed) {
+    const EventHandle event = next_event(library_, *channel_);
+    if (event == nullptr) {
+      break;
+    }
     on_event(*event);
-    library_.ack_cm_event(event);
   }
   if (state_ < State::kUp && TickClock::now() >= give_up_) {
     fail(ErrorCode::kUnavailable, "waiting for its answer", ETIMEDOUT);
@@ -108,47 +89,47 @@ bool VerbsConnection::progress() noexcept {
 
 bool VerbsConnection::wait() noexcept {
   while (progress() && !up()) {
-    pollfd waited{.fd = channel_->fd, .events = POLLIN, .revents = 0};
+    pollfd waited{.fd = channel_->file, .events = POLLIN, .revents = 0};
     (void)::poll(&waited, 1, 10);  // ms; an interrupted wait is a short one
   }
   return up();
 }
 
-void VerbsConnection::on_event(const rdma_cm_event& event) noexcept {
-  switch (event.event) {
-    case RDMA_CM_EVENT_ADDR_RESOLVED:
+void VerbsConnection::on_event(const abi::Event& event) noexcept {
+  switch (event.type) {
+    case abi::EventType::kAddressResolved:
       state_ = State::kResolvingRoute;
-      if (library_.resolve_route(id_, static_cast<int>(endpoint_.timeout.count())) != 0) {
+      if (library_.resolve_route(identifier_.get(), static_cast<int>(endpoint_.timeout.count())) != 0) {
         fail(ErrorCode::kUnavailable, "finding a route to it", errno);
       }
       return;
-    case RDMA_CM_EVENT_ROUTE_RESOLVED:
+    case abi::EventType::kRouteResolved:
       state_ = State::kConnecting;
       make_queue_pair();
       if (state_ == State::kConnecting) {
         connect();
       }
       return;
-    case RDMA_CM_EVENT_ESTABLISHED:
+    case abi::EventType::kEstablished:
       on_accept(event);
       return;
-    case RDMA_CM_EVENT_REJECTED:
+    case abi::EventType::kRejected:
       on_reject(event);
       return;
-    case RDMA_CM_EVENT_ADDR_ERROR:
+    case abi::EventType::kAddressError:
       fail(ErrorCode::kUnavailable, "finding an RDMA device that reaches it", -event.status);
       return;
-    case RDMA_CM_EVENT_ROUTE_ERROR:
+    case abi::EventType::kRouteError:
       fail(ErrorCode::kUnavailable, "finding a route to it", -event.status);
       return;
-    case RDMA_CM_EVENT_CONNECT_ERROR:
-    case RDMA_CM_EVENT_UNREACHABLE:
+    case abi::EventType::kConnectError:
+    case abi::EventType::kUnreachable:
       fail(ErrorCode::kUnavailable, "connecting to it", event.status < 0 ? -event.status : ETIMEDOUT);
       return;
-    case RDMA_CM_EVENT_DISCONNECTED:
+    case abi::EventType::kDisconnected:
       fail(ErrorCode::kUnavailable, "it ended the connection");
       return;
-    case RDMA_CM_EVENT_DEVICE_REMOVAL:
+    case abi::EventType::kDeviceRemoval:
       fail(ErrorCode::kUnavailable, "the RDMA device was removed");
       return;
     default:  // a change of address, the end of the quiet time: nothing to do
@@ -157,60 +138,60 @@ void VerbsConnection::on_event(const rdma_cm_event& event) noexcept {
 }
 
 void VerbsConnection::make_queue_pair() noexcept {
-  ibv_device_attr device{};
-  if (const int error = library_.query_device(id_->verbs, &device); error != 0) {
+  abi::DeviceLimits device{};
+  if (const int error = library_.query_device(identifier_->device, &device); error != 0) {
     fail(ErrorCode::kUnavailable, "asking the RDMA device for its limits", error);
     return;
   }
   if (endpoint_.max_outstanding != 0) {
     depth_ = std::min(depth_, endpoint_.max_outstanding);
   }
-  depth_ = std::min({depth_, static_cast<std::uint32_t>(std::max(device.max_qp_wr, 1)),
-                     static_cast<std::uint32_t>(std::max(device.max_cqe - 1, 1))});
-  reads_outstanding_ = static_cast<std::uint32_t>(std::clamp(device.max_qp_init_rd_atom, 1, 255));
-  domain_ = library_.alloc_pd(id_->verbs);
+  depth_ = std::min({depth_, static_cast<std::uint32_t>(std::max(device.queue_pair_requests, 1)),
+                     static_cast<std::uint32_t>(std::max(device.completion_queue_entries - 1, 1))});
+  reads_outstanding_ = static_cast<std::uint32_t>(std::clamp(device.reads_asked_at_once, 1, 255));
+  domain_.reset(library_.alloc_pd(identifier_->device));
   if (domain_ == nullptr) {
     fail(ErrorCode::kResourceExhausted, "allocating a protection domain", errno);
     return;
   }
-  registration_ = library_.reg_mr(domain_, buffers_.data(), buffers_.size(), IBV_ACCESS_LOCAL_WRITE);
+  registration_.reset(library_.reg_mr(domain_.get(), buffers_.data(), buffers_.size(), abi::kLocalWrite));
   if (registration_ == nullptr) {
     fail(ErrorCode::kResourceExhausted, kRegistration, errno);
     return;
   }
   // An error completes every read, signalled or not, so there is room for all of them.
-  completion_queue_ = library_.create_cq(id_->verbs, static_cast<int>(depth_) + 1, nullptr, nullptr, 0);
+  completion_queue_.reset(library_.create_cq(identifier_->device, static_cast<int>(depth_) + 1, nullptr, nullptr, 0));
   if (completion_queue_ == nullptr) {
     fail(ErrorCode::kResourceExhausted, "making a completion queue", errno);
     return;
   }
-  ibv_qp_init_attr attributes{};  // NOLINT(bugprone-invalid-enum-default-initialization): set below
-  attributes.send_cq = completion_queue_;
-  attributes.recv_cq = completion_queue_;
-  attributes.qp_type = IBV_QPT_RC;
-  attributes.cap.max_send_wr = depth_;
-  attributes.cap.max_recv_wr = 1;
-  attributes.cap.max_send_sge = 1;
-  attributes.cap.max_recv_sge = 1;
-  if (library_.create_qp(id_, domain_, &attributes) != 0) {
+  abi::QueuePairAttributes attributes{};
+  attributes.send_completions = completion_queue_.get();
+  attributes.receive_completions = completion_queue_.get();
+  attributes.type = abi::kReliableConnection;
+  attributes.max_sends = depth_;
+  attributes.max_receives = 1;
+  attributes.max_send_pieces = 1;
+  attributes.max_receive_pieces = 1;
+  if (library_.create_qp(identifier_.get(), domain_.get(), &attributes) != 0) {
     fail(ErrorCode::kResourceExhausted, "making a queue pair", errno);
   }
 }
 
 void VerbsConnection::connect() noexcept {
   const auto request = encode(ConnectRequest{.region_id = endpoint_.region_id, .token = endpoint_.token});
-  rdma_conn_param parameters{};
+  abi::ConnectionParameters parameters{};
   parameters.private_data = request.data();
-  parameters.private_data_len = static_cast<std::uint8_t>(request.size());
-  parameters.initiator_depth = static_cast<std::uint8_t>(reads_outstanding_);
-  parameters.retry_count = kRetries;
-  parameters.rnr_retry_count = kRetries;
-  if (library_.connect(id_, &parameters) != 0) {
+  parameters.private_bytes = static_cast<std::uint8_t>(request.size());
+  parameters.reads_asked_at_once = static_cast<std::uint8_t>(reads_outstanding_);
+  parameters.retries = kRetries;
+  parameters.not_ready_retries = kRetries;
+  if (library_.connect(identifier_.get(), &parameters) != 0) {
     fail(ErrorCode::kUnavailable, "connecting to it", errno);
   }
 }
 
-void VerbsConnection::on_accept(const rdma_cm_event& event) noexcept {
+void VerbsConnection::on_accept(const abi::Event& event) noexcept {
   const auto accept = decode_accept(private_data(event));
   if (!accept) {
     fail(ErrorCode::kUnsupported, "it answers, and is no memory node of TierVec");
@@ -225,7 +206,7 @@ void VerbsConnection::on_accept(const rdma_cm_event& event) noexcept {
   }
 }
 
-void VerbsConnection::on_reject(const rdma_cm_event& event) noexcept {
+void VerbsConnection::on_reject(const abi::Event& event) noexcept {
   const auto reject = decode_reject(private_data(event));
   if (!reject) {  // the kernel of the other side says that nobody listens
     fail(ErrorCode::kUnavailable, "connecting to it", ECONNREFUSED);
@@ -265,21 +246,21 @@ Error VerbsConnection::failure(const std::string& what) const {
           what + ": " + failure_ + (failure_errno_ == 0 ? "" : " failed: " + errno_text(failure_errno_))};
 }
 
-ErrorCode error_of(ibv_wc_status status) noexcept {
+ErrorCode error_of(abi::CompletionStatus status) noexcept {
   switch (status) {
-    case IBV_WC_SUCCESS:
+    case abi::CompletionStatus::kSuccess:
       return ErrorCode::kOk;
-    case IBV_WC_LOC_LEN_ERR:
-    case IBV_WC_LOC_QP_OP_ERR:
-    case IBV_WC_LOC_PROT_ERR:
-    case IBV_WC_LOC_ACCESS_ERR:
-      return ErrorCode::kInternal;  // this side asked for something it may not
-    case IBV_WC_REM_ACCESS_ERR:     // the region was withdrawn, or is another one now
-    case IBV_WC_REM_INV_REQ_ERR:
-    case IBV_WC_REM_OP_ERR:
-    case IBV_WC_RETRY_EXC_ERR:  // no answer
-    case IBV_WC_RNR_RETRY_EXC_ERR:
-    case IBV_WC_WR_FLUSH_ERR:  // the connection ended
+    case abi::CompletionStatus::kLocalLength:
+    case abi::CompletionStatus::kLocalQueuePair:
+    case abi::CompletionStatus::kLocalProtection:
+    case abi::CompletionStatus::kLocalAccess:
+      return ErrorCode::kInternal;              // this side asked for something it may not
+    case abi::CompletionStatus::kRemoteAccess:  // the region was withdrawn, or is another one now
+    case abi::CompletionStatus::kRemoteRequest:
+    case abi::CompletionStatus::kRemoteOperation:
+    case abi::CompletionStatus::kNoAnswer:  // no answer
+    case abi::CompletionStatus::kNotReady:
+    case abi::CompletionStatus::kFlushed:  // the connection ended
     default:
       return ErrorCode::kUnavailable;
   }

@@ -8,7 +8,6 @@
 
 #include <sys/socket.h>
 
-#include <tiervec/core/process.h>
 #include <tiervec/core/status.h>
 #include <tiervec/core/tick_clock.h>
 #include <tiervec/rdma/attachment.h>
@@ -44,7 +43,6 @@ class VerbsConnection {
                   std::uint32_t depth) noexcept;
   VerbsConnection(const VerbsConnection&) = delete;
   VerbsConnection& operator=(const VerbsConnection&) = delete;
-  ~VerbsConnection();
 
   /// Takes what the connection manager has to say; never blocks. False once the connection has failed.
   bool progress() noexcept;
@@ -61,27 +59,27 @@ class VerbsConnection {
   // Once it is up.
 
   /// Posts the list that begins at `first`: one doorbell. False when the device refuses it.
-  bool post(ibv_send_wr& first) noexcept {
-    ibv_send_wr* refused = nullptr;
-    return ibv_post_send(id_->qp, &first, &refused) == 0;
+  bool post(abi::SendRequest& first) noexcept {
+    abi::SendRequest* refused = nullptr;
+    return abi::post_send(*identifier_->queue_pair, first, refused) == 0;
   }
   /// Fills `completions`; negative when the completion queue is broken.
-  int poll(std::span<ibv_wc> completions) noexcept {
-    return ibv_poll_cq(completion_queue_, static_cast<int>(completions.size()), completions.data());
+  int poll(std::span<abi::Completion> completions) noexcept {
+    return abi::poll(*completion_queue_, static_cast<int>(completions.size()), completions.data());
   }
   [[nodiscard]] std::uint32_t depth() const noexcept { return depth_; }  // reads posted at once, at most
-  [[nodiscard]] std::uint32_t local_key() const noexcept { return registration_->lkey; }
+  [[nodiscard]] std::uint32_t local_key() const noexcept { return registration_->local_key; }
   [[nodiscard]] std::uint64_t remote_address() const noexcept { return remote_address_; }
   [[nodiscard]] std::uint32_t remote_key() const noexcept { return remote_key_; }
 
  private:
   enum class State : std::uint8_t { kResolvingAddress, kResolvingRoute, kConnecting, kUp, kFailed };
 
-  void on_event(const rdma_cm_event& event) noexcept;
+  void on_event(const abi::Event& event) noexcept;
   void make_queue_pair() noexcept;
   void connect() noexcept;
-  void on_accept(const rdma_cm_event& event) noexcept;
-  void on_reject(const rdma_cm_event& event) noexcept;
+  void on_accept(const abi::Event& event) noexcept;
+  void on_reject(const abi::Event& event) noexcept;
   void fail(ErrorCode code, const char* what, int error = 0) noexcept;
 
   const VerbsLibrary& library_;
@@ -91,12 +89,13 @@ class VerbsConnection {
   State state_ = State::kResolvingAddress;
   Ticks give_up_ = kNever;
 
-  rdma_event_channel* channel_ = nullptr;
-  rdma_cm_id* id_ = nullptr;
-  ibv_pd* domain_ = nullptr;
-  ibv_mr* registration_ = nullptr;
-  const Origin origin_;
-  ibv_cq* completion_queue_ = nullptr;
+  // Given back from the last to the first: the queue pair, which goes with the identifier, holds the others.
+  ChannelHandle channel_;
+  DomainHandle domain_;
+  RegistrationHandle registration_;
+  CompletionQueueHandle completion_queue_;
+  IdentifierHandle identifier_;
+
   std::uint32_t reads_outstanding_ = 1;  // on the wire; the queue pair holds back what exceeds it
   std::uint64_t remote_address_ = 0;
   std::uint32_t remote_key_ = 0;
@@ -107,6 +106,6 @@ class VerbsConnection {
 };
 
 /// What a completion that is no success means to the reader.
-ErrorCode error_of(ibv_wc_status status) noexcept;
+ErrorCode error_of(abi::CompletionStatus status) noexcept;
 
 }  // namespace tiervec::rdma::verbs

@@ -12,7 +12,7 @@
 #include <system_error>
 
 #include <tiervec/core/process.h>
-#include <tiervec/core/status.h>
+#include <tiervec/core/system_error.h>
 #include <tiervec/rdma/rdma_tier.h>
 
 namespace tiervec::rdma {
@@ -23,7 +23,7 @@ namespace {
 
 class SharedObject {
  public:
-  SharedObject(const char* name, const char* package) : name_(name) {
+  SharedObject(const char* name, const char* version, const char* package) : name_(name), version_(version) {
     handle_ = ::dlopen(name, RTLD_NOW | RTLD_LOCAL);
     if (handle_ == nullptr) {
       throw Error(ErrorCode::kUnsupported,
@@ -33,20 +33,22 @@ class SharedObject {
 
   template <class Function>
   void find(Function*& function, const char* symbol) const {
-    function = reinterpret_cast<Function*>(::dlsym(handle_, symbol));
+    function = reinterpret_cast<Function*>(::dlvsym(handle_, symbol, version_));
     if (function == nullptr) {
-      throw Error(ErrorCode::kUnsupported, name_ + " has no " + symbol + ": it is too old for RDMA reads");
+      throw Error(ErrorCode::kUnsupported,
+                  name_ + " has no " + symbol + " of version " + version_ + ", which RDMA reads need");
     }
   }
 
  private:
   std::string name_;
+  const char* version_;
   void* handle_;
 };
 
 VerbsLibrary load() {
   VerbsLibrary library{};
-  const SharedObject verbs("libibverbs.so.1", "libibverbs1 ibverbs-providers");
+  const SharedObject verbs("libibverbs.so.1", abi::kVerbsVersion, "libibverbs1 ibverbs-providers");
   verbs.find(library.alloc_pd, "ibv_alloc_pd");
   verbs.find(library.dealloc_pd, "ibv_dealloc_pd");
   verbs.find(library.reg_mr, "ibv_reg_mr");
@@ -56,7 +58,7 @@ VerbsLibrary load() {
   verbs.find(library.query_device, "ibv_query_device");
   verbs.find(library.device_name, "ibv_get_device_name");
 
-  const SharedObject cm("librdmacm.so.1", "librdmacm1");
+  const SharedObject cm("librdmacm.so.1", abi::kManagerVersion, "librdmacm1");
   cm.find(library.create_event_channel, "rdma_create_event_channel");
   cm.find(library.destroy_event_channel, "rdma_destroy_event_channel");
   cm.find(library.get_cm_event, "rdma_get_cm_event");
@@ -126,16 +128,45 @@ const VerbsLibrary& require_device(const std::string& what) {
   throw Error(ErrorCode::kUnsupported, what + ": " + kNoDevice);
 }
 
-rdma_event_channel* make_event_channel(const VerbsLibrary& library) noexcept {
-  rdma_event_channel* const channel = library.create_event_channel();
-  if (channel == nullptr) return nullptr;
-  const int flags = ::fcntl(channel->fd, F_GETFL);  // NOLINT(cppcoreguidelines-pro-type-vararg)
+void EndIdentifier::operator()(abi::Identifier* identifier) const noexcept {
+  if (!origin_.here()) {
+    return;  // the parent's, as with GiveBack
+  }
+  const VerbsLibrary& library = verbs_library();
+  if (identifier->queue_pair != nullptr) {
+    (void)library.disconnect(identifier);  // so that the other side need not find out
+    library.destroy_qp(identifier);
+  }
+  library.destroy_id(identifier);
+}
+
+ChannelHandle make_event_channel(const VerbsLibrary& library) noexcept {
+  ChannelHandle channel(library.create_event_channel());
+  if (channel == nullptr) {
+    return nullptr;
+  }
+  const int flags = ::fcntl(channel->file, F_GETFL);  // NOLINT(cppcoreguidelines-pro-type-vararg)
   if (flags < 0 ||
-      ::fcntl(channel->fd, F_SETFL, flags | O_NONBLOCK) != 0) {  // NOLINT(cppcoreguidelines-pro-type-vararg)
-    library.destroy_event_channel(channel);
+      ::fcntl(channel->file, F_SETFL, flags | O_NONBLOCK) != 0) {  // NOLINT(cppcoreguidelines-pro-type-vararg)
     return nullptr;
   }
   return channel;
+}
+
+IdentifierHandle make_identifier(const VerbsLibrary& library, abi::EventChannel& channel) noexcept {
+  abi::Identifier* identifier = nullptr;
+  return IdentifierHandle(library.create_id(&channel, &identifier, nullptr, abi::PortSpace::kTcp) == 0 ? identifier
+                                                                                                       : nullptr);
+}
+
+EventHandle next_event(const VerbsLibrary& library, abi::EventChannel& channel) noexcept {
+  abi::Event* event = nullptr;
+  return EventHandle(library.get_cm_event(&channel, &event) == 0 ? event : nullptr);
+}
+
+ErrorCode manager_failure(int error) noexcept {
+  const ErrorCode code = code_of_errno(error);
+  return code == ErrorCode::kResourceExhausted ? code : ErrorCode::kUnavailable;
 }
 
 std::string errno_text(int error) {

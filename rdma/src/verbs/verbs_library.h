@@ -2,47 +2,53 @@
 
 // libibverbs and librdmacm, loaded when they are first needed: TierVec runs where they are not installed.
 
+#include <cstddef>
+#include <cstdint>
+#include <memory>
 #include <string>
 
-#include <infiniband/verbs.h>
-#include <rdma/rdma_cma.h>
+#include <sys/socket.h>
+
+#include <tiervec/core/process.h>
+#include <tiervec/core/status.h>
+
+#include "verbs_abi.h"
 
 namespace tiervec::rdma::verbs {
 
-/// The functions used, by their names. What verbs.h defines inline (ibv_post_send, ibv_poll_cq) goes through the
-/// context's own table and needs no entry.
+/// The functions used. Posting and polling go through the device's own table: verbs_abi.h.
 struct VerbsLibrary {
   // libibverbs
-  decltype(&::ibv_alloc_pd) alloc_pd;
-  decltype(&::ibv_dealloc_pd) dealloc_pd;
-  decltype(&::ibv_reg_mr) reg_mr;
-  decltype(&::ibv_dereg_mr) dereg_mr;
-  decltype(&::ibv_create_cq) create_cq;
-  decltype(&::ibv_destroy_cq) destroy_cq;
-  decltype(&::ibv_query_device) query_device;
-  decltype(&::ibv_get_device_name) device_name;
+  abi::ProtectionDomain* (*alloc_pd)(abi::Context*);
+  int (*dealloc_pd)(abi::ProtectionDomain*);
+  abi::Registration* (*reg_mr)(abi::ProtectionDomain*, void*, std::size_t, int);
+  int (*dereg_mr)(abi::Registration*);
+  abi::CompletionQueue* (*create_cq)(abi::Context*, int, void*, abi::CompletionChannel*, int);
+  int (*destroy_cq)(abi::CompletionQueue*);
+  int (*query_device)(abi::Context*, abi::DeviceLimits*);
+  const char* (*device_name)(abi::Device*);
 
   // librdmacm
-  decltype(&::rdma_create_event_channel) create_event_channel;
-  decltype(&::rdma_destroy_event_channel) destroy_event_channel;
-  decltype(&::rdma_get_cm_event) get_cm_event;
-  decltype(&::rdma_ack_cm_event) ack_cm_event;
-  decltype(&::rdma_create_id) create_id;
-  decltype(&::rdma_destroy_id) destroy_id;
-  decltype(&::rdma_set_option) set_option;
-  decltype(&::rdma_bind_addr) bind_addr;
-  decltype(&::rdma_listen) listen;
-  decltype(&::rdma_get_src_port) src_port;
-  decltype(&::rdma_resolve_addr) resolve_addr;
-  decltype(&::rdma_resolve_route) resolve_route;
-  decltype(&::rdma_connect) connect;
-  decltype(&::rdma_accept) accept;
-  decltype(&::rdma_reject) reject;
-  decltype(&::rdma_disconnect) disconnect;
-  decltype(&::rdma_create_qp) create_qp;
-  decltype(&::rdma_destroy_qp) destroy_qp;
-  decltype(&::rdma_get_devices) get_devices;
-  decltype(&::rdma_free_devices) free_devices;
+  abi::EventChannel* (*create_event_channel)();
+  void (*destroy_event_channel)(abi::EventChannel*);
+  int (*get_cm_event)(abi::EventChannel*, abi::Event**);
+  int (*ack_cm_event)(abi::Event*);
+  int (*create_id)(abi::EventChannel*, abi::Identifier**, void*, abi::PortSpace);
+  int (*destroy_id)(abi::Identifier*);
+  int (*set_option)(abi::Identifier*, int, int, void*, std::size_t);
+  int (*bind_addr)(abi::Identifier*, sockaddr*);
+  int (*listen)(abi::Identifier*, int);
+  std::uint16_t (*src_port)(abi::Identifier*);  // in network order
+  int (*resolve_addr)(abi::Identifier*, sockaddr*, sockaddr*, int);
+  int (*resolve_route)(abi::Identifier*, int);
+  int (*connect)(abi::Identifier*, abi::ConnectionParameters*);
+  int (*accept)(abi::Identifier*, abi::ConnectionParameters*);
+  int (*reject)(abi::Identifier*, const void*, std::uint8_t);
+  int (*disconnect)(abi::Identifier*);
+  int (*create_qp)(abi::Identifier*, abi::ProtectionDomain*, abi::QueuePairAttributes*);
+  void (*destroy_qp)(abi::Identifier*);
+  abi::Context** (*get_devices)(int*);
+  void (*free_devices)(abi::Context**);
 };
 
 /// Throws Error(kUnsupported) saying which library is missing and how to get it. They stay loaded.
@@ -55,9 +61,52 @@ const VerbsLibrary& require_device(const std::string& what);
 /// and all that was made with them, are the parent's.
 void refuse_inherited_devices(const std::string& what);
 
-/// An event channel on which get_cm_event does not wait; null when it cannot be had. An event that poll() announced is
+/// Gives an object back to the library that made it. In a forked child it does nothing: the object is the parent's, and
+/// what were destroyed here would be destroyed there.
+template <auto kFunction>
+class GiveBack {
+ public:
+  template <class Object>
+  void operator()(Object* object) const noexcept {
+    if (origin_.here()) {
+      (void)(verbs_library().*kFunction)(object);
+    }
+  }
+
+ private:
+  Origin origin_;
+};
+
+/// Ends a connection, or a listener: says goodbye, then destroys the queue pair if there is one, then the identifier.
+class EndIdentifier {
+ public:
+  void operator()(abi::Identifier* identifier) const noexcept;
+
+ private:
+  Origin origin_;
+};
+
+using ChannelHandle = std::unique_ptr<abi::EventChannel, GiveBack<&VerbsLibrary::destroy_event_channel>>;
+using DomainHandle = std::unique_ptr<abi::ProtectionDomain, GiveBack<&VerbsLibrary::dealloc_pd>>;
+using RegistrationHandle = std::unique_ptr<abi::Registration, GiveBack<&VerbsLibrary::dereg_mr>>;
+using CompletionQueueHandle = std::unique_ptr<abi::CompletionQueue, GiveBack<&VerbsLibrary::destroy_cq>>;
+using DeviceListHandle = std::unique_ptr<abi::Context*, GiveBack<&VerbsLibrary::free_devices>>;
+using EventHandle = std::unique_ptr<abi::Event, GiveBack<&VerbsLibrary::ack_cm_event>>;
+/// No event of the identifier may be held when it goes: acknowledge first.
+using IdentifierHandle = std::unique_ptr<abi::Identifier, EndIdentifier>;
+
+/// An event channel on which next_event does not wait; null when it cannot be had. An event that poll() announced is
 /// gone again when its identifier was destroyed meanwhile, and waiting for the next one may take for ever.
-rdma_event_channel* make_event_channel(const VerbsLibrary& library) noexcept;
+ChannelHandle make_event_channel(const VerbsLibrary& library) noexcept;
+
+/// An identifier whose events come to `channel`; null with errno set when it cannot be had.
+IdentifierHandle make_identifier(const VerbsLibrary& library, abi::EventChannel& channel) noexcept;
+
+/// Null when there is none now.
+EventHandle next_event(const VerbsLibrary& library, abi::EventChannel& channel) noexcept;
+
+/// What it means that the connection manager refuses a channel or an identifier: no descriptors, or no rdma_ucm.
+ErrorCode manager_failure(int error) noexcept;
 
 /// "Cannot allocate memory" and the like.
 std::string errno_text(int error);

@@ -51,9 +51,9 @@ VerbsQueue::VerbsQueue(std::shared_ptr<const Tier> tier, const VerbsLibrary& lib
   requests_.resize(buffers);
   pieces_.resize(buffers);
   for (std::uint32_t i = 0; i < buffers; ++i) {
-    requests_[i].sg_list = &pieces_[i];
-    requests_[i].num_sge = 1;
-    requests_[i].opcode = IBV_WR_RDMA_READ;
+    requests_[i].pieces = &pieces_[i];
+    requests_[i].piece_count = 1;
+    requests_[i].opcode = abi::kOpRead;
     requests_[i].next = i + 1 < buffers ? &requests_[i + 1] : nullptr;
   }
   flights_.resize(std::bit_ceil(buffers));
@@ -135,8 +135,8 @@ void VerbsQueue::flush() noexcept {
   if (count == 0) {
     return;
   }
-  ibv_send_wr& last = requests_[count - 1];
-  ibv_send_wr* const rest = std::exchange(last.next, nullptr);
+  abi::SendRequest& last = requests_[count - 1];
+  abi::SendRequest* const rest = std::exchange(last.next, nullptr);
   const bool posted = connection_->post(requests_.front());
   last.next = rest;
   if (!posted) [[unlikely]] {
@@ -152,18 +152,18 @@ void VerbsQueue::prepare(const ReadBatch& batch, std::uint32_t first) noexcept {
   const std::uint64_t remote = connection_->remote_address();
   for (std::uint32_t i = 0; i < batch.count; ++i) {
     const std::byte* view = batch.views[i];
-    ibv_sge& piece = pieces_[first + i];
-    piece.addr = reinterpret_cast<std::uintptr_t>(view);
-    piece.length = batch.reads[i].length;
-    ibv_send_wr& request = requests_[first + i];
-    request.wr.rdma.remote_addr = remote + batch.reads[i].offset;
-    request.send_flags = 0;
+    abi::Piece& piece = pieces_[first + i];
+    piece.address = reinterpret_cast<std::uintptr_t>(view);
+    piece.bytes = batch.reads[i].length;
+    abi::SendRequest& request = requests_[first + i];
+    request.remote_address = remote + batch.reads[i].offset;
+    request.flags = 0;
     posted_buffers_[next_posted_++ & posted_mask_] =
         static_cast<std::uint32_t>(static_cast<std::size_t>(view - memory) / buffer_bytes_);
   }
-  ibv_send_wr& last = requests_[first + batch.count - 1];
-  last.send_flags = IBV_SEND_SIGNALED;
-  last.wr_id = next_flight_;
+  abi::SendRequest& last = requests_[first + batch.count - 1];
+  last.flags = abi::kSignaled;
+  last.id = next_flight_;
 }
 
 std::size_t VerbsQueue::poll(std::span<ReadBatch*> done) noexcept {
@@ -185,7 +185,7 @@ std::size_t VerbsQueue::poll(std::span<ReadBatch*> done) noexcept {
 }
 
 std::size_t VerbsQueue::take_completions(std::span<ReadBatch*> done) noexcept {
-  std::array<ibv_wc, kCompletionsAtOnce> completions;
+  std::array<abi::Completion, kCompletionsAtOnce> completions;
   std::size_t count = 0;
   // A completion ends one flight, so at most as many batches come back as completions are asked for.
   while (count < done.size() && first_flight_ != next_flight_) {
@@ -197,12 +197,12 @@ std::size_t VerbsQueue::take_completions(std::span<ReadBatch*> done) noexcept {
     }
     counters_->completions.add(static_cast<std::uint64_t>(got));
     for (int i = 0; i < got; ++i) {
-      const ibv_wc& completion = completions[static_cast<std::size_t>(i)];
-      if (completion.status != IBV_WC_SUCCESS) [[unlikely]] {
+      const abi::Completion& completion = completions[static_cast<std::size_t>(i)];
+      if (completion.status != abi::CompletionStatus::kSuccess) [[unlikely]] {
         drop_connection(error_of(completion.status));
         return count;
       }
-      assert(completion.wr_id == first_flight_);
+      assert(completion.id == first_flight_);
       Flight& landed = flight(first_flight_++);
       ReadBatch* batch = landed.batch;
       land(landed);
@@ -285,8 +285,8 @@ void VerbsQueue::look_after_connection() noexcept {
 
 void VerbsQueue::connection_up() noexcept {
   for (std::size_t i = 0; i < requests_.size(); ++i) {
-    pieces_[i].lkey = connection_->local_key();
-    requests_[i].wr.rdma.rkey = connection_->remote_key();
+    pieces_[i].local_key = connection_->local_key();
+    requests_[i].remote_key = connection_->remote_key();
   }
   depth_ = connection_->depth();
   up_ = true;

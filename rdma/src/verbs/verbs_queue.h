@@ -86,10 +86,10 @@ class VerbsQueue final : public TierQueue {
   std::vector<std::uint32_t> free_;  // numbers of buffers, a stack
   std::uint32_t free_count_ = 0;
 
-  std::vector<ibv_send_wr> requests_;  // [i] posts with piece [i]; each links to the next
-  std::vector<ibv_sge> pieces_;
+  std::vector<abi::SendRequest> requests_;  // [i] posts with piece [i]; each links to the next
+  std::vector<abi::Piece> pieces_;
 
-  // Numbered as they are posted; the number of the last read's flight is its wr_id.
+  // Numbered as they are posted; the number of the last read's flight is its id.
   std::vector<Flight> flights_;
   std::uint64_t flight_mask_ = 0;
   std::uint64_t first_flight_ = 0;

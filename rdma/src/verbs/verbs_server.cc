@@ -18,8 +18,10 @@
 #include <utility>
 #include <vector>
 
+#include <tiervec/core/system_error.h>
 #include <tiervec/core/thread.h>
 
+#include "../tcp/socket.h"
 #include "handshake.h"
 #include "verbs_connection.h"
 
@@ -35,8 +37,13 @@ struct Region {
   AttachToken token{};
   const std::byte* memory = nullptr;
   std::uint64_t size_bytes = 0;
-  ibv_pd* domain = nullptr;
-  ibv_mr* registration = nullptr;
+  DomainHandle domain;
+  RegistrationHandle registration;
+};
+
+struct Connection {
+  std::uint64_t region_id = 0;
+  IdentifierHandle identifier;
 };
 
 bool is_wildcard(const sockaddr_storage& address) {
@@ -56,21 +63,13 @@ class VerbsServer::State {
       : what_("RDMA data plane on " + host + ":" + std::to_string(port)),
         library_(require_device(what_)),
         max_connections_(max_connections) {
-    try {
-      listen(resolve_host(what_, host, port), device);
-      thread_ = Thread("the RDMA data plane", [this] { run(); });
-    } catch (...) {
-      close();
-      throw;
-    }
+    listen(resolve_host(what_, host, port), device);
+    thread_ = Thread("the RDMA data plane", [this] { run(); });
   }
   State(const State&) = delete;
   State& operator=(const State&) = delete;
 
-  ~State() {
-    stop();
-    close();
-  }
+  ~State() { stop(); }
 
   /// False in a forked child, where nothing of it may be touched: the listener and its connections are the parent's.
   [[nodiscard]] bool here() const noexcept { return origin_.here(); }
@@ -104,21 +103,21 @@ class VerbsServer::State {
     if (regions_.contains(region_id)) {
       throw Error(ErrorCode::kAlreadyExists, what + " is served already");
     }
-    Region region{.token = token, .memory = memory, .size_bytes = size_bytes};
-    region.domain = library_.alloc_pd(context_);
+    Region region{.token = token, .memory = memory, .size_bytes = size_bytes, .domain = {}, .registration = {}};
+    region.domain.reset(library_.alloc_pd(context_));
     if (region.domain == nullptr) {
       throw Error(ErrorCode::kResourceExhausted,
                   what + ": allocating a protection domain failed: " + errno_text(errno));
     }
-    region.registration =
-        library_.reg_mr(region.domain, const_cast<std::byte*>(memory), size_bytes, IBV_ACCESS_REMOTE_READ);
+    region.registration.reset(
+        library_.reg_mr(region.domain.get(), const_cast<std::byte*>(memory), size_bytes, abi::kRemoteRead));
     if (region.registration == nullptr) {
       const int error = errno;
-      library_.dealloc_pd(region.domain);
       throw Error(ErrorCode::kResourceExhausted, what + ": " + registration_failure(error, size_bytes));
     }
-    regions_.emplace(region_id, region);
-    return {.address = reinterpret_cast<std::uintptr_t>(memory), .key = region.registration->rkey};
+    const std::uint32_t key = region.registration->remote_key;
+    regions_.emplace(region_id, std::move(region));
+    return {.address = reinterpret_cast<std::uintptr_t>(memory), .key = key};
   }
 
   void withdraw(std::uint64_t region_id) {
@@ -153,25 +152,32 @@ class VerbsServer::State {
 
  private:
   void listen(sockaddr_storage address, const std::string& device) {
-    wake_ = ::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-    channel_ = make_event_channel(library_);
-    if (wake_ < 0 || channel_ == nullptr || library_.create_id(channel_, &listener_, nullptr, RDMA_PS_TCP) != 0) {
-      throw Error(ErrorCode::kUnavailable,
-                  what_ + ": asking the connection manager failed: " + errno_text(errno) + "; is rdma_ucm loaded?");
+    wake_ = Descriptor(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
+    if (!wake_) {
+      throw system_error(what_ + ": making an eventfd", errno);
     }
-    if (library_.bind_addr(listener_, reinterpret_cast<sockaddr*>(&address)) != 0) {
+    channel_ = make_event_channel(library_);
+    if (channel_ != nullptr) {
+      listener_ = make_identifier(library_, *channel_);
+    }
+    if (listener_ == nullptr) {
+      const int error = errno;
+      throw Error(manager_failure(error),
+                  what_ + ": asking the connection manager failed: " + errno_text(error) + "; is rdma_ucm loaded?");
+    }
+    if (library_.bind_addr(listener_.get(), reinterpret_cast<sockaddr*>(&address)) != 0) {
       refuse_address(errno);
     }
-    if (listener_->verbs == nullptr && !is_wildcard(address)) {
+    if (listener_->device == nullptr && !is_wildcard(address)) {
       refuse_address(ENODEV);
     }
     choose_device(device);
-    if (library_.listen(listener_, kBacklog) != 0) {
+    if (library_.listen(listener_.get(), kBacklog) != 0) {
       refuse_address(errno);
     }
-    port_ = ntohs(library_.src_port(listener_));
+    port_ = ntohs(library_.src_port(listener_.get()));
     // What connects here never posts a request, so one entry serves all.
-    completion_queue_ = library_.create_cq(context_, 1, nullptr, nullptr, 0);
+    completion_queue_.reset(library_.create_cq(context_, 1, nullptr, nullptr, 0));
     if (completion_queue_ == nullptr) {
       throw Error(ErrorCode::kResourceExhausted, what_ + ": making a completion queue failed: " + errno_text(errno));
     }
@@ -190,14 +196,15 @@ class VerbsServer::State {
 
   void choose_device(const std::string& name) {
     int count = 0;
-    devices_ = library_.get_devices(&count);
+    devices_.reset(library_.get_devices(&count));
+    abi::Context* const* const devices = devices_.get();
     std::string known;
-    for (int i = 0; devices_ != nullptr && i < count; ++i) {
-      const std::string found = library_.device_name(devices_[i]->device);
+    for (int i = 0; devices != nullptr && i < count; ++i) {
+      const std::string found = library_.device_name(devices[i]->device);
       known += (known.empty() ? "" : ", ") + found;
-      const bool right = listener_->verbs == nullptr || listener_->verbs == devices_[i];
+      const bool right = listener_->device == nullptr || listener_->device == devices[i];
       if (context_ == nullptr && right && (name.empty() || name == found)) {
-        context_ = devices_[i];
+        context_ = devices[i];
       }
     }
     if (context_ == nullptr) {
@@ -208,8 +215,8 @@ class VerbsServer::State {
   }
 
   void run() {
-    std::array<pollfd, 2> waited = {
-        {{.fd = channel_->fd, .events = POLLIN, .revents = 0}, {.fd = wake_, .events = POLLIN, .revents = 0}}};
+    std::array<pollfd, 2> waited = {{{.fd = channel_->file, .events = POLLIN, .revents = 0},
+                                     {.fd = wake_.number(), .events = POLLIN, .revents = 0}}};
     while (!ending_) {
       (void)::poll(waited.data(), waited.size(), -1);
       if ((waited[1].revents & POLLIN) != 0) {
@@ -233,13 +240,13 @@ class VerbsServer::State {
       closing_ = is_last;
       tasks_.push_back(std::move(packaged));
     }
-    (void)::eventfd_write(wake_, 1);
+    (void)::eventfd_write(wake_.number(), 1);
     ran.get();
   }
 
   void run_tasks() {
     eventfd_t ignored = 0;
-    (void)::eventfd_read(wake_, &ignored);
+    (void)::eventfd_read(wake_.number(), &ignored);
     std::vector<std::packaged_task<void()>> tasks;
     {
       const std::lock_guard lock(mutex_);
@@ -251,160 +258,134 @@ class VerbsServer::State {
   }
 
   void take_event() {
-    rdma_cm_event* event = nullptr;
-    if (library_.get_cm_event(channel_, &event) != 0) {
+    IdentifierHandle over;  // goes after the event is acknowledged
+    const EventHandle event = next_event(library_, *channel_);
+    if (event == nullptr) {
       return;
     }
-    rdma_cm_id* const id = event->id;
-    bool over = false;
-    switch (event->event) {
-      case RDMA_CM_EVENT_CONNECT_REQUEST:
-        over = !answer(*event);
+    switch (event->type) {
+      case abi::EventType::kConnectRequest:
+        over = answer(*event);
         break;
-      case RDMA_CM_EVENT_DISCONNECTED:
-      case RDMA_CM_EVENT_CONNECT_ERROR:
-      case RDMA_CM_EVENT_UNREACHABLE:
-      case RDMA_CM_EVENT_REJECTED:
-      case RDMA_CM_EVENT_DEVICE_REMOVAL:
-        over = id != listener_;
+      case abi::EventType::kDisconnected:
+      case abi::EventType::kConnectError:
+      case abi::EventType::kUnreachable:
+      case abi::EventType::kRejected:
+      case abi::EventType::kDeviceRemoval:
+        over = forget(event->identifier);
         break;
       default:
         break;
     }
-    library_.ack_cm_event(event);  // before its identifier goes
-    if (over) {
-      end(id);
-    }
   }
 
-  /// Accepts the request or rejects it; false when its identifier is to go.
-  bool answer(const rdma_cm_event& event) {
-    const rdma_conn_param& parameters = event.param.conn;
+  /// Accepts the request, or rejects it and returns its identifier, which is to go.
+  IdentifierHandle answer(const abi::Event& event) {
+    const abi::ConnectionParameters& parameters = event.connection;
     const std::span data(static_cast<const std::byte*>(parameters.private_data),
-                         parameters.private_data == nullptr ? std::size_t{0} : parameters.private_data_len);
+                         parameters.private_data == nullptr ? std::size_t{0} : parameters.private_bytes);
+    IdentifierHandle identifier(event.identifier);
     const std::lock_guard lock(mutex_);
     const auto request = decode_request(data);
     if (!request || request->version != kProtocolVersion) {
-      return reject(event.id, Refusal::kVersion);
+      return reject(std::move(identifier), Refusal::kVersion);
     }
     const auto found = regions_.find(request->region_id);
-    if (found == regions_.end() || event.id->verbs != context_) {
-      return reject(event.id, Refusal::kRegion);
+    if (found == regions_.end() || identifier->device != context_) {
+      return reject(std::move(identifier), Refusal::kRegion);
     }
     if (!same_token(request->token, found->second.token)) {
-      return reject(event.id, Refusal::kToken);
+      return reject(std::move(identifier), Refusal::kToken);
     }
-    if (connections_.size() >= max_connections_ || !accept(event.id, found->second, parameters)) {
-      return reject(event.id, Refusal::kConnections);
+    if (connections_.size() >= max_connections_ || !accept(*identifier, found->second, parameters)) {
+      return reject(std::move(identifier), Refusal::kConnections);
     }
-    connections_.emplace(event.id, request->region_id);
+    connections_.emplace(event.identifier, Connection{request->region_id, std::move(identifier)});
     ++accepted_;
-    return true;
+    return nullptr;
   }
 
-  bool reject(rdma_cm_id* id, Refusal refusal) {
+  IdentifierHandle reject(IdentifierHandle identifier, Refusal refusal) {
     ++refused_;
     const auto data = encode(ConnectReject{.refusal = refusal});
-    (void)library_.reject(id, data.data(), static_cast<std::uint8_t>(data.size()));
-    return false;
+    (void)library_.reject(identifier.get(), data.data(), static_cast<std::uint8_t>(data.size()));
+    return identifier;
   }
 
-  bool accept(rdma_cm_id* id, const Region& region, const rdma_conn_param& asked) {
-    ibv_device_attr device{};
-    ibv_qp_init_attr attributes{};  // NOLINT(bugprone-invalid-enum-default-initialization): set below
-    attributes.send_cq = completion_queue_;
-    attributes.recv_cq = completion_queue_;
-    attributes.qp_type = IBV_QPT_RC;
-    attributes.cap.max_send_wr = 1;
-    attributes.cap.max_recv_wr = 1;
-    attributes.cap.max_send_sge = 1;
-    attributes.cap.max_recv_sge = 1;
-    if (library_.query_device(context_, &device) != 0 || library_.create_qp(id, region.domain, &attributes) != 0) {
+  bool accept(abi::Identifier& identifier, const Region& region, const abi::ConnectionParameters& asked) {
+    abi::DeviceLimits device{};
+    abi::QueuePairAttributes attributes{};
+    attributes.send_completions = completion_queue_.get();
+    attributes.receive_completions = completion_queue_.get();
+    attributes.type = abi::kReliableConnection;
+    attributes.max_sends = 1;
+    attributes.max_receives = 1;
+    attributes.max_send_pieces = 1;
+    attributes.max_receive_pieces = 1;
+    if (library_.query_device(context_, &device) != 0 ||
+        library_.create_qp(&identifier, region.domain.get(), &attributes) != 0) {
       return false;
     }
     const auto data = encode(ConnectAccept{.address = reinterpret_cast<std::uintptr_t>(region.memory),
                                            .size_bytes = region.size_bytes,
-                                           .key = region.registration->rkey});
-    rdma_conn_param parameters{};
+                                           .key = region.registration->remote_key});
+    abi::ConnectionParameters parameters{};
     parameters.private_data = data.data();
-    parameters.private_data_len = static_cast<std::uint8_t>(data.size());
+    parameters.private_bytes = static_cast<std::uint8_t>(data.size());
     // As many reads at once as the client asks for and the device takes.
-    parameters.responder_resources =
-        std::min(asked.responder_resources, static_cast<std::uint8_t>(std::clamp(device.max_qp_rd_atom, 1, 255)));
-    parameters.rnr_retry_count = 7;
-    return library_.accept(id, &parameters) == 0;
+    parameters.reads_answered_at_once = std::min(
+        asked.reads_answered_at_once, static_cast<std::uint8_t>(std::clamp(device.reads_answered_at_once, 1, 255)));
+    parameters.not_ready_retries = 7;
+    return library_.accept(&identifier, &parameters) == 0;
   }
 
-  void end(rdma_cm_id* id) {
-    {
-      const std::lock_guard lock(mutex_);
-      connections_.erase(id);
+  /// The identifier of a connection that has ended; null when it is none, as the listener.
+  IdentifierHandle forget(abi::Identifier* identifier) {
+    const std::lock_guard lock(mutex_);
+    const auto found = connections_.find(identifier);
+    if (found == connections_.end()) {
+      return nullptr;
     }
-    if (id->qp != nullptr) {
-      (void)library_.disconnect(id);
-      library_.destroy_qp(id);
-    }
-    library_.destroy_id(id);
+    IdentifierHandle ended = std::move(found->second.identifier);
+    connections_.erase(found);
+    return ended;
   }
 
   bool drop_region(std::uint64_t region_id) {
-    Region region;
-    std::vector<rdma_cm_id*> readers;
+    decltype(regions_)::node_type region;
+    std::vector<IdentifierHandle> readers;  // go before the region, which they hold
     {
       const std::lock_guard lock(mutex_);
-      const auto found = regions_.find(region_id);
-      if (found == regions_.end()) {
-        return false;
-      }
-      region = found->second;
-      regions_.erase(found);
-      for (const auto& [id, read] : connections_) {
-        if (read == region_id) {
-          readers.push_back(id);
+      region = regions_.extract(region_id);
+      for (auto at = connections_.begin(); at != connections_.end();) {
+        if (at->second.region_id == region_id) {
+          readers.push_back(std::move(at->second.identifier));
+          at = connections_.erase(at);
+        } else {
+          ++at;
         }
       }
     }
-    std::for_each(readers.begin(), readers.end(), [this](rdma_cm_id* id) { end(id); });
-    library_.dereg_mr(region.registration);
-    library_.dealloc_pd(region.domain);
-    return true;
-  }
-
-  /// What is left when no thread runs and no region is served.
-  void close() {
-    if (listener_ != nullptr) {
-      library_.destroy_id(listener_);
-    }
-    if (completion_queue_ != nullptr) {
-      library_.destroy_cq(completion_queue_);
-    }
-    if (devices_ != nullptr) {
-      library_.free_devices(devices_);
-    }
-    if (channel_ != nullptr) {
-      library_.destroy_event_channel(channel_);
-    }
-    if (wake_ >= 0) {
-      ::close(wake_);
-    }
+    return !region.empty();
   }
 
   const std::string what_;
   const VerbsLibrary& library_;
   const std::uint32_t max_connections_;
-  int wake_ = -1;
   std::uint16_t port_ = 0;
-  rdma_event_channel* channel_ = nullptr;
-  rdma_cm_id* listener_ = nullptr;
-  ibv_context** devices_ = nullptr;
-  ibv_context* context_ = nullptr;
-  ibv_cq* completion_queue_ = nullptr;
+  Descriptor wake_;
+  // Given back from the last to the first.
+  ChannelHandle channel_;
+  DeviceListHandle devices_;
+  abi::Context* context_ = nullptr;  // one of them
+  CompletionQueueHandle completion_queue_;
+  IdentifierHandle listener_;
   bool ending_ = false;  // the listener's thread only
 
   std::mutex stop_mutex_;
   mutable std::mutex mutex_;  // of what follows
   std::map<std::uint64_t, Region> regions_;
-  std::unordered_map<rdma_cm_id*, std::uint64_t> connections_;  // region of each
+  std::unordered_map<abi::Identifier*, Connection> connections_;  // go before the regions, which they hold
   std::vector<std::packaged_task<void()>> tasks_;
   std::uint64_t accepted_ = 0;
   std::uint64_t refused_ = 0;

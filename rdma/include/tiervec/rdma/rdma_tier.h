@@ -35,7 +35,7 @@ struct RdmaOptions {
 /// So open_queue throws nothing for a node that is down; it throws kResourceExhausted when the buffers cannot be
 /// registered.
 ///
-/// Throws Error: kUnsupported (built without RDMA, no libraries, no device), kInvalidArgument (no such host) and, with
+/// Throws Error: kUnsupported (no libraries, no device), kInvalidArgument (no such host) and, with
 /// check_at_open, kUnavailable (no node there, or no answer in time), kNotFound (the node does not serve this region),
 /// kPermissionDenied (wrong token), kInvalidArgument (region of another size), kResourceExhausted (limit of locked
 /// memory, `ulimit -l`).
