@@ -181,6 +181,69 @@ def test_too_little_locked_memory_is_said(nodes: tuple[Node, Node], tmp_path: Pa
     assert "65536 bytes" in done.stderr
 
 
+_FORKS = """
+import multiprocessing, signal, sys
+import numpy as np
+import tiervec
+from tiervec.errors import UnsupportedError
+from tiervec.graph_index.params import GraphSearchParams
+
+path, url, folder = sys.argv[1:]
+queries, local = np.load(folder + "/queries.npy"), np.load(folder + "/local.npy")
+
+def found(index):
+    return (index.search(queries, 10, params=GraphSearchParams(search_list=40)).ids == local).all()
+
+def on_its_own():
+    signal.alarm(250)
+    with tiervec.open(path, tier=url, threads=1) as index:
+        assert found(index), "wrong in a child that was forked before RDMA was used"
+
+def refused(act):
+    try:
+        act()
+    except UnsupportedError as error:
+        assert "forked after RDMA was used" in str(error) and "spawn or forkserver" in str(error), error
+    else:
+        sys.exit("not refused")
+
+def after_the_parent():
+    signal.alarm(250)
+    refused(lambda: found(index))
+    refused(lambda: tiervec.open(path, tier=url, threads=1))
+    index.close()
+
+def run(body):
+    process = multiprocessing.get_context("fork").Process(target=body)
+    process.start()
+    process.join()
+    assert process.exitcode == 0, process.exitcode
+
+run(on_its_own)
+with tiervec.open(path, tier=url, threads=1) as index:
+    assert found(index)
+    connections = index._opened.tier.counters["connections"]
+    for _ in range(2):
+        run(after_the_parent)
+        assert found(index)
+    assert index._opened.tier.counters["connections"] == connections, "the parent had to connect again"
+print("right")
+"""
+
+
+def test_a_forked_child_is_refused_at_once_and_the_parent_goes_on(nodes: tuple[Node, Node], tmp_path: Path) -> None:
+    index = on_nodes("sample", "a", nodes, tmp_path)
+    np.save(tmp_path / "queries.npy", index.queries)
+    np.save(tmp_path / "local.npy", index.local)
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore::DeprecationWarning", "-c", _FORKS, index.path, index.url, tmp_path],
+        capture_output=True,
+        text=True,
+        timeout=900,
+    )
+    assert (done.stdout, done.returncode) == ("right\n", 0), done.stderr
+
+
 def test_a_node_that_dies_is_not_missed_and_without_any_it_is_said(nodes: tuple[Node, Node], tmp_path: Path) -> None:
     published = on_nodes("sample", "a,b", nodes, tmp_path)
     queries, local = published.queries, published.local
