@@ -82,6 +82,18 @@ struct Network {
   std::unique_ptr<TierQueue> queue;
 };
 
+/// A busy machine may need longer than the time-out for the first packets through a new cable.
+std::shared_ptr<Tier> open_tier(const Attachment& attachment, std::chrono::milliseconds timeout) {
+  const auto give_up = std::chrono::steady_clock::now() + 60s;
+  while (true) {
+    try {
+      return open_tcp_tier("tcp://192.0.2.2:1/region", attachment, {.timeout = timeout});
+    } catch (const Error& error) {
+      if (error.code() != ErrorCode::kUnavailable || std::chrono::steady_clock::now() > give_up) throw;
+    }
+  }
+}
+
 Network connect(const Descriptor& node_side, std::chrono::milliseconds timeout) {
   // The node's end of the cable goes into its namespace; addresses are of the range kept for documentation.
   const std::string process = "/proc/" + std::to_string(::getpid()) + "/fd/" + std::to_string(node_side.number());
@@ -100,9 +112,9 @@ Network connect(const Descriptor& node_side, std::chrono::milliseconds timeout) 
 
   Attachment attachment = testing::attachment_at(network.server->port(), 1, kRegionBytes);
   attachment.host = "192.0.2.2";
-  network.tier = open_tcp_tier("tcp://192.0.2.2:1/region", attachment, {.timeout = timeout});
+  network.tier = open_tier(attachment, timeout);
   network.queue = network.tier->open_queue(64);
-  EXPECT_EQ(read_now(*network.queue), ErrorCode::kOk);
+  EXPECT_TRUE(comes_back(*network.queue));
   return network;
 }
 
@@ -135,7 +147,7 @@ void in_two_namespaces(std::chrono::milliseconds timeout, const std::function<st
 TEST(Partition, TheLinkGoesDownAndUp) {
   in_two_namespaces(100ms, [](Network& network) -> std::string {
     for (int cut = 0; cut < 2; ++cut) {
-      EXPECT_EQ(read_now(*network.queue), ErrorCode::kOk);
+      EXPECT_TRUE(comes_back(*network.queue));
       EXPECT_TRUE(ip("link set cable0 down"));
       std::chrono::milliseconds took{};
       EXPECT_EQ(read_now(*network.queue, &took), ErrorCode::kUnavailable);
