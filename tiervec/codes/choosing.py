@@ -143,7 +143,8 @@ def _draw(sample: NDArray[Any], origins: NDArray[np.float32] | None, metric: str
         distances = -((queries + center) @ base.T).astype(np.float64)
     else:
         distances = _squared_distances(queries, base)
-    to_origin = np.sqrt(_squared_distances(queries, middles))
+    # Inner products are those of the centred query.
+    to_origin = np.sqrt(_squared_distances(queries, np.zeros_like(middles) if metric == "ip" else middles))
     directions = directions_from(residuals, np.zeros(points.shape[1], np.float32))
     lengths = np.sqrt(squared_norms(residuals))
     return _Sample(

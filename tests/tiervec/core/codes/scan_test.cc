@@ -367,6 +367,47 @@ TEST(Residuals, EstimateBetterThanRowsRelativeToTheCenter) {
   }
 }
 
+// Vectors much longer than the query, each near an origin as long: its inner product must not have their error.
+TEST(Residuals, OfInnerProductsAreAsGoodFarFromTheOrigin) {
+  constexpr std::size_t kDim = 32;
+  constexpr std::size_t kRows = 64;
+  const auto direction = normal_numbers(kDim, 17);
+  const auto noise = normal_numbers(kRows * kDim, 18);
+  const auto query = normal_numbers(kDim, 19);
+  DotCodeParameters parameters;
+  parameters.metric = Metric::kIp;
+  parameters.dim = kDim;
+  parameters.center.assign(kDim, 0.0F);
+  parameters.widths.assign(kDim, 2);
+  parameters.steps.assign(kDim, 1 / std::sqrt(static_cast<float>(kDim)));
+  parameters.row_bytes = kDim / 4 + kFactorBytes;
+  const DotCode code(parameters);
+  const auto mean_error = [&](float length) {
+    std::vector<float> origin(kDim);
+    float to_origin = 0;
+    for (std::size_t d = 0; d < kDim; ++d) {
+      origin[d] = length * direction[d];
+      to_origin -= query[d] * origin[d];
+    }
+    std::vector<float> vectors(noise.size());
+    for (std::size_t i = 0; i < vectors.size(); ++i) vectors[i] = origin[i % kDim] + noise[i];
+    std::vector<std::uint8_t> rows(kRows * code.row_bytes());
+    code.encode_residuals(vectors.data(), origin.data(), 0, kRows, rows.data());
+    const HugeBuffer blocks = blocks_of(code, rows);
+    const Scanned found = scan(code, query, {blocks.as<std::uint8_t>(), 0, kRows, to_origin}, kInfinity);
+    double error = 0;
+    for (std::size_t i = 0; i < kRows; ++i) {
+      double exact = 0;
+      for (std::size_t d = 0; d < kDim; ++d) {
+        exact -= static_cast<double>(query[d]) * static_cast<double>(vectors[i * kDim + d]);
+      }
+      error += std::fabs(static_cast<double>(found.distances[i]) - exact);
+    }
+    return error / kRows;
+  };
+  EXPECT_LT(mean_error(30), 1.2 * mean_error(1));
+}
+
 TEST(KeepNearest, KeepsThemAndLowersTheBound) {
   std::mt19937 random(5);
   for (const SimdLevel level : testing::simd_levels()) {

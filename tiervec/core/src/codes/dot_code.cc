@@ -331,8 +331,13 @@ void DotCode::encode_residuals(const float* vectors, const float* origin, float 
     if (parameters_.metric == Metric::kCosine) normalize(residual.data(), dim);
     for (std::size_t d = 0; d < dim; ++d) residual[d] -= origin[d];
     rotate(residual.data(), rotated.data());
-    encode_row({rotated_origin.data(), origin_offset}, dot_(residual.data(), residual.data(), dim),
-               dot_(origin, residual.data(), dim), rotated.data(), rows + i * parameters_.row_bytes);
+    // An inner product with the residual has an error of |q - c| |r|: written about the origin it would be |q - o| |r|,
+    // and the origin may be much longer than any query.
+    const bool about_center = parameters_.metric == Metric::kIp;
+    const float* const about = about_center ? parameters_.center.data() : origin;
+    encode_row({about_center ? nullptr : rotated_origin.data(), origin_offset},
+               dot_(residual.data(), residual.data(), dim), dot_(about, residual.data(), dim), rotated.data(),
+               rows + i * parameters_.row_bytes);
   }
 }
 
