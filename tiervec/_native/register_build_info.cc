@@ -37,11 +37,13 @@ unsigned startable_threads(unsigned wanted) {
   std::atomic<bool> over{false};
   std::vector<Thread> threads;
   threads.reserve(wanted);
-  try {
-    while (threads.size() + 1 < wanted) {
+  bool refused = false;
+  while (!refused && threads.size() + 1 < wanted) {
+    try {
       threads.emplace_back("a build", [&over] { over.wait(false); });
+    } catch (const Error&) {
+      refused = true;
     }
-  } catch (const Error&) {  // the answer
   }
   over = true;
   over.notify_all();

@@ -11,7 +11,7 @@
 
 #include <atomic>
 #include <cstdint>
-#include <optional>
+#include <memory>
 
 namespace tiervec {
 
@@ -50,9 +50,8 @@ class PerProcess {
 
  private:
   struct Copy {
-    Copy() { value.emplace(); }
     Origin origin;
-    std::optional<T> value;
+    std::unique_ptr<T> value = std::make_unique<T>();
   };
 
   T& renew(Copy* inherited) {

@@ -127,11 +127,12 @@ class SearchEngine {
   /// Contexts of one process: a forked child has none of the parent's threads, rings and connections, and makes its
   /// own.
   struct Pool {
-    Pool() = default;
+    Pool() {}
     ~Pool() {
-      if (!origin.here() && !mutex.try_lock()) {
-        // A thread of the parent was changing it at the fork, and will never be done: nobody can tell what is whole.
-        [[maybe_unused]] const auto* const left = new std::vector(std::move(idle));
+      // A thread of the parent may have been changing it at the fork, and will never be done: nobody can tell what is
+      // whole, and it stays.
+      if (origin.here() || mutex.try_lock()) {
+        std::destroy_at(&idle);
       }
     }
     Pool(const Pool&) = delete;
@@ -139,7 +140,9 @@ class SearchEngine {
 
     Origin origin;
     std::mutex mutex;
-    std::vector<std::unique_ptr<Context>> idle;
+    union {  // destroyed by hand
+      std::vector<std::unique_ptr<Context>> idle{};
+    };
   };
 
   /// Takes a context from the pool, or makes one; gives it back.
