@@ -159,7 +159,7 @@ wheel: $(VENV)/.stamp-build $(VENV)/.stamp-wheel ## a wheel in dist/, for manyli
 wheel-check: wheel ## the wheel in a bare environment without a compiler passes the README's first example
 	@tests/portability/check_wheel.sh $(BIN)/python
 
-portability: ## g++ 12, a current g++, clang, static libstdc++, every Python (PORTABILITY=required: none may be skipped)
+portability: ## g++ 12, a current g++, clang, static libstdc++, Pythons (LEGS="clang static": some; PORTABILITY=required: all)
 	@JOBS=$(JOBS) PYTHON=$(PYTHON) tests/portability/run.sh $(LEGS)
 
 clean: ## remove what was built

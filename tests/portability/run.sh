@@ -48,45 +48,69 @@ sys.exit(not (pathlib.Path(sysconfig.get_path("include")) / "Python.h").exists()
 default_python=${PYTHON:-python3}
 
 # As distributions compile: Ubuntu's own flags warn where Debian's are silent.
+distribution_flags="-U_FORTIFY_SOURCE -D_FORTIFY_SOURCE=2"
+
 run_gcc12() {
   local cxx
   cxx=$(first_of g++-12) || { report gcc12 skipped "no g++-12: apt-get install g++-12"; return; }
-  leg gcc12 "$(described "$cxx")" tests/portability/leg.sh gcc12 "$cxx" "$default_python" "-U_FORTIFY_SOURCE -D_FORTIFY_SOURCE=2"
+  leg gcc12 "$(described "$cxx")" tests/portability/leg.sh gcc12 "$cxx" "$default_python" "$distribution_flags"
 }
 
 run_clang() {
   local cxx
-  cxx=$(first_of clang++-2{2,1,0} clang++-1{9,8,7,6}) || { report clang skipped "no clang++-16 or newer: apt-get install clang-16"; return; }
+  cxx=$(first_of clang++-{16..22}) || { report clang skipped "no clang++-16 or newer: apt-get install clang-16"; return; }
   leg clang "$(described "$cxx")" tests/portability/leg.sh clang "$cxx" "$default_python"
 }
 
+# With g++ 12 and its leg's flags where there is one: then everything is in the compiler cache, and linking is left.
 run_static() {
   local cxx
-  cxx=$(cmake/choose_compiler.sh) || { report static skipped "no g++"; return; }
+  cxx=$(first_of g++-12 || cmake/choose_compiler.sh) || { report static skipped "no g++"; return; }
   leg static "$(described "$cxx") -static-libstdc++" \
-    tests/portability/leg.sh static "$cxx" "$default_python" "" -static-libstdc++
+    tests/portability/leg.sh static "$cxx" "$default_python" "$distribution_flags" -static-libstdc++
 }
 
-# A g++ of this machine, or else Debian trixie's, in a folder below build/ that debootstrap fills once.
+# debian_leg NAME SUITE WHY LEG.SH'S ARGUMENTS...: in another release of Debian. WHY says what this machine itself lacks.
+debian_leg() {
+  local name=$1 suite=$2 why=$3 log=$base/$1.log status=0
+  shift 3
+  if [ "$(id -u)" != 0 ]; then report "$name" skipped "$why, and only root can set up Debian $suite"; return; fi
+  if ! command -v debootstrap >/dev/null; then
+    report "$name" skipped "$why, and no debootstrap for Debian $suite: apt-get install debootstrap"
+    return
+  fi
+  if ! unshare --mount true 2>/dev/null; then report "$name" skipped "$why, and unshare --mount is not allowed here"; return; fi
+  unshare --mount tests/portability/in_debian.sh "$suite" true >"$log" 2>&1 || status=$?
+  case $status in
+    0) leg "$name" "Debian $suite" unshare --mount tests/portability/in_debian.sh "$suite" tests/portability/leg.sh "$name" "$@" ;;
+    75) report "$name" skipped "$why, and debootstrap of Debian $suite failed: $(tail -n 1 "$log")" ;;
+    *) report "$name" FAILED "Debian $suite cannot be entered: $(tail -n 1 "$log")" ;;
+  esac
+}
+
 run_gcc-current() {
-  local cxx root=$PWD/$base/trixie
-  if cxx=$(first_of g++-1{7,6,5,4}); then
+  local cxx
+  if cxx=$(first_of g++-1{9,8,7,6,5,4}); then
     leg gcc-current "$(described "$cxx")" tests/portability/leg.sh gcc-current "$cxx" "$default_python"
-    return
+  else
+    debian_leg gcc-current trixie "no g++-14 or newer" g++ python3
   fi
-  if [ "$(id -u)" != 0 ]; then report gcc-current skipped "no g++-14 or newer, and only root can set up Debian trixie"; return; fi
-  if [ ! -x "$root/usr/bin/g++" ] && ! command -v debootstrap >/dev/null; then
-    report gcc-current skipped "no g++-14 or newer, and no debootstrap: apt-get install debootstrap"
-    return
-  fi
-  leg gcc-current "g++ of Debian trixie" unshare --mount tests/portability/in_trixie.sh "$root" \
-    tests/portability/leg.sh gcc-current g++ python3
 }
 
 run_python() {
   local found
-  found=$(python_named "$1") || { report "$1" skipped "no $1 with its headers, neither on the path nor of pyenv"; return; }
-  leg "$1" "$("$found" --version)" tests/portability/leg.sh "$1" "" "$found"
+  # The legs of the compilers look at warnings. Here everything but the bindings comes from the compiler cache, as built for
+  # build/editable; and forky's g++ moves.
+  local -x WERROR=OFF
+  if found=$(python_named "$1"); then
+    leg "$1" "$("$found" --version)" tests/portability/leg.sh "$1" "" "$found"
+    return
+  fi
+  case $1 in
+    python3.13) debian_leg "$1" trixie "no $1 with its headers" "" "$1" ;;
+    python3.14) debian_leg "$1" forky "no $1 with its headers" "" "$1" ;;
+    *) report "$1" skipped "no $1 with its headers, neither on the path nor of pyenv" ;;
+  esac
 }
 
 [ "$#" != 0 ] || set -- gcc12 gcc-current clang static python3.10 python3.13 python3.14
