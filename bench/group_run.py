@@ -33,7 +33,7 @@ from tiervec.bench.systems.process import SystemFailedError
 from tiervec.bench.systems.registry import SystemSpec
 from tiervec.durable_files import storage_errors
 from tiervec.environment import environment
-from tiervec.errors import InvalidArgumentError, ResourceExhaustedError
+from tiervec.errors import DiskFullError, InvalidArgumentError
 
 __all__ = ["GroupRun", "PlannedCell", "planned_cells", "provenance_of"]
 
@@ -73,7 +73,7 @@ class _Measured:
 
     def fail(self, failure: SystemFailedError) -> None:
         if failure.status == "full":
-            raise ResourceExhaustedError(f"{self.cell.label}: {failure.reason}; finished cells are kept")
+            raise DiskFullError(f"{self.cell.label}: {failure.reason}; finished cells are kept")
         self.status, self.reason = failure.status, failure.reason
 
 

@@ -44,7 +44,7 @@ def write_result(folder: Path, name: str, result: Result) -> Path:
 
     Raises:
         AlreadyExistsError: It is there: results are not rewritten.
-        ResourceExhaustedError: The disk is full.
+        DiskFullError: The disk is full.
     """
     return _write_once(folder / "cells" / f"{name}.json", result)
 

@@ -34,14 +34,13 @@ from tiervec.bench.results import AdviceResult, ProfileResult, Result, RunInfo
 from tiervec.bench.systems.process import SystemFailedError
 from tiervec.bench.systems.registry import SystemSpec, find_system
 from tiervec.environment import environment
-from tiervec.errors import InvalidArgumentError, NotFoundError, ResourceExhaustedError, TiervecError
+from tiervec.errors import DiskFullError, InvalidArgumentError, NotFoundError, TiervecError
 
 if TYPE_CHECKING:
     from tiervec.bench.advisor import Advice, Check
 
 __all__ = ["RunOptions", "RunSummary", "run_plan"]
 
-_FULL: Final = ("no space left", " are free in ")  # as `tiervec.durable_files` says it
 _READERS: Final[dict[str, Callable[[Path], Result | ProfileResult | AdviceResult]]] = {
     "cells": read_result,
     "profiles": read_profile,
@@ -111,7 +110,7 @@ def run_plan(
     Raises:
         NotFoundError: An unknown system, experiment or data set, or a data set that is not at hand.
         InvalidArgumentError: The folder holds a run of another plan, machine or version.
-        ResourceExhaustedError: The disk is full; what was finished is kept.
+        DiskFullError: The disk is full; what was finished is kept.
     """
     folder = options.folder
     _check_continues(plan, folder)
@@ -273,7 +272,7 @@ class _Work:
             advice, checked = self._checked_advice(planned, dataset, samples, step)
         except SystemFailedError as failure:
             if failure.status == "full":
-                raise ResourceExhaustedError(f"{what}: {failure.reason}; finished cells are kept") from None
+                raise DiskFullError(f"{what}: {failure.reason}; finished cells are kept") from None
             step(f"{failure.status}: {failure.reason}")
             return dataclasses.replace(result, status=failure.status, reason=failure.reason)
         except TiervecError as error:
@@ -391,7 +390,7 @@ class _Left:
 
 def _go_on_unless_full(error: TiervecError) -> None:
     """A full disk, which no other measurement survives either, ends the run."""
-    if isinstance(error, ResourceExhaustedError) and any(words in str(error) for words in _FULL):
+    if isinstance(error, DiskFullError):
         raise error
 
 

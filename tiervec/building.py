@@ -243,7 +243,7 @@ def import_diskann(
         UnsupportedError: It holds compressed vectors, inner products, or longer lists than a graph index.
         InvalidArgumentError: A parameter of the graph itself; dtype or metric missing or wrong.
         AlreadyExistsError: `out` exists.
-        ResourceExhaustedError: The disk is full.
+        DiskFullError: The disk is full.
     """
     given = {} if params is None else params
     check_keys(given, GraphBuildParams, "build", "graph")

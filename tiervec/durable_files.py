@@ -20,7 +20,7 @@ from typing import BinaryIO, Final, Protocol
 import xxhash
 
 from tiervec import _core
-from tiervec.errors import ResourceExhaustedError, TiervecError, from_code
+from tiervec.errors import DiskFullError, TiervecError, from_code
 
 __all__ = [
     "Checksum",
@@ -37,7 +37,6 @@ __all__ = [
 
 _BLOCK_BYTES: Final = 8 * 1024 * 1024
 
-_FULL: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 _SHORT_WRITE: Final = re.compile(r"[0-9]+ requested and [0-9]+ written")  # ndarray.tofile's full disk has no errno
 
 
@@ -50,14 +49,15 @@ def storage_error(error: OSError, act: str, directory: Path, needed_bytes: int |
         directory: Whose file system is asked for its free space when a disk is full.
         needed_bytes: How much the whole act was to write, if known.
     """
-    if error.errno in _FULL or (error.errno is None and _SHORT_WRITE.search(str(error))):
+    full = error.errno is None and _SHORT_WRITE.search(str(error)) is not None
+    code = "disk_full" if full else _core.errno_code(error.errno or 0)
+    if code == "disk_full":
         needed = "" if needed_bytes is None else f"{needed_bytes:,} bytes are needed and "
         limit = " (the size of one file is limited)" if error.errno == errno.EFBIG else ""
-        return ResourceExhaustedError(
-            f"{act} failed: no space left{limit}; {needed}{free_bytes(directory):,} bytes are free in {directory}"
-        )
-    reason = error.strerror or str(error)
-    return from_code(_core.errno_code(error.errno or 0), f"{act} failed: {reason}")
+        reason = f"no space left{limit}; {needed}{free_bytes(directory):,} bytes are free in {directory}"
+    else:
+        reason = error.strerror or str(error)
+    return from_code(code, f"{act} failed: {reason}")
 
 
 @contextlib.contextmanager
@@ -83,12 +83,12 @@ def require_free_space(directory: Path, needed_bytes: int, act: str) -> None:
     """Refuses an act that cannot fit, before it starts.
 
     Raises:
-        ResourceExhaustedError: Fewer than `needed_bytes` are free in the existing `directory`.
+        DiskFullError: Fewer than `needed_bytes` are free in the existing `directory`.
     """
     with storage_errors(act, directory):
         free = shutil.disk_usage(directory).free
     if free < needed_bytes:
-        raise ResourceExhaustedError(f"{act} needs {needed_bytes:,} bytes, but only {free:,} are free in {directory}")
+        raise DiskFullError(f"{act} needs {needed_bytes:,} bytes, but only {free:,} are free in {directory}")
 
 
 class Checksum(Protocol):
@@ -142,7 +142,7 @@ def replacing_file(path: Path, needed_bytes: int | None = None) -> Iterator[Bina
         needed_bytes: How much will be written, if known: checked against the free space first.
 
     Raises:
-        ResourceExhaustedError: The disk is full, before or in the middle.
+        DiskFullError: The disk is full, before or in the middle.
         InvalidArgumentError, NotFoundError: `path` cannot be written, or its directory does not exist.
     """
     directory = path.parent

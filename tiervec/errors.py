@@ -1,8 +1,8 @@
 """The exceptions of TierVec.
 
 Every error is a `TiervecError` with a stable `code`; most are also the built-in exception a caller would expect. The
-same codes are used in C++ (``tiervec/core/status.h``) and map one to one onto gRPC status codes in the service. Nothing
-here depends on the extension module or on gRPC.
+same codes are used in C++ (``tiervec/core/status.h``) and map one to one onto gRPC status codes in the service; only
+`DiskFullError` travels as what it is a case of. Nothing here depends on the extension module or on gRPC.
 
 Example:
     >>> from tiervec.errors import InvalidArgumentError
@@ -22,6 +22,7 @@ __all__ = [
     "CancelledError",
     "DataLossError",
     "DeadlineExceededError",
+    "DiskFullError",
     "InvalidArgumentError",
     "NotFoundError",
     "PermissionDeniedError",
@@ -91,6 +92,12 @@ class ResourceExhaustedError(TiervecError, MemoryError):
     code = "resource_exhausted"
 
 
+class DiskFullError(ResourceExhaustedError):
+    """There is no space for a file: its disk is full, a quota is used up, or its size is limited."""
+
+    code = "disk_full"
+
+
 class UnsupportedError(TiervecError):
     """A newer format, or a capability this build or machine lacks."""
 
@@ -98,7 +105,7 @@ class UnsupportedError(TiervecError):
 
 
 class PermissionDeniedError(TiervecError, PermissionError):
-    """A token is missing, wrong, or grants less than was asked for."""
+    """It may not be done: the operating system refuses it, or a token is missing, wrong, or grants less."""
 
     code = "permission_denied"
 
@@ -117,6 +124,7 @@ _BY_CODE: dict[str, type[TiervecError]] = {
         ResourceExhaustedError,
         UnsupportedError,
         PermissionDeniedError,
+        DiskFullError,
     )
 }
 

@@ -82,7 +82,7 @@ def write_ground_truth(path: str | os.PathLike[str], ids: Any, distances: Any = 
 
     Raises:
         InvalidArgumentError: A shape, a value or a suffix that does not fit.
-        ResourceExhaustedError: The disk is full.
+        DiskFullError: The disk is full.
     """
     target = Path(check_path("path", path))
     if target.suffix.lower() in (".ivecs", ".npy", ".hdf5", ".h5"):

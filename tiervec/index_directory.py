@@ -240,7 +240,7 @@ class IndexDirectory:
 
         Raises:
             InvalidArgumentError: Another key, values that are not JSON, or a directory that may not be written.
-            ResourceExhaustedError: The disk is full.
+            DiskFullError: The disk is full.
         """
         fixed = [name for name in changes if name not in _REWRITABLE]
         if fixed:

@@ -33,7 +33,7 @@ from tiervec.durable_files import (
     sync_file,
     write_blocks,
 )
-from tiervec.errors import AlreadyExistsError, InvalidArgumentError, NotFoundError, TiervecError
+from tiervec.errors import AlreadyExistsError, InvalidArgumentError, NotFoundError, PermissionDeniedError, TiervecError
 from tiervec.index_extents import ExtentHash, extents_section
 from tiervec.index_manifest import (
     MANIFEST_NAME,
@@ -65,16 +65,19 @@ def check_out(out: str | os.PathLike[str], needed_bytes: int = 0) -> Path:
     Raises:
         AlreadyExistsError: Something is at `out`.
         NotFoundError: The directory above does not exist.
-        InvalidArgumentError: It is not a directory, or may not be written.
-        ResourceExhaustedError: Its file system has less than `needed_bytes` free.
+        InvalidArgumentError: It is not a directory.
+        PermissionDeniedError: It may not be written.
+        DiskFullError: Its file system has less than `needed_bytes` free.
     """
     target = Path(os.path.abspath(check_path("out", out)))
     if os.path.lexists(target):
         raise AlreadyExistsError(f"{target} already exists; choose another directory, or remove it first")
     if not target.parent.exists():
         raise NotFoundError(f"{target.parent} does not exist; make it first, so that {target.name} can be put there")
-    if not target.parent.is_dir() or not os.access(target.parent, os.W_OK | os.X_OK):
-        raise InvalidArgumentError(f"{target.parent} is not a directory that may be written")
+    if not target.parent.is_dir():
+        raise InvalidArgumentError(f"{target.parent} is not a directory, so {target.name} cannot be put there")
+    if not os.access(target.parent, os.W_OK | os.X_OK):
+        raise PermissionDeniedError(f"{target.parent} may not be written by this user, or is on a read-only disk")
     require_free_space(target.parent, needed_bytes, f"writing {target}")
     return target
 
@@ -83,7 +86,7 @@ class IndexDirectoryWriter:
     """Collects the sections of an index in a temporary directory and puts it in place at `commit`.
 
     Leaving the ``with`` block without a commit, through an exception or Ctrl-C or otherwise, removes everything.
-    Errors of the file system leave as `TiervecError`; a full disk is a `ResourceExhaustedError` that says what is free.
+    Errors of the file system leave as `TiervecError`; a full disk is a `DiskFullError` that says what is free.
 
     Example:
         >>> import shutil, tempfile

@@ -48,7 +48,7 @@ def map_rows(
     The file has no name: it is gone with the last map of it, also when the process is killed.
 
     Raises:
-        ResourceExhaustedError: The disk is full; `act` begins the sentence.
+        DiskFullError: The disk is full; `act` begins the sentence.
     """
     require_free_space(folder, np.dtype(dtype).itemsize * shape[0] * shape[1], act)
     with storage_errors(act, folder), tempfile.TemporaryFile(dir=folder) as file:

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import Final, Protocol
 
 from tiervec import _core
-from tiervec.errors import AlreadyExistsError, TiervecError, UnavailableError, UnsupportedError
+from tiervec.errors import TiervecError, UnsupportedError
 from tiervec.rdma.memory_node.region import Region, RemoteKey
 from tiervec.rdma.memory_node.verbs import VerbsDataPlane
 
@@ -133,7 +133,4 @@ def open_data_plane(
                 preferred_port,
                 error,
             )
-    try:
-        return opened(port)
-    except AlreadyExistsError as error:
-        raise UnavailableError(f"the {transport} data plane: {error}") from error
+    return opened(port)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from tiervec.errors import DataLossError, InvalidArgumentError, NotFoundError
+from tiervec import _core
+from tiervec.errors import DataLossError, InvalidArgumentError, NotFoundError, from_code
 from tiervec.rdma.memory_node.storage_files import StorageFiles
 from tiervec.rdma.memory_node.whole_files import read_into
 
@@ -53,6 +54,7 @@ def open_import(files: StorageFiles, folder: Path, path: str) -> ImportedFile:
     Raises:
         InvalidArgumentError: The path leaves the directory, goes through a link, or is no plain file.
         NotFoundError: There is no such file.
+        PermissionDeniedError: The node may not read it.
     """
     parts = Path(path).parts
     if not parts or Path(path).is_absolute() or ".." in parts or "\0" in path or parts[0] == "regions":
@@ -68,8 +70,10 @@ def open_import(files: StorageFiles, folder: Path, path: str) -> ImportedFile:
     except OSError as error:
         if descriptor >= 0:
             files.close(descriptor)
-        raise InvalidArgumentError(
-            f"{path!r} in the node's data directory cannot be opened: {error.strerror}; it must be a plain file"
+        code = _core.errno_code(error.errno or 0)
+        plain = "; it must be a plain file" if code == "invalid_argument" else ""
+        raise from_code(
+            code, f"{path!r} in the node's data directory cannot be opened: {error.strerror}{plain}"
         ) from None
     if size < 0:
         files.close(descriptor)

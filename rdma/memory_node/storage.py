@@ -34,7 +34,7 @@ import xxhash
 from numpy.typing import NDArray
 
 from tiervec.durable_files import storage_error, storage_errors
-from tiervec.errors import DataLossError, ResourceExhaustedError, TiervecError, UnavailableError
+from tiervec.errors import DataLossError, DiskFullError, TiervecError, UnavailableError
 from tiervec.rdma.memory_node.imported_file import ImportedFile, open_import
 from tiervec.rdma.memory_node.names import EXTENT_BYTES, extents_of
 from tiervec.rdma.memory_node.region import Region
@@ -127,7 +127,7 @@ class RegionStorage:
             None when it is on the disk; the error, when a power failure may undo it.
 
         Raises:
-            ResourceExhaustedError: The disk is full; nothing is stored.
+            DiskFullError: The disk is full; nothing is stored.
             UnavailableError: The disk fails; nothing is stored.
         """
         final, temporary = self._folder_of(region.region_id), self._regions / f".{region.region_id:016x}.tmp"
@@ -185,7 +185,7 @@ class RegionStorage:
             None when it is on the disk; the error, when a power failure may undo it.
 
         Raises:
-            ResourceExhaustedError, UnavailableError: The disk is full or fails; what was stored stays.
+            DiskFullError, UnavailableError: The disk is full or fails; what was stored stays.
         """
         return self._replace(self.folder / "current.json", encode(current))
 
@@ -203,7 +203,7 @@ class RegionStorage:
         """Repairs one extent on the disk.
 
         Raises:
-            ResourceExhaustedError, UnavailableError: The disk is full or fails; the extent stays damaged, maybe in
+            DiskFullError, UnavailableError: The disk is full or fails; the extent stays damaged, maybe in
                 another way.
         """
         path = self._folder_of(region_id) / "extents.bin"
@@ -293,9 +293,7 @@ class RegionStorage:
         with storage_errors(act, self.folder):
             free = self._files.free_bytes(self.folder)
         if free < needed_bytes:
-            raise ResourceExhaustedError(
-                f"{act} needs {needed_bytes:,} bytes, but only {free:,} are free in {self.folder}"
-            )
+            raise DiskFullError(f"{act} needs {needed_bytes:,} bytes, but only {free:,} are free in {self.folder}")
 
     def _remove_remainders(self) -> None:
         for name in self._files.names(self.folder):

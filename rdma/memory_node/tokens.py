@@ -17,8 +17,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from tiervec.durable_files import storage_error
-from tiervec.errors import InvalidArgumentError, NotFoundError, PermissionDeniedError
+from tiervec.errors import InvalidArgumentError, PermissionDeniedError
+from tiervec.named_file import opened
 from tiervec.rpc.certificates import others_may_read
 
 __all__ = ["Tokens", "read_token_file"]
@@ -70,14 +70,9 @@ def read_token_file(path: Path) -> Tokens:
         NotFoundError: There is no such file.
         InvalidArgumentError: It holds no tokens, too many, or short ones; no message shows any of it.
     """
-    try:
-        with open(path, "rb") as file:
-            text = file.read(_LONGEST_FILE + 1)
-            mode = os.fstat(file.fileno()).st_mode
-    except FileNotFoundError:
-        raise NotFoundError(f"token file {path} does not exist") from None
-    except OSError as error:
-        raise storage_error(error, f"reading token file {path}", path.parent) from None
+    with opened("token file", path) as file:
+        text = file.read(_LONGEST_FILE + 1)
+        mode = os.fstat(file.fileno()).st_mode
     if (open_to := others_may_read(path, mode)) is not None:
         _log.warning("token file %s", open_to)
     try:

@@ -25,7 +25,7 @@ class VerbsDataPlane:
     Raises:
         UnsupportedError: No libraries, or no device; the sentence says which.
         InvalidArgumentError: No such host or device.
-        AlreadyExistsError: The port is taken.
+        UnavailableError: The port is taken.
 
     Example:
         >>> from tiervec.errors import UnsupportedError

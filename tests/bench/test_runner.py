@@ -22,9 +22,9 @@ from tiervec.bench.runner import RunOptions, RunSummary, run_plan
 from tiervec.bench.systems.process import SystemFailedError, SystemProcess
 from tiervec.bench.systems.registry import SystemSpec
 from tiervec.errors import (
+    DiskFullError,
     InvalidArgumentError,
     NotFoundError,
-    ResourceExhaustedError,
     TiervecError,
     UnavailableError,
 )
@@ -205,28 +205,26 @@ def test_a_system_without_its_environment_is_missing(run: Run) -> None:
 
 def test_a_full_disk_ends_the_run_with_one_sentence(run: Run) -> None:
     bad = '[[experiment.system]]\nsystem = "bad"\nbuild = { at_build = "full" }\n'
-    with pytest.raises(
-        ResourceExhaustedError, match=r"bad: OSError: .*No space left on device; finished cells are kept"
-    ):
+    with pytest.raises(DiskFullError, match=r"bad: OSError: .*No space left on device; finished cells are kept"):
         run(HEAD + bad)
 
 
 def test_a_disk_that_a_library_filled_ends_the_run(run: Run) -> None:
     bad = '[[experiment.system]]\nsystem = "bad"\nbuild = { at_build = "full in C++" }\n'
-    with pytest.raises(ResourceExhaustedError, match=r"bad: the disk is full: RuntimeError: .*No space left"):
+    with pytest.raises(DiskFullError, match=r"bad: the disk is full: RuntimeError: .*No space left"):
         run(HEAD + bad)
 
 
 def test_a_build_that_fails_on_a_full_disk_ends_the_run(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     bad = '[[experiment.system]]\nsystem = "bad"\nbuild = { at_build = "fail" }\n'
     monkeypatch.setattr("shutil.disk_usage", lambda _: SimpleNamespace(free=(16 << 20) - 1))
-    with pytest.raises(ResourceExhaustedError, match="bad: the disk is full: ValueError: no such thing"):
+    with pytest.raises(DiskFullError, match="bad: the disk is full: ValueError: no such thing"):
         run(HEAD + bad)
 
 
 def test_results_that_do_not_fit_end_the_run(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("shutil.disk_usage", lambda _: SimpleNamespace(free=100))
-    with pytest.raises(ResourceExhaustedError, match=r"writing .* needs .* but only 100 are free"):
+    with pytest.raises(DiskFullError, match=r"writing .* needs .* but only 100 are free"):
         run(HEAD + GOOD)
 
 
@@ -640,19 +638,19 @@ def test_advice_for_an_index_that_cannot_be_built(run: Run, monkeypatch: pytest.
 
     monkeypatch.setattr("tiervec.bench.runner.make_index", fail)
     if status == "full":
-        with pytest.raises(ResourceExhaustedError, match="emulated:cxl-x8: no; finished cells are kept"):
+        with pytest.raises(DiskFullError, match="emulated:cxl-x8: no; finished cells are kept"):
             run(ADVICE)
     else:
         assert {(each.status, each.reason) for each in run(ADVICE).advice} == {("crashed", "no")}
 
 
 def test_a_full_disk_ends_the_run_wherever_it_is_met(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    full = ResourceExhaustedError("writing base failed: no space left; 0 bytes are free")
+    full = DiskFullError("writing base failed: no space left; 0 bytes are free")
     fake_advice(monkeypatch, [], full)
-    with pytest.raises(ResourceExhaustedError, match="no space left"):
+    with pytest.raises(DiskFullError, match="no space left"):
         run(ADVICE)
     monkeypatch.setattr("tiervec.bench.runner._Work._profile", lambda *_: (_ for _ in ()).throw(full))
-    with pytest.raises(ResourceExhaustedError, match="no space left"):
+    with pytest.raises(DiskFullError, match="no space left"):
         run('[[experiment]]\nname = "d"\nkind = "profile"\ntiers = "dram:"\n', name="profile")
 
 

@@ -391,7 +391,7 @@ TEST_F(RdmaTierTest, UnderLoadADoorbellCarriesManyReadsAndTheNodeSleeps) {
 TEST_F(RdmaTierTest, ServerRefusesWhatItCannotServe) {
   EXPECT_EQ(refusal_of([&] { server_->serve(1, kToken, memory_.data(), 0); }).code, ErrorCode::kInvalidArgument);
   const Refusal taken = refusal_of([&] { const VerbsServer refused(address_, server_->port()); });
-  EXPECT_EQ(taken.code, ErrorCode::kAlreadyExists) << taken.text;
+  EXPECT_EQ(taken.code, ErrorCode::kUnavailable) << taken.text;
   const Refusal elsewhere = refusal_of([] { const VerbsServer refused("127.0.0.2", 0); });
   EXPECT_EQ(elsewhere.code, ErrorCode::kUnsupported) << elsewhere.text;
   const Refusal device = refusal_of([&] { const VerbsServer refused(address_, 0, "mlx9_7"); });

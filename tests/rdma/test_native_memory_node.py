@@ -119,7 +119,7 @@ def test_regions_come_and_go(server: _core.RegionServer, memory: _core.NodeMemor
 
 
 def test_a_server_says_why_it_cannot_listen(server: _core.RegionServer) -> None:
-    with pytest.raises(AlreadyExistsError, match=f"cannot listen at 127.0.0.1:{server.port}"):
+    with pytest.raises(UnavailableError, match=f"cannot listen at 127.0.0.1:{server.port}"):
         _core.RegionServer("127.0.0.1", server.port)
     with pytest.raises(InvalidArgumentError, match="at least 1 thread"):
         _core.RegionServer("127.0.0.1", threads=0)

@@ -20,6 +20,7 @@ CODES = [
     ("resource_exhausted", errors.ResourceExhaustedError, MemoryError),
     ("unsupported", errors.UnsupportedError, errors.TiervecError),
     ("permission_denied", errors.PermissionDeniedError, PermissionError),
+    ("disk_full", errors.DiskFullError, errors.ResourceExhaustedError),
     ("internal", errors.TiervecError, Exception),
 ]
 MESSAGE = "index directory 'a': no manifest.json"

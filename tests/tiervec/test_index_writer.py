@@ -154,7 +154,7 @@ def test_a_real_limit_on_file_size_is_a_full_disk(out: Path) -> None:
     process = _python(script, str(out))
     _, printed = process.communicate(timeout=60)
     assert process.returncode == 1
-    assert "ResourceExhaustedError: writing section 'records' of" in printed.splitlines()[-1]
+    assert "DiskFullError: writing section 'records' of" in printed.splitlines()[-1]
 
 
 def test_too_little_space_is_found_before_any_work(out: Path) -> None:

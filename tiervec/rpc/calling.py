@@ -7,15 +7,14 @@ import ctypes
 import functools
 import os
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Final
 from urllib.parse import urlsplit
 
 import grpc
 
-from tiervec.durable_files import storage_error
-from tiervec.errors import InvalidArgumentError, NotFoundError, TiervecError, UnavailableError
+from tiervec.errors import InvalidArgumentError, TiervecError, UnavailableError
 from tiervec.parameter_checks import check_path, check_text, shown
+from tiervec.rpc.certificates import read_authorities, read_key_pair
 from tiervec.rpc.forks import check_usable, in_grpc
 from tiervec.rpc.status_codes import error_class
 
@@ -59,7 +58,8 @@ def open_channel(address: str, tls: ClientTls | None, options: list[tuple[str, A
 
     Raises:
         NotFoundError: A TLS file does not exist.
-        InvalidArgumentError: The address is none, a TLS file cannot be read, or a certificate without its key.
+        PermissionDeniedError: A TLS file may not be read.
+        InvalidArgumentError: The address is none, a TLS file cannot be used, or a certificate without its key.
         UnsupportedError: In a child that was forked while another thread was in gRPC.
     """
     check_usable(address)
@@ -72,11 +72,11 @@ def open_channel(address: str, tls: ClientTls | None, options: list[tuple[str, A
         return grpc.insecure_channel(address, options)
     if (tls.cert is None) != (tls.key is None):
         raise InvalidArgumentError("the client's TLS certificate and its key need each other; give both or none")
-    credentials = grpc.ssl_channel_credentials(
-        root_certificates=_read(tls.ca),
-        private_key=None if tls.key is None else _read(tls.key),
-        certificate_chain=None if tls.cert is None else _read(tls.cert),
-    )
+    ca = check_path("the TLS file", tls.ca)
+    chain = key = None
+    if tls.cert is not None and tls.key is not None:
+        chain, key = read_key_pair(check_path("the TLS file", tls.cert), check_path("the TLS file", tls.key))
+    credentials = grpc.ssl_channel_credentials(read_authorities(ca), key, chain)
     return grpc.secure_channel(address, credentials, options)
 
 
@@ -94,7 +94,8 @@ class Connection:
 
     Raises:
         NotFoundError: A TLS file does not exist.
-        InvalidArgumentError: A TLS file cannot be read, or a certificate without its key.
+        PermissionDeniedError: A TLS file may not be read.
+        InvalidArgumentError: A TLS file cannot be used, or a certificate without its key.
     """
 
     def __init__(self, address: str, tls: ClientTls | None, options: list[tuple[str, Any]], *kinds: Any) -> None:
@@ -189,13 +190,3 @@ def proxy_note(address: str) -> str:
 def _first_set(variables: tuple[str, ...]) -> tuple[str, str]:
     """The first of some environment variables that has a value, and the value; empty when none has."""
     return next(((name, os.environ[name]) for name in variables if os.environ.get(name)), ("", ""))
-
-
-def _read(path: str | os.PathLike[str]) -> bytes:
-    name = check_path("the TLS file", path)
-    try:
-        return Path(name).read_bytes()
-    except FileNotFoundError:
-        raise NotFoundError(f"TLS file {name} does not exist") from None
-    except OSError as error:
-        raise storage_error(error, f"reading TLS file {name}", Path(name).parent) from None

@@ -1,17 +1,87 @@
-"""What is wrong with the files of a server: certificates out of their time, secrets that others can read."""
+"""TLS files, and what is wrong with them: each mistake is one sentence that names the file.
+
+gRPC itself would report a bad file of a server as a failure to bind, and one of a client as a server that is not there.
+"""
 
 from __future__ import annotations
 
+import os
 import ssl
 import stat
 from pathlib import Path
-from typing import Final
+from typing import Final, NoReturn
 
-__all__ = ["certificate_problem", "others_may_read"]
+from tiervec.durable_files import storage_errors
+from tiervec.errors import InvalidArgumentError
+from tiervec.named_file import opened
+
+__all__ = ["certificate_problem", "others_may_read", "read_authorities", "read_key_pair"]
 
 # Of OpenSSL, X509_V_ERR_...
 _NOT_YET_VALID: Final = 9
 _EXPIRED: Final = 10
+# Reasons that OpenSSL gives for a key of another certificate: other numbers, another algorithm.
+_STRANGE_KEY: Final = frozenset({"KEY_VALUES_MISMATCH", "KEY_TYPE_MISMATCH", "NO_CERTIFICATE_ASSIGNED"})
+
+
+def read_authorities(path: str | os.PathLike[str]) -> bytes:
+    """The PEM certificates of authorities to trust.
+
+    Raises:
+        NotFoundError: The file does not exist.
+        PermissionDeniedError: It may not be read.
+        InvalidArgumentError: It holds no PEM certificates.
+    """
+    text = _read(path)
+    _check_certificates(path, text)
+    return text
+
+
+def read_key_pair(cert: str | os.PathLike[str], key: str | os.PathLike[str]) -> tuple[bytes, bytes]:
+    """A PEM certificate chain and its private key.
+
+    Raises:
+        NotFoundError: A file does not exist.
+        PermissionDeniedError: One may not be read.
+        InvalidArgumentError: One does not hold what it must, or the key is encrypted or of another certificate.
+    """
+    pair = _read(cert), _read(key)
+    _check_certificates(cert, pair[0])
+    with storage_errors(f"reading TLS files {os.fspath(cert)} and {os.fspath(key)}", Path(key).parent):
+        try:
+            ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(cert, key, lambda: _refuse_encrypted(key))
+        except ssl.SSLError as error:
+            raise InvalidArgumentError(_mismatch(cert, key, error.reason or "")) from None
+    return pair
+
+
+def _read(path: str | os.PathLike[str]) -> bytes:
+    with opened("TLS file", path) as file:
+        return file.read()
+
+
+def _check_certificates(path: str | os.PathLike[str], text: bytes) -> None:
+    try:  # comments between certificates may be in any encoding
+        ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_verify_locations(cadata=text.decode("ascii", "ignore"))
+    except (ssl.SSLError, ValueError) as error:  # ValueError: nothing at all
+        reason = getattr(error, "reason", None) or "it holds none"
+        raise InvalidArgumentError(f"TLS file {os.fspath(path)} must hold PEM certificates ({reason})") from None
+
+
+def _refuse_encrypted(key: str | os.PathLike[str]) -> NoReturn:
+    raise InvalidArgumentError(
+        f"TLS key {os.fspath(key)} is encrypted with a pass phrase, and nobody is asked for it; "
+        f"`openssl pkey -in {os.fspath(key)} -out plain.pem` writes it as it must be"
+    )
+
+
+def _mismatch(cert: str | os.PathLike[str], key: str | os.PathLike[str], reason: str) -> str:
+    cert, key = os.fspath(cert), os.fspath(key)
+    if reason in _STRANGE_KEY:
+        return f"TLS key {key} is not the key of the certificate {cert}; give the two that were made together"
+    if reason.endswith(("_TOO_SMALL", "_TOO_WEAK")):
+        return f"TLS certificate {cert} is too weak for this machine's OpenSSL ({reason}); make one with a longer key"
+    return f"TLS file {key} must hold a PEM private key ({reason or 'it holds none'})"
 
 
 def certificate_problem(cert: Path, key: Path) -> str | None:
@@ -21,7 +91,8 @@ def certificate_problem(cert: Path, key: Path) -> str | None:
     its dates: Python shows those of a certificate only once it was verified.
     """
     server = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    server.load_cert_chain(cert, key)
+    with storage_errors(f"reading TLS files {cert} and {key}", key.parent):
+        server.load_cert_chain(cert, key)
     client = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     client.check_hostname = False
     client.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN  # it trusts what is not an authority

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-import ssl
+import os
+import socket
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import grpc
 
-from tiervec.errors import InvalidArgumentError, NotFoundError, UnavailableError
+from tiervec import _core
+from tiervec.durable_files import storage_errors
+from tiervec.errors import InvalidArgumentError, UnavailableError, from_code
 from tiervec.parameter_checks import check_text, shown
-from tiervec.rpc.certificates import others_may_read
+from tiervec.rpc.certificates import others_may_read, read_authorities, read_key_pair
 
 __all__ = ["TlsFiles", "bind", "check_listen"]
 
@@ -25,7 +28,8 @@ class TlsFiles:
 
     def warnings(self) -> list[str]:
         """Sentences about usable files that are not as they should be."""
-        open_to = others_may_read(self.key, self.key.stat().st_mode)
+        with storage_errors(f"reading TLS file {self.key}", self.key.parent):
+            open_to = others_may_read(self.key, self.key.stat().st_mode)
         return [] if open_to is None else [f"TLS key {open_to}"]
 
 
@@ -46,46 +50,46 @@ def bind(server: Any, listen: str, tls: TlsFiles | None, client_ca: Path | None 
         client_ca: PEM file of the authorities whose clients may connect; needs `tls`.
 
     Raises:
-        UnavailableError: The address cannot be listened on.
+        UnavailableError: The port is taken, or this machine lacks the address.
+        PermissionDeniedError: The system does not let this process listen there, or read a TLS file.
         NotFoundError: A TLS file does not exist.
         InvalidArgumentError: A TLS file is not a usable PEM file.
     """
+    credentials = None if tls is None else _credentials(tls, client_ca)
     try:
-        port = server.add_secure_port(listen, _credentials(tls, client_ca)) if tls else server.add_insecure_port(listen)
+        port = server.add_insecure_port(listen) if credentials is None else server.add_secure_port(listen, credentials)
     except RuntimeError:  # what grpc raises; its text repeats the address and adds nothing
         port = 0
     if port == 0:
-        raise UnavailableError(f"cannot listen on {listen}: the port is taken or this machine lacks the address")
+        _refuse_to_listen(listen, tls)
     return int(port)
 
 
-def _credentials(tls: TlsFiles, client_ca: Path | None) -> Any:
-    authorities = None if client_ca is None else _authorities(client_ca)
+def _refuse_to_listen(listen: str, tls: TlsFiles | None) -> NoReturn:
+    """Finds out what gRPC does not tell: binds a socket of its own."""
+    host, _, port = listen.rpartition(":")
     try:
-        # gRPC would report a bad file as a failure to bind.
-        ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(tls.cert, tls.key)
-        return grpc.ssl_server_credentials(
-            [(tls.key.read_bytes(), tls.cert.read_bytes())],
-            root_certificates=authorities,
-            require_client_auth=authorities is not None,
-        )
-    except FileNotFoundError:
-        missing = tls.key if tls.cert.exists() else tls.cert
-        raise NotFoundError(f"TLS file {missing} does not exist") from None
-    except ssl.SSLError as error:
+        found = socket.getaddrinfo(host.strip("[]"), int(port), type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+    except OSError as error:
+        raise UnavailableError(f"cannot listen on {listen}: host {host!r} has no address: {error.strerror}") from None
+    for family, kind, protocol, _, address in found:
+        try:
+            with socket.socket(family, kind, protocol) as probe:
+                probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as gRPC
+                probe.bind(address)
+                probe.listen()
+        except OSError as error:
+            code = _core.errno_code(error.errno or 0)
+            raise from_code(code, f"cannot listen on {listen}: {os.strerror(error.errno or 0)}") from None
+    if tls is not None:
         raise InvalidArgumentError(
-            f"TLS files {tls.cert} and {tls.key} must be a PEM certificate and its private key "
-            f"({error.reason or error})"
-        ) from None
+            f"cannot listen on {listen}: gRPC does not take the TLS certificate {tls.cert} with the key {tls.key}; "
+            f"use a key of RSA, ECDSA (P-256, P-384) or Ed25519"
+        )
+    raise UnavailableError(f"cannot listen on {listen}: the port was taken a moment ago; try again")
 
 
-def _authorities(client_ca: Path) -> bytes:
-    try:
-        text = client_ca.read_bytes()
-        ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_verify_locations(cadata=text.decode("ascii"))
-    except FileNotFoundError:
-        raise NotFoundError(f"TLS file {client_ca} does not exist") from None
-    except (ssl.SSLError, UnicodeDecodeError) as error:
-        reason = getattr(error, "reason", None) or error
-        raise InvalidArgumentError(f"TLS file {client_ca} must hold PEM certificates ({reason})") from None
-    return text
+def _credentials(tls: TlsFiles, client_ca: Path | None) -> Any:
+    authorities = None if client_ca is None else read_authorities(client_ca)
+    chain, key = read_key_pair(tls.cert, tls.key)
+    return grpc.ssl_server_credentials([(key, chain)], authorities, require_client_auth=authorities is not None)

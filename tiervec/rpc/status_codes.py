@@ -20,7 +20,7 @@ from tiervec.errors import (
 
 __all__ = ["STATUS_CODES", "error_class", "status_code"]
 
-# Exhaustive and one to one; a test compares it with tiervec.errors.
+# One to one, and exhaustive but for what is a case of another error; a test compares it with tiervec.errors.
 STATUS_CODES: dict[type[TiervecError], grpc.StatusCode] = {
     InvalidArgumentError: grpc.StatusCode.INVALID_ARGUMENT,
     NotFoundError: grpc.StatusCode.NOT_FOUND,

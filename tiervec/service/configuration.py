@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tiervec.durable_files import storage_error
-from tiervec.errors import InvalidArgumentError, NotFoundError
+from tiervec.errors import InvalidArgumentError
+from tiervec.named_file import opened
 from tiervec.parameter_checks import (
     MAX_THREADS,
     check_bytes,
@@ -148,12 +148,10 @@ def load_config(path: Path) -> ServeConfig:
         NotFoundError: There is no such file.
         InvalidArgumentError: It is not TOML, or a key or value in it cannot be used; the message names file and key.
     """
+    with opened("configuration file", path) as file:
+        text = file.read()
     try:
-        document = tomllib.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise NotFoundError(f"configuration file {path} does not exist") from None
-    except OSError as error:
-        raise storage_error(error, f"reading configuration file {path}", path.parent) from None
+        document = tomllib.loads(text.decode())
     except (ValueError, RecursionError) as error:  # also an integer of 5,000 digits, and 5,000 brackets
         raise InvalidArgumentError(f"configuration file {path} is not valid TOML: {error}") from None
     try:

@@ -13,7 +13,13 @@ import numpy as np
 import numpy.typing as npt
 
 from tiervec.durable_files import storage_error, storage_errors
-from tiervec.errors import DataLossError, InvalidArgumentError, NotFoundError, ResourceExhaustedError
+from tiervec.errors import (
+    DataLossError,
+    InvalidArgumentError,
+    NotFoundError,
+    PermissionDeniedError,
+    ResourceExhaustedError,
+)
 
 __all__ = ["MAX_DIM", "allocated", "check_file_size", "check_shape", "file_size", "read_exactly", "read_header"]
 
@@ -26,7 +32,8 @@ def file_size(path: str) -> int:
 
     Raises:
         NotFoundError: There is no such file.
-        InvalidArgumentError: It is a directory or a device, it is empty, or it may not be read.
+        PermissionDeniedError: It may not be read.
+        InvalidArgumentError: It is a directory or a device, or it is empty.
     """
     try:
         found = os.stat(path)
@@ -38,7 +45,7 @@ def file_size(path: str) -> int:
         kind = "a directory" if stat.S_ISDIR(found.st_mode) else "not a regular file"
         raise InvalidArgumentError(f"{path} is {kind}; pass a file of vectors")
     if not os.access(path, os.R_OK):
-        raise InvalidArgumentError(f"{path} cannot be opened: permission denied")
+        raise PermissionDeniedError(f"{path} may not be read by this user")
     if found.st_size == 0:
         raise InvalidArgumentError(f"{path} is empty; it must hold a header and at least one vector")
     return found.st_size

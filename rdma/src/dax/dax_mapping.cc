@@ -176,9 +176,9 @@ void DaxMapping::require_disk(std::uint64_t size_bytes) const {
   const std::uint64_t free_bytes = std::uint64_t{disk.f_bavail} * disk.f_frsize;
   const std::uint64_t taken_bytes = static_cast<std::uint64_t>(file.st_blocks) * 512;
   if (size_bytes > taken_bytes + free_bytes) {
-    throw Error(ErrorCode::kResourceExhausted, path_ + " needs " + std::to_string(size_bytes >> 20U) +
-                                                   " MiB for the region and its header, but its " + "file system has " +
-                                                   std::to_string(free_bytes >> 20U) + " MiB free");
+    throw Error(ErrorCode::kDiskFull, path_ + " needs " + std::to_string(size_bytes >> 20U) +
+                                          " MiB for the region and its header, but its " + "file system has " +
+                                          std::to_string(free_bytes >> 20U) + " MiB free");
   }
 }
 

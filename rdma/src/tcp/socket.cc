@@ -77,8 +77,7 @@ Descriptor listen_at(const std::string& host, std::uint16_t port) {
     }
     number = errno;
   }
-  throw Error(number == EADDRINUSE ? ErrorCode::kAlreadyExists : code_of_errno(number),
-              with_errno("cannot listen at " + place(host, port), number));
+  throw system_error("cannot listen at " + place(host, port), number);
 }
 
 std::uint16_t bound_port(const Descriptor& socket) {

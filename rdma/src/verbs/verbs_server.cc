@@ -185,13 +185,13 @@ class VerbsServer::State {
 
   [[noreturn]] void refuse_address(int error) const {
     if (error == EADDRINUSE) {
-      throw Error(ErrorCode::kAlreadyExists, what_ + ": the port is taken; 0 takes a free one");
+      throw Error(code_of_errno(error), what_ + ": the port is taken; 0 takes a free one");
     }
     if (error == ENODEV || error == EADDRNOTAVAIL) {
       throw Error(ErrorCode::kUnsupported,
                   what_ + ": no RDMA device has this address; `rdma link` and `ip addr` show which one has");
     }
-    throw Error(ErrorCode::kUnavailable, what_ + ": listening failed: " + errno_text(error));
+    throw system_error(what_ + ": listening failed", error);
   }
 
   void choose_device(const std::string& name) {

@@ -356,7 +356,7 @@ TEST(RegionServer, SaysWhyItCannotListen) {
     return ErrorCode::kOk;
   };
   const RegionServer first("127.0.0.1", 0);
-  EXPECT_EQ(code_of("127.0.0.1", first.port(), 1), ErrorCode::kAlreadyExists);
+  EXPECT_EQ(code_of("127.0.0.1", first.port(), 1), ErrorCode::kUnavailable);
   EXPECT_EQ(code_of("127.0.0.1", 0, 0), ErrorCode::kInvalidArgument);
   EXPECT_EQ(code_of("no.such.host.invalid", 0, 1), ErrorCode::kInvalidArgument);
   EXPECT_EQ(code_of("203.0.113.1", 0, 1), ErrorCode::kUnavailable);

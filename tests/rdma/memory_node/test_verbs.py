@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 from tiervec import _core
-from tiervec.errors import AlreadyExistsError, InvalidArgumentError, NotFoundError, UnsupportedError
+from tiervec.errors import AlreadyExistsError, InvalidArgumentError, NotFoundError, UnavailableError, UnsupportedError
 from tiervec.rdma.memory_node.verbs import VerbsDataPlane
 
 TOKEN = bytes(range(16))
@@ -71,7 +71,7 @@ def test_names_the_device_and_refuses_another(plane: VerbsDataPlane) -> None:
     assert plane.device in _core.verbs_status()["devices"]  # type: ignore[operator]
     with pytest.raises(InvalidArgumentError, match="mlx9_7"):
         VerbsDataPlane(address(), 0, "mlx9_7")
-    with pytest.raises(AlreadyExistsError, match="taken"):
+    with pytest.raises(UnavailableError, match="taken"):
         VerbsDataPlane(address(), plane.port, None)
 
 

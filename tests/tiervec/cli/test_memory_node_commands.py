@@ -80,7 +80,7 @@ def test_mistakes_are_one_line(command: Any, saved: Path, node: MemoryNodeServer
         (("regions", node.address, "--delete", "sift/v1"), "no region 'sift'"),
         (("memory-node", "--listen", "7800", "--capacity", "1MiB"), "must be HOST:PORT"),
         (("memory-node", "--listen", "0.0.0.0:0", "--capacity", "1MiB"), "give --token-file, or --allow-anonymous"),
-        (("memory-node", "--listen", node.address, "--capacity", "1MiB"), "the port is taken"),
+        (("memory-node", "--listen", node.address, "--capacity", "1MiB"), "Address already in use"),
         (
             ("memory-node", "--listen", "127.0.0.1:0", "--capacity", "1MiB", "--transports", "ftp"),
             "transports has 'ftp'",

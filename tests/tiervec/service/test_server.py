@@ -122,7 +122,7 @@ def test_tls_files_that_cannot_be_used(fake_index: Any, certificate: TlsFiles, t
         start(TlsFiles(cert=tmp_path / "none.pem", key=certificate.key))
     nonsense = tmp_path / "nonsense.pem"
     nonsense.write_text("nonsense")
-    with pytest.raises(InvalidArgumentError, match=r"TLS files .*nonsense\.pem"):
+    with pytest.raises(InvalidArgumentError, match=r"TLS file .*nonsense\.pem"):
         start(TlsFiles(cert=nonsense, key=certificate.key))
 
 

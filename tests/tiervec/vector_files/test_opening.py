@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tiervec.errors import InvalidArgumentError, NotFoundError, UnsupportedError
+from tiervec.errors import InvalidArgumentError, NotFoundError, PermissionDeniedError, UnsupportedError
 from tiervec.vector_files import VECTOR_SUFFIXES, open_vectors
 from tiervec.vector_files.opening import split_path
 
@@ -45,7 +45,7 @@ def test_a_pipe_is_refused_without_waiting_for_it(tmp_path: Path) -> None:
 def test_a_file_that_may_not_be_read_is_refused(tmp_path: Path) -> None:
     np.save(tmp_path / "v.npy", np.ones((1, 1), np.float32))
     (tmp_path / "v.npy").chmod(0)
-    with pytest.raises(InvalidArgumentError, match="permission denied"):
+    with pytest.raises(PermissionDeniedError, match="may not be read"):
         open_vectors(tmp_path / "v.npy")
 
 

@@ -26,6 +26,8 @@ const char* error_code_name(ErrorCode code) noexcept {
       return "unsupported";
     case ErrorCode::kPermissionDenied:
       return "permission_denied";
+    case ErrorCode::kDiskFull:
+      return "disk_full";
     case ErrorCode::kInternal:
       return "internal";
   }

@@ -16,7 +16,8 @@ ErrorCode code_of_errno(int number) noexcept {
       return ErrorCode::kAlreadyExists;
     case ENOSPC:
     case EDQUOT:
-    case EFBIG:
+    case EFBIG:  // the size of one file is limited
+      return ErrorCode::kDiskFull;
     case ENOMEM:
     case ENOBUFS:
     case EMFILE:
@@ -27,6 +28,7 @@ ErrorCode code_of_errno(int number) noexcept {
     case EACCES:
     case EPERM:
     case EROFS:
+      return ErrorCode::kPermissionDenied;
     case EISDIR:
     case ENOTDIR:
     case ELOOP:
@@ -38,7 +40,7 @@ ErrorCode code_of_errno(int number) noexcept {
     case EOPNOTSUPP:
       return ErrorCode::kUnsupported;
     default:
-      return ErrorCode::kUnavailable;  // EIO, ESTALE, ETIMEDOUT, ...: a retry may succeed
+      return ErrorCode::kUnavailable;  // EIO, ESTALE, EADDRINUSE, ...: a retry may succeed
   }
 }
 

@@ -55,7 +55,7 @@ class RegionServer {
   };
 
   /// Listens on `host` (a name or an address) and `port`; 0 takes a free one. Throws Error: kInvalidArgument (no such
-  /// host, 0 threads), kAlreadyExists (the port is taken), kUnavailable (anything else the system refuses).
+  /// host, 0 threads), kUnavailable (the port is taken), kPermissionDenied; anything else by its errno.
   RegionServer(const std::string& host, std::uint16_t port, unsigned threads = 1, RegionServerLimits limits = {});
   RegionServer(const RegionServer&) = delete;
   RegionServer& operator=(const RegionServer&) = delete;

@@ -41,8 +41,8 @@ class VerbsServer {
 
   /// Listens on `host`, a name or address that belongs to an RDMA device or a wildcard, and `port`; 0 takes a free one.
   /// `device` chooses among several devices by name; empty: the one that has the address, or the first. Throws Error:
-  /// kUnsupported (no libraries, no device), kInvalidArgument (no such host or device),
-  /// kAlreadyExists (the port is taken), kUnavailable (anything else the system refuses).
+  /// kUnsupported (no libraries, no device), kInvalidArgument (no such host or device), kUnavailable (the port is
+  /// taken), kPermissionDenied; anything else by its errno.
   VerbsServer(const std::string& host, std::uint16_t port, const std::string& device = "",
               std::uint32_t max_connections = 4096);
   VerbsServer(const VerbsServer&) = delete;

@@ -19,7 +19,8 @@ enum class ErrorCode : std::uint8_t {
   kCancelled,
   kResourceExhausted,  // memory, disk, buffers
   kUnsupported,        // a newer format, or a capability this build or machine lacks
-  kPermissionDenied,   // a token is missing, wrong, or grants less
+  kPermissionDenied,   // by a token that is missing, wrong, or grants less; by the operating system
+  kDiskFull,           // no space for a file: the disk, a quota, a limit of its size
   kInternal,
 };
 
