@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 import tiervec
 from tiervec.bench.figure_program import finish, program
 from tiervec.bench.interleaved import Spread, ratio
-from tiervec.vector_files import open_vectors
+from tiervec.vectors.vector_files import open_vectors
 
 
 def hnswlib_seconds(vectors: NDArray[Any], threads: int) -> float:

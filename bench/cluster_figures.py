@@ -31,10 +31,10 @@ from tiervec.bench.interleaved import Spread, measure_interleaved, ratio
 from tiervec.cluster_index.arrangement import arrange
 from tiervec.cluster_index.clustering import Clustering
 from tiervec.cluster_index.grouping import choose_groups, frequencies
-from tiervec.environment import environment
-from tiervec.ground_truth import read_ground_truth
-from tiervec.index_directory import IndexDirectory
-from tiervec.vector_files import open_vectors
+from tiervec.index_files.directory import IndexDirectory
+from tiervec.machine.environment import environment
+from tiervec.vectors.ground_truth import read_ground_truth
+from tiervec.vectors.vector_files import open_vectors
 
 _K = 10
 _TIERS = ("emulated:rdma-200g", "emulated:cxl-x8")

@@ -26,9 +26,9 @@ from tiervec.bench.cluster_figures import tuned_cluster_params
 from tiervec.bench.figure_program import finish, program
 from tiervec.bench.graph_figures import Graph, Workload, wide_setting
 from tiervec.bench.interleaved import measure_interleaved, ratio
-from tiervec.environment import environment
-from tiervec.ground_truth import read_ground_truth
-from tiervec.vector_files import open_vectors
+from tiervec.machine.environment import environment
+from tiervec.vectors.ground_truth import read_ground_truth
+from tiervec.vectors.vector_files import open_vectors
 
 _K = 10
 _EMULATED = "emulated:rdma-200g"

@@ -6,7 +6,7 @@ import math
 from pathlib import Path
 
 from tiervec import _core
-from tiervec.index_directory import IndexDirectory
+from tiervec.index_files.directory import IndexDirectory
 
 __all__ = ["Disk"]
 

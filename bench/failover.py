@@ -22,10 +22,10 @@ import numpy as np
 import tiervec
 from tiervec.bench.figure_program import finish, program
 from tiervec.bench.node_process import NodeProcess
-from tiervec.environment import environment
 from tiervec.errors import TiervecError
-from tiervec.index_directory import IndexDirectory
-from tiervec.vector_files import open_vectors
+from tiervec.index_files.directory import IndexDirectory
+from tiervec.machine.environment import environment
+from tiervec.vectors.vector_files import open_vectors
 
 __all__ = ["main", "run"]
 

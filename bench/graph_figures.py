@@ -24,9 +24,9 @@ from numpy.typing import NDArray
 import tiervec
 from tiervec.bench.figure_program import finish, program, short
 from tiervec.bench.interleaved import Spread, measure_interleaved, ratio
-from tiervec.environment import environment
-from tiervec.ground_truth import read_ground_truth
-from tiervec.vector_files import open_vectors
+from tiervec.machine.environment import environment
+from tiervec.vectors.ground_truth import read_ground_truth
+from tiervec.vectors.vector_files import open_vectors
 
 _K = 10
 _EMULATED = "emulated:rdma-200g"

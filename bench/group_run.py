@@ -31,9 +31,9 @@ from tiervec.bench.plan import Group, Setting
 from tiervec.bench.results import BuildFigures, Cell, Latency, Provenance, Repeat, Result, Status, cell_id
 from tiervec.bench.systems.process import SystemFailedError
 from tiervec.bench.systems.registry import SystemSpec
-from tiervec.durable_files import storage_errors
-from tiervec.environment import environment
 from tiervec.errors import DiskFullError, InvalidArgumentError
+from tiervec.machine.durable_files import storage_errors
+from tiervec.machine.environment import environment
 
 __all__ = ["GroupRun", "PlannedCell", "planned_cells", "provenance_of"]
 

@@ -27,9 +27,9 @@ from tiervec.bench.results import BuildFigures
 from tiervec.bench.systems.environments import make_environment, python_of, why_missing
 from tiervec.bench.systems.process import SystemFailedError, SystemProcess
 from tiervec.bench.systems.registry import SystemSpec
-from tiervec.durable_files import replacing_file, storage_errors
-from tiervec.environment import environment, own_version
 from tiervec.errors import UnavailableError
+from tiervec.machine.durable_files import replacing_file, storage_errors
+from tiervec.machine.environment import environment, own_version
 
 __all__ = ["IndexKey", "OpenedSystem", "Workshop", "build_seconds", "imported_folder", "index_folder", "make_index"]
 

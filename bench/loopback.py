@@ -11,9 +11,9 @@ from typing import Final
 import numpy as np
 
 from tiervec.bench.node_process import NodeProcess
-from tiervec.index_directory import IndexDirectory, IndexDirectoryWriter
-from tiervec.index_manifest import IndexDescription
-from tiervec.rdma.publish import publish
+from tiervec.index_files.directory import IndexDirectory, IndexDirectoryWriter
+from tiervec.index_files.manifest import IndexDescription
+from tiervec.placement.publish import publish
 
 __all__ = ["bytes_on_loopback", "index_on_loopback", "is_loopback"]
 

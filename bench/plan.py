@@ -62,8 +62,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, Literal
 
-from tiervec.durable_files import storage_errors
 from tiervec.errors import InvalidArgumentError, NotFoundError
+from tiervec.machine.durable_files import storage_errors
 
 if sys.version_info >= (3, 11):
     import tomllib

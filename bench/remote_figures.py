@@ -18,11 +18,11 @@ import tiervec
 from tiervec.bench.figure_program import finish, program
 from tiervec.bench.interleaved import Spread, measure_interleaved, ratio
 from tiervec.bench.node_process import NodeProcess
-from tiervec.environment import environment
-from tiervec.ground_truth import read_ground_truth
-from tiervec.index_directory import IndexDirectory
+from tiervec.index_files.directory import IndexDirectory
+from tiervec.machine.environment import environment
 from tiervec.rdma.attach import Content, open_remote
-from tiervec.vector_files import open_vectors
+from tiervec.vectors.ground_truth import read_ground_truth
+from tiervec.vectors.vector_files import open_vectors
 
 __all__ = ["main", "run"]
 

@@ -21,8 +21,8 @@ from typing import Any
 from tiervec.bench.json_records import record_of_json
 from tiervec.bench.machines import machine_of
 from tiervec.bench.results import FORMAT, AdviceResult, ProfileResult, Result, RunInfo
-from tiervec.durable_files import replacing_file, storage_errors
 from tiervec.errors import AlreadyExistsError, DataLossError, InvalidArgumentError, NotFoundError, UnsupportedError
+from tiervec.machine.durable_files import replacing_file, storage_errors
 
 __all__ = [
     "load_advice",

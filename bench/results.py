@@ -208,7 +208,7 @@ class Result:
         control: The A/A repeats: the same cell again in the same rounds; empty when the plan says so.
         notes: Sentences about what was not done as asked.
         group: Results with the same one were measured in turn: their rounds may be compared one by one.
-        environment: Of `tiervec.environment`.
+        environment: Of `tiervec.machine.environment`.
         commit: Commit of the source tree, also in the environment.
     """
 
@@ -267,7 +267,7 @@ class AdviceResult:
     Attributes:
         cell: The index, built with its defaults, and what was asked of it.
         status: As in `Result`.
-        check: ``Check.as_dict()`` of `tiervec.bench.advisor`: the figures, each predicted and measured; or None.
+        check: ``Check.as_dict()`` of `tiervec.advisor`: the figures, each predicted and measured; or None.
         recommended: The design that the advisor would build.
         samples: Vectors of the samples that it predicted from, ascending.
         notes: Its sentences.
@@ -296,7 +296,7 @@ class RunInfo:
         run: Name of the run.
         plan: The plan's TOML as it was.
         began: ISO 8601, UTC.
-        environment: Of `tiervec.environment`.
+        environment: Of `tiervec.machine.environment`.
     """
 
     format: int = FORMAT

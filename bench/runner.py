@@ -33,11 +33,11 @@ from tiervec.bench.result_files import (
 from tiervec.bench.results import AdviceResult, ProfileResult, Result, RunInfo
 from tiervec.bench.systems.process import SystemFailedError
 from tiervec.bench.systems.registry import SystemSpec, find_system
-from tiervec.environment import environment
 from tiervec.errors import DiskFullError, InvalidArgumentError, NotFoundError, TiervecError
+from tiervec.machine.environment import environment
 
 if TYPE_CHECKING:
-    from tiervec.bench.advisor import Advice, Check
+    from tiervec.advisor import Advice, Check
 
 __all__ = ["RunOptions", "RunSummary", "run_plan"]
 
@@ -291,8 +291,8 @@ class _Work:
     def _checked_advice(
         self, planned: PlannedCell, dataset: Dataset, samples: Path, step: Callable[[str], None]
     ) -> tuple[Advice, Check]:
-        from tiervec.bench.advisor import Request, advise, check  # the advisor is only imported where it is needed
-        from tiervec.bench.advisor.device import Device
+        from tiervec.advisor import Request, advise, check  # the advisor is only imported where it is needed
+        from tiervec.advisor.device import Device
 
         cell = planned.cell
         assert cell.tier is not None

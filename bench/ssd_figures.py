@@ -31,12 +31,12 @@ from tiervec.bench.figure_program import finish, program, short
 from tiervec.bench.graph_figures import Workload
 from tiervec.bench.interleaved import Spread, measure_interleaved, ratio
 from tiervec.cluster_index.params import ClusterSearchParams
-from tiervec.environment import environment
-from tiervec.ground_truth import read_ground_truth
-from tiervec.index_directory import IndexDirectory
-from tiervec.index_kind import search_natively
-from tiervec.index_kinds import index_kind
-from tiervec.vector_files import open_vectors
+from tiervec.index_files.directory import IndexDirectory
+from tiervec.kinds.index_kind import search_natively
+from tiervec.kinds.registry import index_kind
+from tiervec.machine.environment import environment
+from tiervec.vectors.ground_truth import read_ground_truth
+from tiervec.vectors.vector_files import open_vectors
 
 _K = 10
 _EMULATED = "emulated:rdma-200g"

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from tiervec import _core
 from tiervec.cluster_index.closure import Memberships
 from tiervec.cluster_index.grouping import choose_groups, frequencies
-from tiervec.interruptible import BuildProgress, run_monitored
+from tiervec.machine.interruptible import BuildProgress, run_monitored
 
 __all__ = ["Arrangement", "arrange"]
 

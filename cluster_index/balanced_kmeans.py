@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from tiervec.cluster_index.cluster_space import ClusterSpace
 from tiervec.cluster_index.faiss_kmeans import kmeans
-from tiervec.interruptible import BuildProgress
+from tiervec.machine.interruptible import BuildProgress
 
 __all__ = ["LARGEST_SHARE", "train_centroids"]
 

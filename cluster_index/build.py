@@ -7,7 +7,6 @@ from dataclasses import asdict, replace
 from pathlib import Path
 
 from tiervec import _core
-from tiervec.calibration import CalibrationQueries
 from tiervec.cluster_index.bit_packing import bits_for
 from tiervec.cluster_index.clustering import cluster_vectors
 from tiervec.cluster_index.faiss_kmeans import load_faiss
@@ -15,10 +14,11 @@ from tiervec.cluster_index.layout_writer import LayoutTask, write_layout
 from tiervec.cluster_index.opened import calibration_grid
 from tiervec.cluster_index.params import LARGEST_DIM, MOST_VECTORS, ClusterBuildParams
 from tiervec.codes import code_parameter_bytes, code_row_bytes, largest_code_bits, training_bytes
-from tiervec.equal_rows import write_copies
+from tiervec.engine.calibration import CalibrationQueries
 from tiervec.errors import InvalidArgumentError
-from tiervec.index_directory import IndexDescription, IndexDirectoryWriter
-from tiervec.index_kind import IndexBuild
+from tiervec.index_files.directory import IndexDescription, IndexDirectoryWriter
+from tiervec.index_files.equal_rows import write_copies
+from tiervec.kinds.index_kind import IndexBuild
 
 __all__ = [
     "INTERPRETER_BYTES",

@@ -18,7 +18,7 @@ from tiervec import _core
 from tiervec.cluster_index.balanced_kmeans import LARGEST_SHARE
 from tiervec.cluster_index.cluster_space import ClusterSpace
 from tiervec.cluster_index.faiss_kmeans import CentroidIndex
-from tiervec.interruptible import BuildProgress
+from tiervec.machine.interruptible import BuildProgress
 
 __all__ = ["NONE", "Memberships", "assign"]
 

@@ -24,8 +24,8 @@ from tiervec.cluster_index.cluster_space import ClusterSpace
 from tiervec.cluster_index.faiss_kmeans import CentroidIndex, load_faiss
 from tiervec.cluster_index.params import ClusterBuildParams
 from tiervec.errors import DataLossError
-from tiervec.index_directory import IndexDirectory, IndexDirectoryWriter
-from tiervec.index_kind import IndexBuild
+from tiervec.index_files.directory import IndexDirectory, IndexDirectoryWriter
+from tiervec.kinds.index_kind import IndexBuild
 
 __all__ = ["Clustering", "cluster_vectors"]
 

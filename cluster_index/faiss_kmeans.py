@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tiervec.errors import UnsupportedError
-from tiervec.openmp import openmp_threads
+from tiervec.machine.openmp import openmp_threads
 
 __all__ = ["CentroidIndex", "kmeans", "load_faiss"]
 

@@ -9,10 +9,10 @@ from typing import Any, ClassVar
 from tiervec.cluster_index.build import check_buildable, estimate_memory_bytes, write_cluster_index
 from tiervec.cluster_index.opened import OpenedCluster, open_cluster
 from tiervec.cluster_index.params import ClusterBuildParams, ClusterSearchParams
-from tiervec.index_directory import IndexDirectory
-from tiervec.index_kind import IndexBuild, IndexKind
+from tiervec.index_files.directory import IndexDirectory
+from tiervec.kinds.index_kind import IndexBuild, IndexKind
 
-__all__ = ["ClusterKind"]
+__all__ = ["KIND", "ClusterKind"]
 
 
 class ClusterKind(IndexKind[ClusterBuildParams, ClusterSearchParams]):
@@ -64,3 +64,6 @@ class ClusterKind(IndexKind[ClusterBuildParams, ClusterSearchParams]):
                 f"a vector is in {details['replication']:.2f}",
             ),
         ]
+
+
+KIND = ClusterKind()

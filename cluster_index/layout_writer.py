@@ -12,7 +12,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tiervec import _core
-from tiervec.calibration import CalibrationQueries, Measured, calibrate
 from tiervec.cluster_index.arrangement import Arrangement, arrange
 from tiervec.cluster_index.bit_packing import bits_for, pack
 from tiervec.cluster_index.cluster_space import ClusterSpace
@@ -23,10 +22,11 @@ from tiervec.cluster_index.params import ClusterBuildParams, ClusterSearchParams
 from tiervec.cluster_index.residual_code import train_residual_code
 from tiervec.cluster_index.spill import spill_clusters
 from tiervec.codes import AUTO, CodeBits, TrainedCode, choose_code_bits
-from tiervec.index_directory import IndexDirectoryWriter
-from tiervec.index_kind import search_natively
-from tiervec.interruptible import BuildProgress, run_interruptibly, run_monitored
-from tiervec.record_salt import SaltHash
+from tiervec.engine.calibration import CalibrationQueries, Measured, calibrate
+from tiervec.index_files.directory import IndexDirectoryWriter
+from tiervec.index_files.record_salt import SaltHash
+from tiervec.kinds.index_kind import search_natively
+from tiervec.machine.interruptible import BuildProgress, run_interruptibly, run_monitored
 
 __all__ = ["LayoutTask", "WrittenLayout", "write_layout"]
 

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from tiervec.cluster_index.clustering import Clustering
 from tiervec.codes import TrainedCode, train_code
-from tiervec.index_directory import IndexDirectory, IndexDirectoryWriter
+from tiervec.index_files.directory import IndexDirectory, IndexDirectoryWriter
 
 __all__ = ["Navigation"]
 

@@ -9,15 +9,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tiervec import _core
-from tiervec.calibration import CalibrationGrid
 from tiervec.cluster_index.bit_packing import bits_for, packed_bytes, readable_bits
 from tiervec.cluster_index.navigation import Navigation
 from tiervec.cluster_index.params import LARGEST_DIM, LAYOUTS, MOST_RERANKED, MOST_VECTORS, ClusterSearchParams
 from tiervec.codes import CODE_NAMES, TrainedCode
+from tiervec.engine.calibration import CalibrationGrid
 from tiervec.errors import DataLossError
-from tiervec.index_directory import IndexDirectory
-from tiervec.index_kind import OpenedIndex
-from tiervec.rdma.section_tier import open_section
+from tiervec.index_files.directory import IndexDirectory
+from tiervec.kinds.index_kind import OpenedIndex
+from tiervec.placement.section_tier import open_section
 
 __all__ = [
     "ClusterParts",

@@ -4,10 +4,17 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from tiervec.calibration import DEFAULT_TARGET_RECALL
+from tiervec.arguments.parameter_checks import (
+    check_choice,
+    check_field,
+    check_fraction,
+    check_number,
+    check_switch,
+    check_whole,
+)
 from tiervec.codes import AUTO, CODE_NAMES, CodeBits, check_code_bits
+from tiervec.engine.calibration import DEFAULT_TARGET_RECALL
 from tiervec.errors import InvalidArgumentError
-from tiervec.parameter_checks import check_choice, check_field, check_fraction, check_number, check_switch, check_whole
 
 __all__ = ["LARGEST_DIM", "LAYOUTS", "MOST_RERANKED", "MOST_VECTORS", "ClusterBuildParams", "ClusterSearchParams"]
 

@@ -10,19 +10,19 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tiervec.calibration import CalibrationQueries
 from tiervec.cluster_index.bit_packing import packed_bytes, unpack
 from tiervec.cluster_index.build import INTERPRETER_BYTES, estimate_memory_bytes
 from tiervec.cluster_index.clustering import Clustering
 from tiervec.cluster_index.layout_writer import LayoutTask, write_layout
 from tiervec.cluster_index.opened import described, tier_section
 from tiervec.cluster_index.params import ClusterBuildParams
-from tiervec.equal_rows import read_copies, write_copies
+from tiervec.engine.calibration import CalibrationQueries
 from tiervec.errors import DataLossError
-from tiervec.index_directory import IndexDirectory, IndexDirectoryWriter
-from tiervec.index_kind import changed_params
-from tiervec.interruptible import BuildProgress
-from tiervec.memory_limit import choose_within, map_rows
+from tiervec.index_files.directory import IndexDirectory, IndexDirectoryWriter
+from tiervec.index_files.equal_rows import read_copies, write_copies
+from tiervec.kinds.index_kind import changed_params
+from tiervec.machine.interruptible import BuildProgress
+from tiervec.vectors.memory_limit import choose_within, map_rows
 
 __all__ = ["estimate_conversion_bytes", "relayout_cluster_index"]
 

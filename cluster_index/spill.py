@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from tiervec.cluster_index.cluster_space import ClusterSpace
 from tiervec.cluster_index.clustering import Clustering
 from tiervec.cluster_index.faiss_kmeans import CentroidIndex, load_faiss
-from tiervec.interruptible import BuildProgress
+from tiervec.machine.interruptible import BuildProgress
 
 __all__ = ["spill_clusters"]
 

@@ -12,7 +12,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tiervec import _core
-from tiervec.calibration import CalibrationQueries, Measured, calibrate
 from tiervec.codes import (
     AUTO,
     TrainedCode,
@@ -23,14 +22,15 @@ from tiervec.codes import (
     train_code,
     training_bytes,
 )
-from tiervec.equal_rows import write_copies
+from tiervec.engine.calibration import CalibrationQueries, Measured, calibrate
 from tiervec.errors import InvalidArgumentError
 from tiervec.graph_index.opened import CALIBRATION_GRID, GraphParts, make_searcher
 from tiervec.graph_index.params import LARGEST_DIM, MOST_VECTORS, GraphBuildParams, GraphSearchParams
-from tiervec.index_directory import IndexDescription, IndexDirectoryWriter
-from tiervec.index_kind import IndexBuild, search_natively
-from tiervec.interruptible import run_interruptibly, run_monitored
-from tiervec.record_salt import SaltHash
+from tiervec.index_files.directory import IndexDescription, IndexDirectoryWriter
+from tiervec.index_files.equal_rows import write_copies
+from tiervec.index_files.record_salt import SaltHash
+from tiervec.kinds.index_kind import IndexBuild, search_natively
+from tiervec.machine.interruptible import run_interruptibly, run_monitored
 
 __all__ = [
     "INTERPRETER_BYTES",

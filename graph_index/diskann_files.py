@@ -25,10 +25,10 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from tiervec.durable_files import storage_errors
+from tiervec.arguments.parameter_checks import check_path
 from tiervec.errors import DataLossError, InvalidArgumentError, NotFoundError, UnsupportedError
 from tiervec.graph_index.params import LARGEST_DEGREE, LARGEST_DIM, MOST_VECTORS
-from tiervec.parameter_checks import check_path
+from tiervec.machine.durable_files import storage_errors
 
 __all__ = ["DISKANN_DTYPES", "DISKANN_METRICS", "DiskannIndex", "open_diskann"]
 

@@ -13,7 +13,7 @@ from tiervec.errors import InvalidArgumentError
 from tiervec.graph_index.build import LinkedGraph, write_graph_index
 from tiervec.graph_index.diskann_files import DiskannIndex
 from tiervec.graph_index.params import GraphBuildParams
-from tiervec.index_kind import IndexBuild
+from tiervec.kinds.index_kind import IndexBuild
 
 __all__ = ["import_params", "write_imported"]
 

@@ -9,10 +9,10 @@ from typing import Any, ClassVar
 from tiervec.graph_index.build import check_buildable, estimate_memory_bytes, write_graph_index
 from tiervec.graph_index.opened import OpenedGraph, open_graph
 from tiervec.graph_index.params import GraphBuildParams, GraphSearchParams
-from tiervec.index_directory import IndexDirectory
-from tiervec.index_kind import IndexBuild, IndexKind
+from tiervec.index_files.directory import IndexDirectory
+from tiervec.kinds.index_kind import IndexBuild, IndexKind
 
-__all__ = ["GraphKind"]
+__all__ = ["KIND", "GraphKind"]
 
 
 class GraphKind(IndexKind[GraphBuildParams, GraphSearchParams]):
@@ -45,3 +45,6 @@ class GraphKind(IndexKind[GraphBuildParams, GraphSearchParams]):
     def largest_settings(self, params: Mapping[str, Any]) -> str:
         """See `IndexKind`."""
         return f"graph_degree={params['graph_degree']} and code_bits={params['code_bits']}"
+
+
+KIND = GraphKind()

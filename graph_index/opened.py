@@ -10,14 +10,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tiervec import _core
-from tiervec.calibration import CalibrationGrid
 from tiervec.codes import CODE_NAMES, TrainedCode
+from tiervec.engine.calibration import CalibrationGrid
 from tiervec.errors import DataLossError
 from tiervec.graph_index.params import LARGEST_DIM, MOST_VECTORS, GraphSearchParams
-from tiervec.index_directory import IndexDirectory
-from tiervec.index_kind import OpenedIndex
-from tiervec.interruptible import run_interruptibly
-from tiervec.rdma.section_tier import open_section
+from tiervec.index_files.directory import IndexDirectory
+from tiervec.kinds.index_kind import OpenedIndex
+from tiervec.machine.interruptible import run_interruptibly
+from tiervec.placement.section_tier import open_section
 
 __all__ = ["CALIBRATION_GRID", "GraphParts", "OpenedGraph", "make_searcher", "open_graph", "record_sizes"]
 

@@ -13,11 +13,11 @@ from tiervec import _core
 from tiervec.graph_index.build import INTERPRETER_BYTES, description_hash, layout_details
 from tiervec.graph_index.opened import record_sizes
 from tiervec.graph_index.params import GraphBuildParams
-from tiervec.index_directory import IndexDirectory, IndexDirectoryWriter
-from tiervec.index_extents import extents_section
-from tiervec.index_kind import changed_params
-from tiervec.interruptible import BuildProgress, run_monitored
-from tiervec.memory_limit import choose_within
+from tiervec.index_files.directory import IndexDirectory, IndexDirectoryWriter
+from tiervec.kinds.index_kind import changed_params
+from tiervec.machine.interruptible import BuildProgress, run_monitored
+from tiervec.rdma.extents import extents_section
+from tiervec.vectors.memory_limit import choose_within
 
 __all__ = ["estimate_conversion_bytes", "relayout_graph_index"]
 

@@ -21,11 +21,11 @@ from tiervec.errors import (
     TiervecError,
     UnavailableError,
 )
-from tiervec.processes import starting_threads
+from tiervec.machine.processes import starting_threads
 from tiervec.rdma.memory_node._generated import memory_node_pb2 as pb
 from tiervec.rdma.memory_node.client import MemoryNodeClient
-from tiervec.rdma.memory_node.credentials import Credentials
 from tiervec.rdma.remote_url import RemoteUrl, stripe_size, stripe_version
+from tiervec.rpc.credentials import Credentials
 
 __all__ = ["Content", "RegionAttachment", "attach", "open_remote"]
 

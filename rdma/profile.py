@@ -20,9 +20,7 @@ from typing import Any
 import numpy as np
 
 from tiervec import _core
-from tiervec.environment import environment
-from tiervec.errors import InvalidArgumentError, ResourceExhaustedError, UnavailableError
-from tiervec.parameter_checks import (
+from tiervec.arguments.parameter_checks import (
     check_callback,
     check_number,
     check_path,
@@ -31,8 +29,10 @@ from tiervec.parameter_checks import (
     check_whole,
     shown,
 )
+from tiervec.arguments.sizes import format_size, parse_size
+from tiervec.errors import InvalidArgumentError, ResourceExhaustedError, UnavailableError
+from tiervec.machine.environment import environment
 from tiervec.rdma.remote_url import RemoteUrl, is_remote
-from tiervec.sizes import format_size, parse_size
 
 __all__ = ["READ_SIZES", "Measured", "SizeProfile", "TierProfile", "profile"]
 
@@ -119,7 +119,7 @@ class TierProfile:
         latency_us_p99: 99th percentile of the same.
         sizes: One entry per read size, ascending.
         device: The device's profile as the tier knows it; ``source`` says where that comes from.
-        environment: The machine and software, see `tiervec.environment`.
+        environment: The machine and software, see `tiervec.machine.environment`.
         notes: Sentences about anything that limits the figures.
     """
 

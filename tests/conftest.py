@@ -79,3 +79,11 @@ def make_certificate(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., 
         return folder / "cert.pem", folder / "key.pem"
 
     return make
+
+
+@pytest.fixture
+def token_file(tmp_path: Path) -> Path:
+    path = tmp_path / "tokens"
+    path.write_text("write=the-write-token-0001\nread=the-read-token-00002\n")
+    path.chmod(0o600)
+    return path

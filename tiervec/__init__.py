@@ -15,6 +15,7 @@ except ModuleNotFoundError as missing:
 
 from tiervec._core import CancelToken
 from tiervec.api import Index, IndexInfo, SearchResult, build, import_diskann, open, relayout  # noqa: A004 - the contract's name
+from tiervec.engine.receipt import Receipt
 from tiervec.errors import (
     AlreadyExistsError,
     CancelledError,
@@ -29,9 +30,8 @@ from tiervec.errors import (
     UnavailableError,
     UnsupportedError,
 )
-from tiervec.ground_truth import recall
-from tiervec.rdma.publish import PublishReceipt, publish
-from tiervec.receipt import Receipt
+from tiervec.placement.publish import PublishReceipt, publish
+from tiervec.vectors.ground_truth import recall
 
 __all__ = [
     "AlreadyExistsError",

@@ -14,20 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tiervec import _core
-from tiervec.building import build, import_diskann, relayout
-from tiervec.cluster_index.params import ClusterSearchParams
-from tiervec.equal_rows import ListedCopies
-from tiervec.errors import (
-    ResourceExhaustedError,
-    UnavailableError,
-    UnsupportedError,
-)
-from tiervec.graph_index.params import GraphSearchParams
-from tiervec.index_directory import IndexDirectory
-from tiervec.index_info import IndexInfo
-from tiervec.index_kind import NativeResult, OpenedIndex, search_natively
-from tiervec.index_kinds import index_kind
-from tiervec.parameter_checks import (
+from tiervec.arguments.parameter_checks import (
     check_bytes,
     check_instance,
     check_k,
@@ -36,12 +23,25 @@ from tiervec.parameter_checks import (
     check_threads,
     check_timeout,
 )
-from tiervec.processes import native_work, refuse_pickling, renew_in_children
+from tiervec.arguments.sizes import format_size
+from tiervec.building import build, import_diskann, relayout
+from tiervec.cluster_index.params import ClusterSearchParams
+from tiervec.engine.receipt import Receipt
+from tiervec.errors import (
+    ResourceExhaustedError,
+    UnavailableError,
+    UnsupportedError,
+)
+from tiervec.graph_index.params import GraphSearchParams
+from tiervec.index_files.directory import IndexDirectory
+from tiervec.index_files.equal_rows import ListedCopies
+from tiervec.index_files.info import IndexInfo
+from tiervec.kinds.index_kind import NativeResult, OpenedIndex, search_natively
+from tiervec.kinds.registry import index_kind
+from tiervec.machine.processes import native_work, refuse_pickling, renew_in_children
 from tiervec.rdma.remote_url import is_remote
-from tiervec.receipt import Receipt
 from tiervec.search_plan import SearchPlanner
-from tiervec.sizes import format_size
-from tiervec.vectors import as_queries
+from tiervec.vectors.arrays import as_queries
 
 __all__ = ["Index", "IndexInfo", "SearchResult", "build", "import_diskann", "open", "relayout"]
 

@@ -13,22 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tiervec.calibration import DEFAULT_TARGET_RECALL, reached
-from tiervec.cluster_index.params import ClusterBuildParams
-from tiervec.cluster_index.relayout import relayout_cluster_index
-from tiervec.durable_files import replaced_directory
-from tiervec.equal_rows import EqualRows, find_equal_rows
-from tiervec.graph_index.diskann_files import open_diskann
-from tiervec.graph_index.diskann_import import import_params, write_imported
-from tiervec.graph_index.params import GraphBuildParams
-from tiervec.graph_index.relayout import relayout_graph_index
-from tiervec.index_directory import IndexDirectory, check_out
-from tiervec.index_info import IndexInfo
-from tiervec.index_kind import IndexBuild, IndexKind
-from tiervec.index_kinds import index_kind
-from tiervec.interruptible import BuildProgress
-from tiervec.memory_limit import choose_within, map_rows
-from tiervec.parameter_checks import (
+from tiervec.arguments.parameter_checks import (
     check_bytes,
     check_callback,
     check_choice,
@@ -38,9 +23,24 @@ from tiervec.parameter_checks import (
     check_threads,
     checked_params,
 )
-from tiervec.vector_files import VectorFile, open_vectors
-from tiervec.vector_files.file_access import allocated
-from tiervec.vectors import as_matrix, as_queries, check_finite, check_ids, check_range
+from tiervec.cluster_index.params import ClusterBuildParams
+from tiervec.cluster_index.relayout import relayout_cluster_index
+from tiervec.engine.calibration import DEFAULT_TARGET_RECALL, reached
+from tiervec.graph_index.diskann_files import open_diskann
+from tiervec.graph_index.diskann_import import import_params, write_imported
+from tiervec.graph_index.params import GraphBuildParams
+from tiervec.graph_index.relayout import relayout_graph_index
+from tiervec.index_files.directory import IndexDirectory, check_out
+from tiervec.index_files.equal_rows import EqualRows, find_equal_rows
+from tiervec.index_files.info import IndexInfo
+from tiervec.kinds.index_kind import IndexBuild, IndexKind
+from tiervec.kinds.registry import index_kind
+from tiervec.machine.durable_files import replaced_directory
+from tiervec.machine.interruptible import BuildProgress
+from tiervec.vectors.arrays import as_matrix, as_queries, check_finite, check_ids, check_range
+from tiervec.vectors.memory_limit import choose_within, map_rows
+from tiervec.vectors.vector_files import VectorFile, open_vectors
+from tiervec.vectors.vector_files.file_access import allocated
 
 __all__ = ["build", "import_diskann", "relayout"]
 

@@ -15,13 +15,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 import tiervec
+from tiervec.arguments.sizes import format_size
 from tiervec.cli.progress import ProgressReport
 from tiervec.client import Client
 from tiervec.sample import VECTORS_PATH, load_sample
 from tiervec.service.catalogue import IndexCatalogue
 from tiervec.service.configuration import ServeConfig
 from tiervec.service.server import Server
-from tiervec.sizes import format_size
 
 if TYPE_CHECKING:
     from tiervec.api import IndexInfo, SearchResult

@@ -6,11 +6,11 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-from tiervec.calibration import DEFAULT_TARGET_RECALL, choose, is_searched_whole
+from tiervec.arguments.parameter_checks import check_fraction, checked_params
+from tiervec.engine.calibration import DEFAULT_TARGET_RECALL, choose, is_searched_whole
 from tiervec.errors import DataLossError, InvalidArgumentError
-from tiervec.index_info import IndexInfo
-from tiervec.index_kind import IndexKind, OpenedIndex
-from tiervec.parameter_checks import check_fraction, checked_params
+from tiervec.index_files.info import IndexInfo
+from tiervec.kinds.index_kind import IndexKind, OpenedIndex
 
 __all__ = ["SearchPlan", "SearchPlanner"]
 

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from tiervec.errors import NotFoundError
 from tiervec.sample import QUERIES_PATH, VECTORS_PATH
-from tiervec.vector_files import open_vectors
+from tiervec.vectors.vector_files import open_vectors
 
 __all__ = ["BATTERY", "BatteryShape", "battery_shape"]
 

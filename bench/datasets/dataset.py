@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tiervec.bench.results import DatasetKey
-from tiervec.vector_files import VectorFile, open_vectors
+from tiervec.vectors.vector_files import VectorFile, open_vectors
 
 __all__ = ["Dataset"]
 

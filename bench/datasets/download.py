@@ -21,8 +21,8 @@ from pathlib import Path
 from typing import Any, Final
 
 from tiervec.bench.datasets.registry import DatasetFile
-from tiervec.durable_files import replacing_file, require_free_space, storage_errors
 from tiervec.errors import DataLossError, UnavailableError
+from tiervec.machine.durable_files import replacing_file, require_free_space, storage_errors
 
 __all__ = ["download"]
 

@@ -8,7 +8,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from tiervec.vector_files import VectorFile
+from tiervec.vectors.vector_files import VectorFile
 
 __all__ = ["MOST_NEIGHBOURS", "distances_of", "exact_neighbours"]
 

@@ -12,8 +12,8 @@ from tiervec.bench.datasets.download import download
 from tiervec.bench.datasets.opening import is_at_hand, parse_dataset_name
 from tiervec.bench.datasets.preparing import Progress
 from tiervec.bench.datasets.registry import DatasetEntry, DatasetFile, load_registry
-from tiervec.durable_files import storage_errors
 from tiervec.errors import DataLossError, InvalidArgumentError, NotFoundError, UnavailableError
+from tiervec.machine.durable_files import storage_errors
 
 __all__ = ["fetch"]
 

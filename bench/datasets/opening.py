@@ -22,11 +22,11 @@ from tiervec.bench.datasets.dataset import Dataset
 from tiervec.bench.datasets.preparing import Progress, Source, prepare
 from tiervec.bench.datasets.registry import DatasetEntry, load_registry
 from tiervec.bench.datasets.synthetic import parse_synthetic, synthetic_blocks, synthetic_queries
-from tiervec.durable_files import replacing_file, storage_errors
 from tiervec.errors import DataLossError, InvalidArgumentError, NotFoundError, UnsupportedError
+from tiervec.machine.durable_files import replacing_file, storage_errors
 from tiervec.sample import QUERIES_PATH, VECTORS_PATH
-from tiervec.vector_files import VectorFile, open_vectors
-from tiervec.vector_files.opening import split_path
+from tiervec.vectors.vector_files import VectorFile, open_vectors
+from tiervec.vectors.vector_files.opening import split_path
 
 __all__ = [
     "LocalFiles",
@@ -50,7 +50,7 @@ class LocalFiles:
     """Files of one's own as a data set.
 
     Attributes:
-        base: The vectors, in any format of `tiervec.vector_files`.
+        base: The vectors, in any format of `tiervec.vectors.vector_files`.
         queries: The queries; None: the last 1,000 vectors (at most a tenth) are taken out and used.
         ground_truth: True neighbours of all vectors; None: computed.
         metric: ``l2``, ``ip`` or ``cosine``.

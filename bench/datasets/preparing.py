@@ -23,10 +23,10 @@ from numpy.typing import NDArray
 from tiervec.bench.datasets.dataset import Dataset
 from tiervec.bench.datasets.exact_neighbours import MOST_NEIGHBOURS, distances_of, exact_neighbours
 from tiervec.bench.results import DatasetKey
-from tiervec.durable_files import checksum_of, replacing_file, storage_errors, write_blocks
 from tiervec.errors import InvalidArgumentError
-from tiervec.ground_truth import read_ground_truth, write_ground_truth
-from tiervec.vector_files import VectorFile, open_vectors
+from tiervec.machine.durable_files import checksum_of, replacing_file, storage_errors, write_blocks
+from tiervec.vectors.ground_truth import read_ground_truth, write_ground_truth
+from tiervec.vectors.vector_files import VectorFile, open_vectors
 
 __all__ = ["Progress", "Source", "prepare"]
 

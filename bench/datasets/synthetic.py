@@ -19,9 +19,9 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from tiervec.arguments.parameter_checks import check_whole
 from tiervec.errors import InvalidArgumentError
-from tiervec.parameter_checks import check_whole
-from tiervec.parameters import parse_parameters
+from tiervec.kinds.parameters import parse_parameters
 
 __all__ = ["SyntheticParams", "parse_synthetic", "synthetic_blocks", "synthetic_queries"]
 

@@ -9,8 +9,8 @@ from pathlib import Path
 from tiervec.bench.figures import figures
 from tiervec.bench.figures.files import write_figure
 from tiervec.bench.figures.run_data import load
-from tiervec.durable_files import storage_errors
 from tiervec.errors import TiervecError
+from tiervec.machine.durable_files import storage_errors
 
 __all__ = ["main"]
 

@@ -11,7 +11,7 @@ from types import ModuleType
 
 from tiervec.bench.figures.findings import Finding, findings, verdicts_text
 from tiervec.bench.figures.run_data import Row, RunData, columns, ordered, tier_text
-from tiervec.durable_files import replacing_file
+from tiervec.machine.durable_files import replacing_file
 
 __all__ = ["Written", "csv_text", "provenance_text", "write_figure"]
 

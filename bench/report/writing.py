@@ -8,8 +8,8 @@ from pathlib import Path
 
 from tiervec.bench.figures.run_data import load
 from tiervec.bench.result_files import read_run_info
-from tiervec.durable_files import replacing_file, storage_errors
 from tiervec.errors import UnsupportedError
+from tiervec.machine.durable_files import replacing_file, storage_errors
 
 __all__ = ["write_report"]
 

@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Final
 
 from tiervec.bench.systems.registry import SystemSpec
-from tiervec.durable_files import replacing_file, storage_errors
 from tiervec.errors import PermissionDeniedError, UnavailableError
+from tiervec.machine.durable_files import replacing_file, storage_errors
 
 __all__ = ["make_environment", "python_of", "why_missing"]
 

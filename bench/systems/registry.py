@@ -10,9 +10,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
-from tiervec.durable_files import storage_errors
 from tiervec.errors import InvalidArgumentError, NotFoundError
-from tiervec.parameters import build_parameters_class
+from tiervec.kinds.parameters import build_parameters_class
+from tiervec.machine.durable_files import storage_errors
 
 __all__ = ["SYSTEMS", "SystemSpec", "find_system"]
 

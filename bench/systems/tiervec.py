@@ -17,11 +17,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import tiervec
+from tiervec.arguments.sizes import parse_size
 from tiervec.bench.disk import Disk
-from tiervec.environment import own_version
-from tiervec.parameters import build_parameters_class
+from tiervec.kinds.parameters import build_parameters_class
+from tiervec.machine.environment import own_version
 from tiervec.rdma.remote_url import is_remote
-from tiervec.sizes import parse_size
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -131,7 +131,7 @@ class System:
         if not is_remote(url) or "/" in rest:
             return url
         from tiervec.bench.loopback import index_on_loopback, is_loopback
-        from tiervec.rdma.publish import publish
+        from tiervec.placement.publish import publish
 
         folder = self._job.folder / "index"
         if is_loopback(url):

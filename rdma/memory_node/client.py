@@ -8,13 +8,13 @@ from typing import Any, Final, TypeVar
 
 import grpc
 
+from tiervec.arguments.parameter_checks import check_text
 from tiervec.errors import TiervecError, UnavailableError, UnsupportedError
-from tiervec.parameter_checks import check_text
 from tiervec.rdma.memory_node._generated import memory_node_pb2 as pb
 from tiervec.rdma.memory_node._generated import memory_node_pb2_grpc
-from tiervec.rdma.memory_node.credentials import Credentials
 from tiervec.rdma.memory_node.names import PROTOCOL_VERSION
 from tiervec.rpc.calling import Connection, handshake_failure, proxy_note, translated
+from tiervec.rpc.credentials import Credentials
 
 __all__ = ["MemoryNodeClient"]
 

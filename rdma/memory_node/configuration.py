@@ -7,8 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
-from tiervec.errors import InvalidArgumentError
-from tiervec.parameter_checks import (
+from tiervec.arguments.parameter_checks import (
     MAX_BYTES,
     check_choice,
     check_field,
@@ -20,10 +19,11 @@ from tiervec.parameter_checks import (
     check_whole,
     shown,
 )
+from tiervec.errors import InvalidArgumentError
 from tiervec.rdma.memory_node.names import TRANSPORTS
-from tiervec.rdma.memory_node.tokens import Tokens
 from tiervec.rpc.limits import CallLimits
 from tiervec.rpc.listening import TlsFiles, check_listen
+from tiervec.rpc.tokens import Tokens
 
 __all__ = ["LOCK_MODES", "MemoryNodeConfig"]
 

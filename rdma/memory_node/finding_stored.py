@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import logging
 
+from tiervec.arguments.sizes import format_size
 from tiervec.errors import ResourceExhaustedError
 from tiervec.rdma.memory_node.memory import memory_bytes
 from tiervec.rdma.memory_node.region import Region, RegionState
 from tiervec.rdma.memory_node.region_table import RegionTable
 from tiervec.rdma.memory_node.storage import RegionStorage, StoredRegion
-from tiervec.sizes import format_size
 
 __all__ = ["find_stored"]
 

@@ -12,15 +12,15 @@ from typing import Final
 import numpy as np
 
 from tiervec.errors import InvalidArgumentError, PermissionDeniedError, ResourceExhaustedError, UnsupportedError
-from tiervec.installed_version import installed_version
+from tiervec.machine.installed_version import installed_version
 from tiervec.rdma.memory_node._generated import memory_node_pb2 as pb
 from tiervec.rdma.memory_node._generated import memory_node_pb2_grpc
 from tiervec.rdma.memory_node.names import EXTENT_BYTES, PROTOCOL_VERSION
 from tiervec.rdma.memory_node.node import MemoryNode
 from tiervec.rdma.memory_node.region import Region, RegionState
 from tiervec.rdma.memory_node.scrubber import Scrubber
-from tiervec.rdma.memory_node.tokens import Tokens
 from tiervec.rpc.call import Call
+from tiervec.rpc.tokens import Tokens
 
 __all__ = ["CONCURRENT_UPLOADS", "WRITING_METHODS", "MemoryNodeService", "RegionUpload"]
 

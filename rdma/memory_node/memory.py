@@ -6,9 +6,9 @@ import logging
 from typing import Any, Final
 
 from tiervec import _core
+from tiervec.arguments.sizes import format_size
 from tiervec.errors import ResourceExhaustedError
 from tiervec.rdma.memory_node.names import extents_of
-from tiervec.sizes import format_size
 
 __all__ = ["RegionMemory", "memory_bytes"]
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import re
 from typing import Final
 
+from tiervec.arguments.parameter_checks import shown
 from tiervec.errors import InvalidArgumentError
-from tiervec.index_extents import EXTENT_BYTES, extents_of
-from tiervec.parameter_checks import shown
+from tiervec.rdma.extents import EXTENT_BYTES, extents_of
 
 __all__ = ["EXTENT_BYTES", "PROTOCOL_VERSION", "TRANSPORTS", "check_name", "extents_of"]
 

@@ -20,6 +20,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from tiervec.arguments.sizes import format_size
 from tiervec.errors import (
     DataLossError,
     InvalidArgumentError,
@@ -35,7 +36,6 @@ from tiervec.rdma.memory_node.names import EXTENT_BYTES, TRANSPORTS, check_name
 from tiervec.rdma.memory_node.region import Region, RegionState, RemoteKey
 from tiervec.rdma.memory_node.region_table import RegionTable
 from tiervec.rdma.memory_node.storage import RegionStorage
-from tiervec.sizes import format_size
 
 __all__ = ["Attached", "Counters", "MemoryNode"]
 

@@ -7,11 +7,11 @@ import time
 from collections.abc import Sequence
 from typing import Final
 
+from tiervec.arguments.sizes import format_size
 from tiervec.errors import InvalidArgumentError, NotFoundError, ResourceExhaustedError
 from tiervec.rdma.memory_node.memory import memory_bytes
 from tiervec.rdma.memory_node.names import check_name
 from tiervec.rdma.memory_node.region import Region
-from tiervec.sizes import format_size
 
 __all__ = ["RegionTable"]
 

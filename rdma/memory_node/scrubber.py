@@ -6,7 +6,7 @@ import logging
 import threading
 from typing import Final
 
-from tiervec.processes import starting_threads
+from tiervec.machine.processes import starting_threads
 from tiervec.rdma.memory_node.names import EXTENT_BYTES
 from tiervec.rdma.memory_node.node import MemoryNode
 

@@ -9,7 +9,8 @@ from contextlib import ExitStack
 from types import TracebackType
 from typing import Final
 
-from tiervec.processes import starting_threads
+from tiervec.arguments.sizes import format_size
+from tiervec.machine.processes import starting_threads
 from tiervec.rdma.memory_node._generated import memory_node_pb2_grpc
 from tiervec.rdma.memory_node.configuration import MemoryNodeConfig
 from tiervec.rdma.memory_node.data_planes import DataPlane, open_data_plane
@@ -23,7 +24,6 @@ from tiervec.rpc.foreground import run_until_signalled
 from tiervec.rpc.lanes import Lane
 from tiervec.rpc.limits import CallLimits
 from tiervec.rpc.serving import RpcServer
-from tiervec.sizes import format_size
 
 __all__ = ["MemoryNodeServer"]
 

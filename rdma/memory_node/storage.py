@@ -33,8 +33,8 @@ import numpy as np
 import xxhash
 from numpy.typing import NDArray
 
-from tiervec.durable_files import storage_error, storage_errors
 from tiervec.errors import DataLossError, DiskFullError, TiervecError, UnavailableError
+from tiervec.machine.durable_files import storage_error, storage_errors
 from tiervec.rdma.memory_node.imported_file import ImportedFile, open_import
 from tiervec.rdma.memory_node.names import EXTENT_BYTES, extents_of
 from tiervec.rdma.memory_node.region import Region

@@ -20,8 +20,8 @@ import pytest
 import tiervec
 from tiervec.rdma.memory_node.configuration import MemoryNodeConfig
 from tiervec.rdma.memory_node.server import MemoryNodeServer
-from tiervec.rdma.memory_node.tokens import Tokens
 from tiervec.rpc.limits import CallLimits
+from tiervec.rpc.tokens import Tokens
 from tiervec.service.catalogue import IndexCatalogue
 from tiervec.service.configuration import Limits, ServeConfig
 from tiervec.service.server import Server

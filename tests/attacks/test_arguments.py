@@ -21,11 +21,11 @@ from tiervec.client import Client
 from tiervec.cluster_index.params import ClusterBuildParams, ClusterSearchParams
 from tiervec.errors import TiervecError
 from tiervec.graph_index.params import GraphBuildParams, GraphSearchParams
-from tiervec.ground_truth import read_ground_truth, write_ground_truth
 from tiervec.rdma.memory_node.configuration import MemoryNodeConfig
 from tiervec.rdma.profile import profile
 from tiervec.service.configuration import IndexEntry, Limits, ServeConfig
-from tiervec.vector_files import open_vectors, write_big_ann
+from tiervec.vectors.ground_truth import read_ground_truth, write_ground_truth
+from tiervec.vectors.vector_files import open_vectors, write_big_ann
 
 _BAD: dict[str, Any] = {
     "None": None,

@@ -22,7 +22,7 @@ import pytest
 
 import tiervec
 from tiervec.cli.main import _parser, main
-from tiervec.ground_truth import write_ground_truth
+from tiervec.vectors.ground_truth import write_ground_truth
 
 
 class Outcome(NamedTuple):

@@ -20,8 +20,8 @@ from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 from tiervec.client import Client
 from tiervec.rdma.memory_node._generated import memory_node_pb2 as pb
 from tiervec.rdma.memory_node.client import MemoryNodeClient
-from tiervec.rdma.memory_node.credentials import Credentials
-from tiervec.rdma.memory_node.tokens import Tokens
+from tiervec.rpc.credentials import Credentials
+from tiervec.rpc.tokens import Tokens
 from tiervec.service._generated import search_pb2, vectors_pb2
 
 WRITE, READ = "the-write-token-0001", "the-read-token-00002"

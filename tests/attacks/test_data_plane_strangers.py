@@ -20,7 +20,7 @@ import xxhash
 
 from tiervec.rdma.memory_node._generated import memory_node_pb2 as pb
 from tiervec.rdma.memory_node.client import MemoryNodeClient
-from tiervec.rdma.memory_node.credentials import Credentials
+from tiervec.rpc.credentials import Credentials
 
 DESCRIPTORS = 256
 STRANGERS = 600

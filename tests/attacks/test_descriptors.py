@@ -18,10 +18,10 @@ import pytest
 
 import tiervec
 from tiervec.errors import ResourceExhaustedError
-from tiervec.ground_truth import read_ground_truth, write_ground_truth
-from tiervec.index_directory import IndexDirectory
-from tiervec.rdma.memory_node.tokens import read_token_file
-from tiervec.vector_files import open_vectors, write_big_ann
+from tiervec.index_files.directory import IndexDirectory
+from tiervec.rpc.tokens import read_token_file
+from tiervec.vectors.ground_truth import read_ground_truth, write_ground_truth
+from tiervec.vectors.vector_files import open_vectors, write_big_ann
 
 _MOST_DESCRIPTORS = 40
 

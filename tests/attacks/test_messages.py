@@ -19,8 +19,8 @@ from google.protobuf.message import Message
 from tiervec.client import Client
 from tiervec.rdma.memory_node._generated import memory_node_pb2
 from tiervec.rdma.memory_node.client import MemoryNodeClient
-from tiervec.rdma.memory_node.credentials import Credentials
-from tiervec.rdma.memory_node.tokens import Tokens
+from tiervec.rpc.credentials import Credentials
+from tiervec.rpc.tokens import Tokens
 from tiervec.service._generated import index_pb2, search_pb2
 
 #: Messages of each call.

@@ -14,8 +14,8 @@ import pytest
 
 import tiervec
 from tiervec.cli.main import main
-from tiervec.ground_truth import read_ground_truth, write_ground_truth
-from tiervec.vector_files import open_vectors, write_big_ann
+from tiervec.vectors.ground_truth import read_ground_truth, write_ground_truth
+from tiervec.vectors.vector_files import open_vectors, write_big_ann
 
 NAMES = {
     "not UTF-8": b"d\xff\xfe",

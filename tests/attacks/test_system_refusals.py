@@ -19,7 +19,6 @@ import pytest
 
 import tiervec
 from tiervec import _core
-from tiervec.durable_files import storage_error
 from tiervec.errors import (
     AlreadyExistsError,
     DiskFullError,
@@ -32,16 +31,17 @@ from tiervec.errors import (
     UnsupportedError,
     from_code,
 )
-from tiervec.index_writer import check_out
+from tiervec.index_files.writer import check_out
+from tiervec.machine.durable_files import storage_error
 from tiervec.rdma.memory_node.imported_file import open_import
 from tiervec.rdma.memory_node.storage_files import StorageFiles
-from tiervec.rdma.memory_node.tokens import read_token_file
 from tiervec.rpc.calling import ClientTls, open_channel
 from tiervec.rpc.certificates import read_authorities, read_key_pair
 from tiervec.rpc.event_loop import run_on_loop
 from tiervec.rpc.listening import TlsFiles, bind
+from tiervec.rpc.tokens import read_token_file
 from tiervec.service.configuration import load_config
-from tiervec.vector_files import open_vectors
+from tiervec.vectors.vector_files import open_vectors
 
 CLASSES: dict[str, type[TiervecError]] = {
     "ENOENT": NotFoundError,

@@ -17,8 +17,8 @@ import numpy as np
 import pytest
 
 from tiervec.errors import TiervecError
-from tiervec.ground_truth import read_ground_truth
-from tiervec.vector_files import open_vectors
+from tiervec.vectors.ground_truth import read_ground_truth
+from tiervec.vectors.vector_files import open_vectors
 
 ROUNDS: Final = int(os.environ.get("TIERVEC_FUZZ_ROUNDS", "60"))
 _MOST_MEMORY: Final = 64 << 20  # far above a block of 8 MiB, far below what the headers promise

@@ -436,7 +436,7 @@ def test_a_run_is_of_one_plan_machine_and_version(
     if key == "plan":
         text += "\n"
     else:
-        from tiervec.environment import environment
+        from tiervec.machine.environment import environment
 
         other = {**environment(), key: "other"}
         monkeypatch.setattr("tiervec.bench.runner.environment", lambda: other)
@@ -577,8 +577,8 @@ def fake_advice(monkeypatch: pytest.MonkeyPatch, asked: list[Any], error: Tierve
         )
 
     document = {"recall": 0.95, "figures": {"QPS": {"predicted": 2.0, "measured": 4.0, "error": -0.5}}}
-    monkeypatch.setattr("tiervec.bench.advisor.advise", advise)
-    monkeypatch.setattr("tiervec.bench.advisor.check", lambda *_: SimpleNamespace(as_dict=lambda: document))
+    monkeypatch.setattr("tiervec.advisor.advise", advise)
+    monkeypatch.setattr("tiervec.advisor.check", lambda *_: SimpleNamespace(as_dict=lambda: document))
 
 
 def test_what_the_advisor_says_is_kept_beside_what_was_measured(
@@ -655,9 +655,9 @@ def test_a_full_disk_ends_the_run_wherever_it_is_met(run: Run, monkeypatch: pyte
 
 
 def test_real_advice(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from tiervec.bench.advisor import advising
-    from tiervec.bench.advisor.cost_model import MemoryGrowth
-    from tiervec.bench.advisor.design import Design
+    from tiervec.advisor import advising
+    from tiervec.advisor.cost_model import MemoryGrowth
+    from tiervec.advisor.design import Design
     from tiervec.bench.systems.registry import find_system
 
     monkeypatch.setattr(advising, "designs", lambda *_: [Design(kind="graph", params={"code_bits": 4.0})])

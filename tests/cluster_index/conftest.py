@@ -10,7 +10,7 @@ from tiervec.cluster_index.arrangement import Arrangement
 from tiervec.cluster_index.closure import NONE, Memberships
 from tiervec.cluster_index.clustering import Clustering, cluster_vectors
 from tiervec.cluster_index.params import ClusterBuildParams
-from tiervec.index_kind import IndexBuild
+from tiervec.kinds.index_kind import IndexBuild
 
 pytest.importorskip("faiss", reason="clusters are built with faiss, which is not installed")
 

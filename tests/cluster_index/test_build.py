@@ -15,7 +15,7 @@ import tiervec
 from tiervec.cluster_index.build import check_buildable, estimate_memory_bytes, expected_index_bytes
 from tiervec.cluster_index.params import LAYOUTS, ClusterBuildParams
 from tiervec.errors import InvalidArgumentError
-from tiervec.index_directory import IndexDirectory
+from tiervec.index_files.directory import IndexDirectory
 
 BASE = np.random.default_rng(1).normal(size=(900, 12)).astype(np.float32)
 

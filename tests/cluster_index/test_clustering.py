@@ -14,8 +14,8 @@ from tiervec.cluster_index.clustering import Clustering, cluster_vectors
 from tiervec.cluster_index.navigation import Navigation
 from tiervec.cluster_index.params import ClusterBuildParams
 from tiervec.errors import DataLossError
-from tiervec.index_directory import IndexDescription, IndexDirectory, IndexDirectoryWriter
-from tiervec.index_kind import IndexBuild
+from tiervec.index_files.directory import IndexDescription, IndexDirectory, IndexDirectoryWriter
+from tiervec.kinds.index_kind import IndexBuild
 
 Array = np.ndarray[Any, Any]
 ROWS = 800

@@ -17,7 +17,7 @@ import pytest
 from tiervec.cluster_index.build import estimate_memory_bytes
 from tiervec.cluster_index.params import ClusterBuildParams
 from tiervec.cluster_index.relayout import estimate_conversion_bytes
-from tiervec.index_directory import IndexDirectory
+from tiervec.index_files.directory import IndexDirectory
 
 ROWS, DIM = 1_000_000, 64  # 244 MiB
 PARAMS: dict[str, Any] = {"clusters": 64, "replicas": 1}

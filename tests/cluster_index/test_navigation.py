@@ -9,7 +9,7 @@ import pytest
 
 from tiervec.cluster_index.navigation import Navigation
 from tiervec.errors import DataLossError
-from tiervec.index_directory import IndexDescription, IndexDirectory, IndexDirectoryWriter
+from tiervec.index_files.directory import IndexDescription, IndexDirectory, IndexDirectoryWriter
 
 Array = np.ndarray[Any, Any]
 

@@ -13,8 +13,8 @@ import tiervec
 from tiervec.cluster_index.kind import ClusterKind
 from tiervec.cluster_index.opened import OpenedCluster, calibration_grid, open_cluster, tier_section
 from tiervec.cluster_index.params import LAYOUTS, ClusterSearchParams
-from tiervec.index_directory import IndexDirectory
-from tiervec.index_kind import search_natively
+from tiervec.index_files.directory import IndexDirectory
+from tiervec.kinds.index_kind import search_natively
 
 BASE = np.random.default_rng(1).normal(size=(200, 6)).astype(np.float32)
 

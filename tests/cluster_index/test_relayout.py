@@ -15,8 +15,8 @@ import tiervec
 from tiervec.cluster_index.params import LAYOUTS, ClusterBuildParams
 from tiervec.cluster_index.relayout import estimate_conversion_bytes, relayout_cluster_index
 from tiervec.errors import DataLossError, InvalidArgumentError, ResourceExhaustedError
-from tiervec.index_directory import IndexDirectory, IndexDirectoryWriter
-from tiervec.index_manifest import serialize_manifest
+from tiervec.index_files.directory import IndexDirectory, IndexDirectoryWriter
+from tiervec.index_files.manifest import serialize_manifest
 
 BASE = np.random.default_rng(1).normal(size=(300, 6)).astype(np.float32)
 Array = np.ndarray[Any, Any]

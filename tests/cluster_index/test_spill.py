@@ -15,7 +15,7 @@ from tiervec.cluster_index.cluster_space import ClusterSpace
 from tiervec.cluster_index.clustering import Clustering
 from tiervec.cluster_index.spill import spill_clusters
 from tiervec.errors import InvalidArgumentError
-from tiervec.index_directory import IndexDirectory
+from tiervec.index_files.directory import IndexDirectory
 
 RANDOM = np.random.default_rng(7)
 CENTERS = RANDOM.normal(size=(30, 12))

@@ -15,8 +15,8 @@ from tiervec import _core
 from tiervec.errors import DataLossError, InvalidArgumentError
 from tiervec.graph_index import GraphBuildParams
 from tiervec.graph_index.build import estimate_memory_bytes, expected_index_bytes
-from tiervec.index_directory import IndexDirectory
-from tiervec.index_kind import NativeResult
+from tiervec.index_files.directory import IndexDirectory
+from tiervec.kinds.index_kind import NativeResult
 
 BASE = np.random.default_rng(1).normal(size=(500, 10)).astype(np.float32)
 

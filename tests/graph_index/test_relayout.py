@@ -13,8 +13,8 @@ import tiervec
 from tiervec.errors import DataLossError, InvalidArgumentError, ResourceExhaustedError
 from tiervec.graph_index.params import LAYOUTS
 from tiervec.graph_index.relayout import estimate_conversion_bytes
-from tiervec.index_directory import IndexDirectory
-from tiervec.index_manifest import serialize_manifest
+from tiervec.index_files.directory import IndexDirectory
+from tiervec.index_files.manifest import serialize_manifest
 
 BASE = np.random.default_rng(1).normal(size=(400, 6)).astype(np.float32)
 LABELS = np.random.default_rng(2).permutation(10_000)[: len(BASE)].astype(np.int64)

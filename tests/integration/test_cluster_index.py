@@ -18,8 +18,8 @@ import tiervec
 from tiervec.cluster_index.bit_packing import unpack
 from tiervec.cluster_index.params import LAYOUTS
 from tiervec.errors import DataLossError, InvalidArgumentError, UnsupportedError
-from tiervec.index_directory import IndexDirectory
-from tiervec.rdma import section_tier
+from tiervec.index_files.directory import IndexDirectory
+from tiervec.placement import section_tier
 
 pytest.importorskip("faiss", reason="clusters are built with faiss, which is not installed")
 
@@ -746,7 +746,7 @@ def test_mmap_finds_damaged_vectors_when_it_reads_them(
 
 def test_a_forged_manifest_is_refused(cluster_index: ClusterBuilder, tmp_path: Path) -> None:
     from tiervec.errors import NotFoundError, TiervecError
-    from tiervec.index_manifest import serialize_manifest
+    from tiervec.index_files.manifest import serialize_manifest
 
     for layout in LAYOUTS:
         path = Path(shutil.copytree(cluster_index("uint8", "l2", layout=layout), tmp_path / layout))

@@ -13,9 +13,9 @@ import pytest
 
 import tiervec
 from tiervec.errors import DataLossError, NotFoundError, TiervecError, UnsupportedError
-from tiervec.index_directory import IndexDirectory
-from tiervec.index_manifest import serialize_manifest
-from tiervec.rdma import section_tier
+from tiervec.index_files.directory import IndexDirectory
+from tiervec.index_files.manifest import serialize_manifest
+from tiervec.placement import section_tier
 
 TIERS = ("dram:", "mmap:", "emulated:cxl-x8")
 SECTIONS = ("code", "code_rows", "records", "records_extents", "locator", "navigation_ids", "navigation_edges")

@@ -16,9 +16,9 @@ import tiervec
 from tiervec.errors import DataLossError
 from tiervec.graph_index.build import LinkedGraph, write_graph_index
 from tiervec.graph_index.params import GraphBuildParams
-from tiervec.index_directory import IndexDirectory
-from tiervec.index_kind import IndexBuild
-from tiervec.rdma import section_tier
+from tiervec.index_files.directory import IndexDirectory
+from tiervec.kinds.index_kind import IndexBuild
+from tiervec.placement import section_tier
 
 pytest.importorskip("faiss", reason="clusters are built with faiss, which is not installed")
 

@@ -11,8 +11,8 @@ import pytest
 import tiervec
 from tiervec import _core
 from tiervec.errors import AlreadyExistsError, DataLossError, NotFoundError, UnsupportedError
-from tiervec.index_directory import IndexDirectory
-from tiervec.rdma import section_tier
+from tiervec.index_files.directory import IndexDirectory
+from tiervec.placement import section_tier
 from tiervec.rdma.profile import profile
 
 BASE = np.random.default_rng(4).normal(size=(400, 10)).astype(np.float32)

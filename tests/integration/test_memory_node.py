@@ -25,7 +25,7 @@ from tiervec.errors import (
     UnavailableError,
 )
 from tiervec.rdma.memory_node.client import MemoryNodeClient
-from tiervec.rdma.memory_node.credentials import Credentials
+from tiervec.rpc.credentials import Credentials
 
 PARAMS = {"search_list": 60}
 

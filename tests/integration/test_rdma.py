@@ -26,11 +26,11 @@ import tiervec
 from tiervec.cluster_index.params import ClusterSearchParams
 from tiervec.errors import UnavailableError
 from tiervec.graph_index.params import GraphSearchParams
-from tiervec.index_directory import IndexDirectory
-from tiervec.index_kind import search_natively
-from tiervec.index_kinds import index_kind
+from tiervec.index_files.directory import IndexDirectory
+from tiervec.kinds.index_kind import search_natively
+from tiervec.kinds.registry import index_kind
+from tiervec.placement.publish import publish
 from tiervec.rdma.profile import profile
-from tiervec.rdma.publish import publish
 
 pytestmark = pytest.mark.hardware
 

@@ -15,10 +15,10 @@ from numpy.typing import NDArray
 import tiervec
 from tiervec import errors
 from tiervec.cli.main import main
-from tiervec.index_info import IndexInfo
-from tiervec.index_kinds import INDEX_KINDS
+from tiervec.index_files.info import IndexInfo
+from tiervec.kinds.registry import KIND_NAMES, index_kind
 from tiervec.rpc.status_codes import STATUS_CODES, status_code
-from tiervec.vector_files import VECTOR_SUFFIXES
+from tiervec.vectors.vector_files import VECTOR_SUFFIXES
 
 
 @pytest.fixture
@@ -47,9 +47,9 @@ def as_written(value: Any) -> str:
 
 
 @pytest.mark.parametrize("when", ["Build", "Search"])
-@pytest.mark.parametrize("kind", sorted(INDEX_KINDS))
+@pytest.mark.parametrize("kind", sorted(KIND_NAMES))
 def test_every_key_has_its_default(reference: str, kind: str, when: str) -> None:
-    parameters = INDEX_KINDS[kind].build_params if when == "Build" else INDEX_KINDS[kind].search_params
+    parameters = index_kind(kind).build_params if when == "Build" else index_kind(kind).search_params
     table = section(reference, f"{when} keys", kind)
     rows = dict(re.findall(r"^\| `(\w+)` \| ([^|]*) \|", table, re.MULTILINE))
     assert rows == {field.name: as_written(field.default) for field in dataclasses.fields(parameters)}

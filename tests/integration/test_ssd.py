@@ -14,7 +14,7 @@ import tiervec
 from tiervec import _core
 from tiervec.errors import DataLossError, UnsupportedError
 from tiervec.graph_index.params import LAYOUTS
-from tiervec.index_directory import IndexDirectory
+from tiervec.index_files.directory import IndexDirectory
 from tiervec.rdma.profile import profile
 
 BASE = np.random.default_rng(4).normal(size=(600, 12)).astype(np.float32)

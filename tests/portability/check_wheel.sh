@@ -28,7 +28,7 @@ from tiervec import _core
 
 assert shutil.which("g++") is None and shutil.which("gcc") is None and shutil.which("cc") is None, "there is a compiler"
 assert "site-packages" in tiervec.__file__, tiervec.__file__
-from tiervec.doctor import diagnose
+from tiervec.machine.doctor import diagnose
 
 def loads(library: str) -> bool:
     try:

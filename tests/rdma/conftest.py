@@ -3,7 +3,6 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,9 +11,9 @@ import xxhash
 from tiervec.rdma.memory_node._generated import memory_node_pb2 as pb
 from tiervec.rdma.memory_node.client import MemoryNodeClient
 from tiervec.rdma.memory_node.configuration import MemoryNodeConfig
-from tiervec.rdma.memory_node.credentials import Credentials
 from tiervec.rdma.memory_node.names import EXTENT_BYTES
 from tiervec.rdma.memory_node.server import MemoryNodeServer
+from tiervec.rpc.credentials import Credentials
 
 
 class Sending:
@@ -72,11 +71,3 @@ def no_credentials_of_the_machine() -> Iterator[None]:
         for name in ("TOKEN", "TOKEN_FILE", "CA", "CERT", "KEY"):
             patch.delenv(f"TIERVEC_{name}", raising=False)
         yield
-
-
-@pytest.fixture
-def token_file(tmp_path: Path) -> Path:
-    path = tmp_path / "tokens"
-    path.write_text("write=the-write-token-0001\nread=the-read-token-00002\n")
-    path.chmod(0o600)
-    return path

@@ -18,10 +18,10 @@ from tiervec.errors import (
 from tiervec.rdma import attach as module
 from tiervec.rdma.attach import Content, attach
 from tiervec.rdma.memory_node.client import MemoryNodeClient
-from tiervec.rdma.memory_node.credentials import Credentials
 from tiervec.rdma.memory_node.names import EXTENT_BYTES
-from tiervec.rdma.memory_node.tokens import Tokens
 from tiervec.rdma.remote_url import RemoteUrl
+from tiervec.rpc.credentials import Credentials
+from tiervec.rpc.tokens import Tokens
 
 SIZE = 2 * EXTENT_BYTES + 10
 DATA = np.random.default_rng(3).bytes(SIZE)

@@ -22,14 +22,15 @@ from tiervec.errors import (
     UnavailableError,
     UnsupportedError,
 )
-from tiervec.index_directory import IndexDescription, IndexDirectory, IndexDirectoryWriter
-from tiervec.rdma import attach, upload
+from tiervec.index_files.directory import IndexDescription, IndexDirectory, IndexDirectoryWriter
+from tiervec.placement import upload
+from tiervec.placement.upload import Upload
+from tiervec.rdma import attach
 from tiervec.rdma.attach import Content, open_remote
 from tiervec.rdma.memory_node.client import MemoryNodeClient
-from tiervec.rdma.memory_node.credentials import Credentials
 from tiervec.rdma.memory_node.names import EXTENT_BYTES
-from tiervec.rdma.memory_node.tokens import Tokens
-from tiervec.rdma.upload import Upload
+from tiervec.rpc.credentials import Credentials
+from tiervec.rpc.tokens import Tokens
 
 SIZE = 4 * EXTENT_BYTES + 77
 DATA = np.random.default_rng(5).bytes(SIZE)

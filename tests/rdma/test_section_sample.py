@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 
 from tiervec.errors import DataLossError
-from tiervec.index_directory import IndexDescription, IndexDirectory, IndexDirectoryWriter
-from tiervec.index_extents import EXTENT_BYTES
-from tiervec.rdma.section_tier import MAX_SAMPLED, compare_sample
+from tiervec.index_files.directory import IndexDescription, IndexDirectory, IndexDirectoryWriter
+from tiervec.placement.section_tier import MAX_SAMPLED, compare_sample
+from tiervec.rdma.extents import EXTENT_BYTES
 
 EXTENTS = 12
 RECORDS = np.random.default_rng(1).bytes((EXTENTS - 1) * EXTENT_BYTES + 100)

@@ -13,12 +13,12 @@ import pytest
 
 from tiervec._core import CancelToken
 from tiervec.api import SearchResult
+from tiervec.engine.receipt import Receipt
 from tiervec.errors import CancelledError, InvalidArgumentError
-from tiervec.receipt import Receipt
 from tiervec.service.catalogue import IndexCatalogue
 from tiervec.service.configuration import ServeConfig
 from tiervec.service.server import Server
-from tiervec.vectors import as_queries
+from tiervec.vectors.arrays import as_queries
 
 
 class FakeIndex:

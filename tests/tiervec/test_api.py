@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 import tiervec
-from tiervec.calibration import choose
+from tiervec.engine.calibration import choose
 from tiervec.errors import (
     AlreadyExistsError,
     DataLossError,

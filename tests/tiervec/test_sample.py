@@ -8,7 +8,7 @@ import pytest
 from tiervec import sample as sample_package
 from tiervec.sample import QUERIES_PATH, VECTORS_PATH, Sample, load_sample
 from tiervec.sample.make_sample import OTHER_TERMS, main
-from tiervec.vector_files import open_vectors
+from tiervec.vectors.vector_files import open_vectors
 
 
 @pytest.fixture(scope="module")

@@ -11,7 +11,7 @@ import pytest
 import tiervec
 from tiervec import _core
 from tiervec.errors import InvalidArgumentError
-from tiervec.index_kind import NativeResult
+from tiervec.kinds.index_kind import NativeResult
 from tiervec.search_plan import SearchPlanner
 
 BASE = np.random.default_rng(5).standard_normal((300, 8)).astype(np.float32)

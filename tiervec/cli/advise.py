@@ -57,11 +57,11 @@ def add_parser(commands: Any) -> None:
 
 
 def _run(arguments: argparse.Namespace) -> int:
-    from tiervec.bench.advisor import Request, advise, check
-    from tiervec.bench.advisor.device import Device
+    from tiervec.advisor import Request, advise, check
+    from tiervec.advisor.device import Device
     from tiervec.cli.output import print_json
     from tiervec.errors import InvalidArgumentError
-    from tiervec.ground_truth import read_ground_truth
+    from tiervec.vectors.ground_truth import read_ground_truth
 
     if (arguments.check is None) != (arguments.queries is None):
         raise InvalidArgumentError("--check and --queries need each other")
@@ -95,7 +95,7 @@ def _run(arguments: argparse.Namespace) -> int:
 
 
 def _read(path: str) -> Any:
-    from tiervec.vector_files import open_vectors
+    from tiervec.vectors.vector_files import open_vectors
 
     file = open_vectors(path)
     return file.rows(0, file.shape[0])

@@ -56,7 +56,7 @@ def _run(arguments: argparse.Namespace) -> int:
     from tiervec.cli.info import info_text
     from tiervec.cli.output import print_json
     from tiervec.cli.progress import ProgressReport
-    from tiervec.parameters import build_parameters_class, parse_parameters
+    from tiervec.kinds.parameters import build_parameters_class, parse_parameters
 
     what = f"build of a {arguments.kind} index"
     params = parse_parameters(build_parameters_class(arguments.kind), settings(arguments), what)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from tiervec.cli.options import add_json
 
 if TYPE_CHECKING:
-    from tiervec.doctor import Finding
+    from tiervec.machine.doctor import Finding
 
 __all__ = ["add_parser"]
 
@@ -34,8 +34,8 @@ def add_parser(commands: Any) -> None:
 
 def _run(arguments: argparse.Namespace) -> int:
     from tiervec.cli.output import print_json
-    from tiervec.doctor import diagnose
-    from tiervec.environment import environment
+    from tiervec.machine.doctor import diagnose
+    from tiervec.machine.environment import environment
 
     findings = diagnose()
     if arguments.json:
@@ -46,7 +46,7 @@ def _run(arguments: argparse.Namespace) -> int:
 
 
 def _text(machine: dict[str, Any], findings: list[Finding]) -> str:
-    from tiervec.sizes import format_size
+    from tiervec.arguments.sizes import format_size
 
     memory = "unknown memory" if machine["memory_bytes"] is None else format_size(machine["memory_bytes"])
     lines = [

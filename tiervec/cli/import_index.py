@@ -48,7 +48,7 @@ def _run(arguments: argparse.Namespace) -> int:
     from tiervec.cli.info import info_text
     from tiervec.cli.output import print_json
     from tiervec.cli.progress import ProgressReport
-    from tiervec.parameters import build_parameters_class, parse_parameters
+    from tiervec.kinds.parameters import build_parameters_class, parse_parameters
 
     params = parse_parameters(build_parameters_class("graph"), settings(arguments), "build of a graph index")
     with ProgressReport() as progress:

@@ -29,7 +29,7 @@ def add_parser(commands: Any) -> None:
 
 def _run(arguments: argparse.Namespace) -> int:
     from tiervec.api import IndexInfo
-    from tiervec.index_directory import IndexDirectory
+    from tiervec.index_files.directory import IndexDirectory
 
     directory = IndexDirectory.open(arguments.directory)
     info = IndexInfo.from_manifest(directory.path, directory.manifest)
@@ -41,7 +41,7 @@ def _run(arguments: argparse.Namespace) -> int:
 
 
 def _recall_facts(info: IndexInfo) -> list[tuple[str, str]]:
-    from tiervec.calibration import DEFAULT_TARGET_RECALL, reached
+    from tiervec.engine.calibration import DEFAULT_TARGET_RECALL, reached
 
     if info.calibration is None:
         return []
@@ -56,8 +56,8 @@ def _recall_facts(info: IndexInfo) -> list[tuple[str, str]]:
 
 def info_text(info: IndexInfo) -> str:
     """The description of an index for people."""
-    from tiervec.index_kinds import index_kind
-    from tiervec.sizes import format_size
+    from tiervec.arguments.sizes import format_size
+    from tiervec.kinds.registry import index_kind
 
     document = info.as_dict()
     settings = " ".join(f"{key}={value}" for key, value in document["params"].items())

@@ -106,8 +106,8 @@ def _config(arguments: argparse.Namespace) -> MemoryNodeConfig:
     from pathlib import Path
 
     from tiervec.rdma.memory_node.configuration import MemoryNodeConfig
-    from tiervec.rdma.memory_node.tokens import read_token_file
     from tiervec.rpc.listening import TlsFiles
+    from tiervec.rpc.tokens import read_token_file
 
     def path(text: str | None) -> Path | None:
         return None if text is None else Path(text)

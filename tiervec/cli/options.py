@@ -88,8 +88,8 @@ def recall_target(text: str) -> float:
 
 def byte_size(text: str) -> int:
     """A size such as ``8GiB``."""
+    from tiervec.arguments.sizes import parse_size
     from tiervec.errors import InvalidArgumentError
-    from tiervec.sizes import parse_size
 
     try:
         return parse_size(text)
@@ -117,7 +117,7 @@ def _setting(text: str) -> tuple[str, str]:
 
 
 def _whole(text: str, least: int, most: int = 2**63 - 1) -> int:
-    from tiervec.parameter_checks import shown
+    from tiervec.arguments.parameter_checks import shown
 
     try:
         value = int(text)

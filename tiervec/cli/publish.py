@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from tiervec.cli.options import add_json, positive
 
 if TYPE_CHECKING:
-    from tiervec.rdma.publish import PublishReceipt
+    from tiervec.placement.publish import PublishReceipt
 
 __all__ = ["add_parser"]
 
@@ -50,7 +50,7 @@ def add_parser(commands: Any) -> None:
 def _run(arguments: argparse.Namespace) -> int:
     from tiervec.cli.output import print_json
     from tiervec.cli.progress import ProgressReport
-    from tiervec.rdma.publish import publish
+    from tiervec.placement.publish import publish
 
     with ProgressReport() as progress:
         receipt = publish(
@@ -69,7 +69,7 @@ def _run(arguments: argparse.Namespace) -> int:
 
 
 def _text(receipt: PublishReceipt) -> str:
-    from tiervec.sizes import format_size
+    from tiervec.arguments.sizes import format_size
 
     lines = [
         f"{receipt.url}: version {receipt.version}, {format_size(receipt.size_bytes)}, "

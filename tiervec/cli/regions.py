@@ -43,8 +43,8 @@ def _run(arguments: argparse.Namespace) -> int:
 
 
 def _delete(client: MemoryNodeClient, arguments: argparse.Namespace) -> int:
+    from tiervec.arguments.sizes import format_size
     from tiervec.cli.output import print_json
-    from tiervec.sizes import format_size
 
     name, _, version = arguments.delete.partition("/")
     freed = client.delete(name, version)
@@ -104,8 +104,8 @@ def _document(client: MemoryNodeClient) -> dict[str, Any]:
 
 
 def _text(document: dict[str, Any]) -> str:
+    from tiervec.arguments.sizes import format_size
     from tiervec.cli.output import table_text
-    from tiervec.sizes import format_size
 
     scrub = document["scrub"]
     lines = [

@@ -36,8 +36,8 @@ def _run(arguments: argparse.Namespace) -> int:
     from tiervec.cli.info import info_text
     from tiervec.cli.output import print_json
     from tiervec.cli.progress import ProgressReport
-    from tiervec.index_directory import IndexDirectory
-    from tiervec.parameters import build_parameters_class, parse_parameters
+    from tiervec.index_files.directory import IndexDirectory
+    from tiervec.kinds.parameters import build_parameters_class, parse_parameters
 
     kind = IndexDirectory.open(arguments.directory).manifest.kind
     params = parse_parameters(build_parameters_class(kind), settings(arguments), f"relayout of a {kind} index")

@@ -65,9 +65,9 @@ def add_parser(commands: Any) -> None:
 def _run(arguments: argparse.Namespace) -> int:
     import tiervec
     from tiervec.cli.output import print_json
-    from tiervec.ground_truth import read_ground_truth
-    from tiervec.parameters import parse_parameters, search_parameters_class
+    from tiervec.kinds.parameters import parse_parameters, search_parameters_class
     from tiervec.rdma.remote_url import is_remote
+    from tiervec.vectors.ground_truth import read_ground_truth
 
     truth = None if arguments.ground_truth is None else read_ground_truth(arguments.ground_truth).ids
     queries = _read_queries(arguments.queries)
@@ -98,7 +98,7 @@ def _run(arguments: argparse.Namespace) -> int:
 
 
 def _read_queries(path: str) -> NDArray[Any]:
-    from tiervec.vector_files import open_vectors
+    from tiervec.vectors.vector_files import open_vectors
 
     file = open_vectors(path)
     return file.rows(0, file.shape[0])
@@ -140,7 +140,7 @@ def _write_ids(path: str, ids: NDArray[Any]) -> None:
 
 
 def _document(index: Index, result: SearchResult, recall: float | None) -> dict[str, Any]:
-    from tiervec.environment import environment
+    from tiervec.machine.environment import environment
 
     info, receipt = index.info, result.receipt
     receipt_document = receipt.as_dict()
@@ -171,8 +171,8 @@ def _document(index: Index, result: SearchResult, recall: float | None) -> dict[
 
 
 def _text(document: dict[str, Any], result: SearchResult) -> str:
+    from tiervec.arguments.sizes import format_size
     from tiervec.cli.output import pairs_text
-    from tiervec.sizes import format_size
 
     info = "{vectors:,} vectors of {dim} x {dtype}, {metric}, {kind} index".format(**document)
     fast_per_vector = document["fast_bytes"] / document["vectors"]

@@ -27,7 +27,7 @@ def add_parser(commands: Any) -> None:
 def _run(arguments: argparse.Namespace) -> int:
     from tiervec.cli.output import print_json
     from tiervec.cli.progress import ProgressReport
-    from tiervec.index_directory import IndexDirectory
+    from tiervec.index_files.directory import IndexDirectory
 
     directory = IndexDirectory.open(arguments.directory)
     start_s = time.monotonic()

@@ -13,11 +13,11 @@ from typing import Any, Final, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from tiervec.arguments.parameter_checks import check_number
 from tiervec.codes.centering import directions_from, robust_center, squared_norms
 from tiervec.codes.principal_axes import DENSE_DIM, principal_axes
 from tiervec.codes.rabitq import grid_error
 from tiervec.codes.trained_code import code_row_bytes
-from tiervec.parameter_checks import check_number
 
 __all__ = ["AUTO", "CodeBits", "CodeUse", "check_code_bits", "choose_code_bits", "largest_code_bits"]
 

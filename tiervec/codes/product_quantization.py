@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tiervec.errors import InvalidArgumentError, UnsupportedError
-from tiervec.openmp import openmp_threads
+from tiervec.machine.openmp import openmp_threads
 
 __all__ = ["train"]
 

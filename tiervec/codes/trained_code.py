@@ -11,9 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tiervec import _core
+from tiervec.arguments.parameter_checks import check_choice, check_number
 from tiervec.codes.principal_axes import DENSE_DIM, MAX_AXES
 from tiervec.errors import DataLossError, InvalidArgumentError
-from tiervec.parameter_checks import check_choice, check_number
 
 __all__ = [
     "CODE_NAMES",

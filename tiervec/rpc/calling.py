@@ -12,8 +12,8 @@ from urllib.parse import urlsplit
 
 import grpc
 
+from tiervec.arguments.parameter_checks import check_path, check_text, shown
 from tiervec.errors import InvalidArgumentError, TiervecError, UnavailableError
-from tiervec.parameter_checks import check_path, check_text, shown
 from tiervec.rpc.certificates import read_authorities, read_key_pair
 from tiervec.rpc.forks import check_usable, in_grpc
 from tiervec.rpc.status_codes import error_class

@@ -11,9 +11,9 @@ import stat
 from pathlib import Path
 from typing import Final, NoReturn
 
-from tiervec.durable_files import storage_errors
 from tiervec.errors import InvalidArgumentError
-from tiervec.named_file import opened
+from tiervec.machine.durable_files import storage_errors
+from tiervec.machine.named_file import opened
 
 __all__ = ["certificate_problem", "others_may_read", "read_authorities", "read_key_pair"]
 

@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 
 import uvloop
 
-from tiervec.processes import starting_threads
+from tiervec.machine.processes import starting_threads
 from tiervec.rpc.forks import note_server
 
 __all__ = ["event_loop", "run_on_loop"]

@@ -7,8 +7,8 @@ from typing import Any
 
 from grpc_health.v1 import health_pb2
 
+from tiervec.arguments.parameter_checks import shown
 from tiervec.errors import NotFoundError
-from tiervec.parameter_checks import shown
 from tiervec.rpc.limits import PeerCount
 
 __all__ = ["Health"]

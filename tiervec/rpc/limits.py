@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from typing import Final
 from urllib.parse import unquote
 
+from tiervec.arguments.parameter_checks import check_number, check_whole
 from tiervec.errors import ResourceExhaustedError
-from tiervec.parameter_checks import check_number, check_whole
 
 __all__ = ["MAX_WAIT_S", "CallLimits", "PeerCount", "peer_host", "usable_time_left"]
 

@@ -11,9 +11,9 @@ from typing import Any, NoReturn
 import grpc
 
 from tiervec import _core
-from tiervec.durable_files import storage_errors
+from tiervec.arguments.parameter_checks import check_text, shown
 from tiervec.errors import InvalidArgumentError, UnavailableError, from_code
-from tiervec.parameter_checks import check_text, shown
+from tiervec.machine.durable_files import storage_errors
 from tiervec.rpc.certificates import others_may_read, read_authorities, read_key_pair
 
 __all__ = ["TlsFiles", "bind", "check_listen"]

@@ -11,7 +11,7 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
-from tiervec.vector_files.npy import open_npy
+from tiervec.vectors.vector_files.npy import open_npy
 
 __all__ = ["QUERIES_PATH", "VECTORS_PATH", "Passage", "Sample", "load_sample"]
 

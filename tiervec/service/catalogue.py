@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 from numpy.typing import NDArray
 
+from tiervec.arguments.parameter_checks import shown
 from tiervec.errors import DataLossError, NotFoundError, TiervecError, UnavailableError
-from tiervec.parameter_checks import shown
 
 if TYPE_CHECKING:
     from tiervec.api import Index

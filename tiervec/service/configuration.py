@@ -9,9 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tiervec.errors import InvalidArgumentError
-from tiervec.named_file import opened
-from tiervec.parameter_checks import (
+from tiervec.arguments.parameter_checks import (
     MAX_THREADS,
     check_bytes,
     check_field,
@@ -21,9 +19,11 @@ from tiervec.parameter_checks import (
     check_text,
     check_whole,
 )
+from tiervec.arguments.sizes import parse_size
+from tiervec.errors import InvalidArgumentError
+from tiervec.machine.named_file import opened
 from tiervec.rpc.limits import CallLimits
 from tiervec.rpc.listening import TlsFiles, check_listen
-from tiervec.sizes import parse_size
 
 if sys.version_info >= (3, 11):
     import tomllib

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tiervec.errors import InvalidArgumentError, ResourceExhaustedError, TiervecError
-from tiervec.parameters import parse_parameters, search_parameters_class
+from tiervec.kinds.parameters import parse_parameters, search_parameters_class
 
 if TYPE_CHECKING:
     from tiervec._core import CancelToken

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from tiervec._core import CancelToken
 from tiervec.errors import TiervecError
-from tiervec.processes import starting_threads
+from tiervec.machine.processes import starting_threads
 
 if TYPE_CHECKING:
     from tiervec.api import Index

@@ -9,8 +9,8 @@ import numpy as np
 from google.protobuf import json_format, struct_pb2
 from numpy.typing import NDArray
 
+from tiervec.engine.receipt import Receipt
 from tiervec.errors import InvalidArgumentError, TiervecError
-from tiervec.receipt import Receipt
 from tiervec.service._generated import index_pb2, search_pb2, vectors_pb2
 from tiervec.service.handlers import SearchCall
 

@@ -18,7 +18,7 @@ from benchmark.algorithms.base import BaseANN
 from benchmark.datasets import DATASETS
 
 import tiervec
-from tiervec.durable_files import replaced_directory
+from tiervec.machine.durable_files import replaced_directory
 
 _METRICS = {"euclidean": "l2", "ip": "ip", "angular": "cosine"}
 _SUFFIXES = {"float32": ".fbin", "uint8": ".u8bin", "int8": ".i8bin"}

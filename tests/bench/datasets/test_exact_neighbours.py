@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from tiervec.bench.datasets.exact_neighbours import exact_neighbours
-from tiervec.vector_files import open_vectors
-from tiervec.vector_files.vector_file import VectorFile
+from tiervec.vectors.vector_files import open_vectors
+from tiervec.vectors.vector_files.vector_file import VectorFile
 
 
 def slow(base: np.ndarray, queries: np.ndarray, metric: str) -> np.ndarray:

@@ -20,8 +20,8 @@ from tiervec.bench.datasets.download import download
 from tiervec.bench.datasets.fetch import fetch
 from tiervec.bench.datasets.registry import DatasetEntry, DatasetFile
 from tiervec.errors import DataLossError, InvalidArgumentError, NotFoundError, ResourceExhaustedError, UnavailableError
-from tiervec.ground_truth import write_ground_truth
-from tiervec.vector_files import open_vectors, write_big_ann
+from tiervec.vectors.ground_truth import write_ground_truth
+from tiervec.vectors.vector_files import open_vectors, write_big_ann
 
 CONTENT = np.random.default_rng(1).bytes(300_000)
 

@@ -18,8 +18,8 @@ from tiervec.bench.datasets import (
     remember_files,
 )
 from tiervec.errors import DataLossError, InvalidArgumentError, NotFoundError
-from tiervec.ground_truth import write_ground_truth
-from tiervec.vector_files import open_vectors, write_big_ann
+from tiervec.vectors.ground_truth import write_ground_truth
+from tiervec.vectors.vector_files import open_vectors, write_big_ann
 
 RNG = np.random.default_rng(3)
 BASE = RNG.normal(size=(400, 6)).astype(np.float32)

@@ -8,7 +8,7 @@ import pytest
 from tiervec.bench.datasets.exact_neighbours import exact_neighbours
 from tiervec.bench.datasets.synthetic import parse_synthetic, synthetic_blocks, synthetic_queries
 from tiervec.errors import InvalidArgumentError
-from tiervec.vector_files import open_vectors
+from tiervec.vectors.vector_files import open_vectors
 
 
 def generated(text: str) -> np.ndarray:

@@ -19,7 +19,7 @@ import pytest
 
 from tiervec.bench.systems.child import Job, Vectors
 from tiervec.bench.systems.registry import SYSTEMS, SystemSpec
-from tiervec.vector_files import write_big_ann
+from tiervec.vectors.vector_files import write_big_ann
 
 SUFFIXES = {"float32": ".fbin", "float16": ".f16bin", "uint8": ".u8bin", "int8": ".i8bin"}
 METRICS = ["l2", "ip", "cosine"]

@@ -14,7 +14,7 @@ import pytest
 
 from tiervec.bench.systems.process import SystemFailedError, SystemProcess
 from tiervec.bench.systems.registry import SystemSpec
-from tiervec.vector_files import write_big_ann
+from tiervec.vectors.vector_files import write_big_ann
 
 Find = Callable[[str], SystemSpec]
 BASE = np.random.default_rng(1).normal(size=(300, 4)).astype(np.float32)

@@ -17,8 +17,8 @@ from tiervec.bench.systems.child import Job, Vectors
 from tiervec.bench.systems.environments import make_environment, python_of, why_missing
 from tiervec.bench.systems.registry import SYSTEMS, SystemSpec, find_system
 from tiervec.errors import InvalidArgumentError, NotFoundError, PermissionDeniedError, UnavailableError
-from tiervec.index_directory import IndexDirectory
-from tiervec.vector_files import write_big_ann
+from tiervec.index_files.directory import IndexDirectory
+from tiervec.vectors.vector_files import write_big_ann
 
 SUFFIXES = {"float32": ".fbin", "float16": ".f16bin", "uint8": ".u8bin", "int8": ".i8bin"}
 

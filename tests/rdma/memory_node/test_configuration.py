@@ -6,7 +6,7 @@ import pytest
 
 from tiervec.errors import InvalidArgumentError
 from tiervec.rdma.memory_node.configuration import MemoryNodeConfig
-from tiervec.rdma.memory_node.tokens import Tokens
+from tiervec.rpc.tokens import Tokens
 
 
 def config(**settings: Any) -> MemoryNodeConfig:

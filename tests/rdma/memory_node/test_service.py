@@ -34,13 +34,13 @@ from tiervec.rdma.memory_node._generated import memory_node_pb2 as pb
 from tiervec.rdma.memory_node._generated import memory_node_pb2_grpc
 from tiervec.rdma.memory_node.client import MemoryNodeClient
 from tiervec.rdma.memory_node.configuration import MemoryNodeConfig
-from tiervec.rdma.memory_node.credentials import Credentials
 from tiervec.rdma.memory_node.grpc_service import CONCURRENT_UPLOADS
 from tiervec.rdma.memory_node.names import EXTENT_BYTES
 from tiervec.rdma.memory_node.server import MemoryNodeServer
-from tiervec.rdma.memory_node.tokens import Tokens, read_token_file
 from tiervec.rpc.calling import ClientTls
+from tiervec.rpc.credentials import Credentials
 from tiervec.rpc.listening import TlsFiles
+from tiervec.rpc.tokens import Tokens, read_token_file
 
 SIZE = 2 * EXTENT_BYTES + 1000  # two whole extents and a short one
 DATA = np.random.default_rng(1).bytes(SIZE)

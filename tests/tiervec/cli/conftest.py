@@ -10,7 +10,7 @@ import pytest
 
 import tiervec
 from tiervec.cli.main import main
-from tiervec.index_directory import IndexDescription, IndexDirectoryWriter
+from tiervec.index_files.directory import IndexDescription, IndexDirectoryWriter
 
 
 class Outcome(NamedTuple):

@@ -13,7 +13,7 @@ import pytest
 import tiervec
 from tiervec.cli.main import main
 from tiervec.cluster_index.params import LAYOUTS
-from tiervec.ground_truth import write_ground_truth
+from tiervec.vectors.ground_truth import write_ground_truth
 
 pytest.importorskip("faiss", reason="clusters are built with faiss, which is not installed")
 

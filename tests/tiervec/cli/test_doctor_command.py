@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from tiervec import _core, doctor
+from tiervec import _core
+from tiervec.machine import doctor
 
 
 def test_json(command: Any) -> None:

@@ -13,7 +13,7 @@ import pytest
 
 import tiervec
 from tiervec.errors import DataLossError, NotFoundError
-from tiervec.index_directory import IndexDirectory
+from tiervec.index_files.directory import IndexDirectory
 
 
 def test_no_command_is_a_usage_error(command: Any) -> None:

@@ -15,8 +15,8 @@ import pytest
 from tiervec.errors import NotFoundError
 from tiervec.rdma.memory_node.client import MemoryNodeClient
 from tiervec.rdma.memory_node.configuration import MemoryNodeConfig
-from tiervec.rdma.memory_node.credentials import Credentials
 from tiervec.rdma.memory_node.server import MemoryNodeServer
+from tiervec.rpc.credentials import Credentials
 
 
 @pytest.fixture

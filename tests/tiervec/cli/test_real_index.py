@@ -18,7 +18,7 @@ import pytest
 import tiervec
 from tiervec.cli.main import main
 from tiervec.client import Client
-from tiervec.ground_truth import write_ground_truth
+from tiervec.vectors.ground_truth import write_ground_truth
 
 VECTORS = np.random.default_rng(3).standard_normal((1500, 24)).astype(np.float32)
 QUERIES = np.random.default_rng(4).standard_normal((40, 24)).astype(np.float32)

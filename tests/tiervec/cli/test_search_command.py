@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from tiervec.errors import InvalidArgumentError
-from tiervec.ground_truth import write_ground_truth
+from tiervec.vectors.ground_truth import write_ground_truth
 
 CONTRACT_KEYS = {
     "vectors",

@@ -1,0 +1,1 @@
+"""What callers write: numbers, names and sizes, checked and read."""

@@ -1,0 +1,1 @@
+"""What every kind of index offers, the table of the kinds, and their parameters as text."""

@@ -1,0 +1,1 @@
+"""Vectors as callers have them: arrays, Arrow columns, files, and the files of true neighbours."""
