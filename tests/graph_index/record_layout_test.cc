@@ -1,5 +1,6 @@
 #include <tiervec/graph_index/record_layout.h>
 
+#include <algorithm>
 #include <bit>
 #include <cstddef>
 #include <cstdint>

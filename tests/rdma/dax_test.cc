@@ -1,5 +1,6 @@
 #include <tiervec/rdma/dax_tier.h>
 
+#include <algorithm>
 #include <cstdlib>
 #include <cstring>
 #include <filesystem>

@@ -1,5 +1,6 @@
 #include "../../../rdma/src/ssd/sectors.h"
 
+#include <algorithm>
 #include <limits>
 #include <random>
 

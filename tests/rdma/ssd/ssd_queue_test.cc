@@ -2,8 +2,10 @@
 
 #include "../../../rdma/src/ssd/ssd_queue.h"
 
+#include <algorithm>
 #include <cerrno>
 #include <cstring>
+#include <limits>
 #include <memory>
 #include <random>
 #include <vector>

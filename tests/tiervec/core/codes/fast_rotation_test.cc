@@ -1,5 +1,6 @@
 #include <tiervec/core/codes/fast_rotation.h>
 
+#include <algorithm>
 #include <cmath>
 #include <cstddef>
 #include <random>
