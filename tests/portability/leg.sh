@@ -36,8 +36,9 @@ python -m pip --quiet install --no-build-isolation --no-deps --force-reinstall -
   --config-settings=cmake.define.TIERVEC_WERROR="${WERROR:-ON}" --config-settings=cmake.define.CMAKE_CXX_FLAGS="$flags" \
   --config-settings=cmake.define.CMAKE_MODULE_LINKER_FLAGS="$link" .
 # From a folder where no `tiervec` lies: the tests and what they start shall import the installed package.
+api_tests=(tiervec/test_api.py tiervec/core tiervec/vectors/vector_files tiervec/cli/test_doctor_command.py rdma/test_native_tiers.py
+           integration/test_readme.py)
 tests=$PWD/tests
 cd "$base"
 "$bin/pytest" -q -c "$tests/../pyproject.toml" --rootdir "$tests/.." -n "${JOBS:-2}" --dist worksteal \
-  "$tests"/tiervec/{test_api.py,core,vector_files,cli/test_doctor_command.py} "$tests/rdma/test_native_tiers.py" \
-  "$tests/integration/test_readme.py"
+  "${api_tests[@]/#/$tests/}"
