@@ -205,7 +205,7 @@ class NodeMemory:
 class RegionServer:
     """The TCP data plane of a memory node."""
 
-    def __init__(self, host: str, port: int = 0, threads: int = 1) -> None: ...
+    def __init__(self, host: str, port: int = 0, threads: int = 1, max_per_address: int = 0) -> None: ...
 
     @property
     def port(self) -> int:
@@ -213,12 +213,12 @@ class RegionServer:
 
     def stats(self) -> dict[str, int | float]:
         """
-        connections (open now), reads, bytes, refused, dropped (clients that took no reply), strangers (open now, no token shown yet), max_connections, max_strangers, cut_turns, largest_turn_bytes, cpu_seconds.
+        connections (open now), reads, bytes, refused, over_share (of the refused: their address had as many connections as it may), dropped (clients that took no reply), strangers (open now, no token shown yet), max_connections, max_connections_per_address, max_strangers, cut_turns, largest_turn_bytes, cpu_seconds.
         """
 
     def serve(self, region_id: int, token: bytes, memory: NodeMemory, offset: int, size_bytes: int) -> None:
         """
-        Makes a part of the memory readable, for who shows the token of 16 bytes.
+        Makes a part of the memory readable for clients that show the token of 16 bytes.
         """
 
     def withdraw(self, region_id: int) -> None:

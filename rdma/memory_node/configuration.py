@@ -44,6 +44,8 @@ class MemoryNodeConfig:
         data_host: Address of the data planes; None: that of `listen`.
         data_port: Port of the data planes; 0: the one they had before the restart, or a free one.
         data_threads: Threads that answer reads over tcp.
+        max_readers_per_address: Connections of readers over tcp that one address may have (of IPv6, one /64 network);
+            0: three quarters of all.
         tls: Certificate and key of the control plane, or None for plain text.
         client_ca: Authorities whose clients may connect (mutual TLS); needs `tls`.
         tokens: Tokens that allow writing and reading; None: every client that can connect may do both.
@@ -62,6 +64,7 @@ class MemoryNodeConfig:
     data_host: str | None = None
     data_port: int = 0
     data_threads: int = 1
+    max_readers_per_address: int = 0
     tls: TlsFiles | None = None
     client_ca: Path | None = None
     tokens: Tokens | None = None
@@ -100,6 +103,7 @@ class MemoryNodeConfig:
                 check_field(self, name, check_text, "mlx5_0" if name == "device" else "10.0.0.1")
         check_field(self, "data_port", check_whole, 0, 65535)
         check_field(self, "data_threads", check_whole, 1, 256)
+        check_field(self, "max_readers_per_address", check_whole, 0, 2**31 - 1)
         check_instance("tls", self.tls, TlsFiles, type(None))
         check_instance("tokens", self.tokens, Tokens, type(None))
         check_field(self, "allow_anonymous", check_switch)

@@ -43,8 +43,8 @@ class TcpDataPlane:
 
     transport = "tcp"
 
-    def __init__(self, host: str, port: int, threads: int) -> None:
-        self._server = _core.RegionServer(host, port, threads)
+    def __init__(self, host: str, port: int, threads: int, max_per_address: int = 0) -> None:
+        self._server = _core.RegionServer(host, port, threads, max_per_address)
         self.port = int(self._server.port)
         readers = int(self._server.stats()["max_connections"])
         if readers < _WANTED_READERS:
@@ -108,7 +108,14 @@ def raise_descriptor_limit() -> None:
 
 
 def open_data_plane(
-    transport: str, host: str, port: int, *, threads: int, device: str | None, preferred_port: int | None
+    transport: str,
+    host: str,
+    port: int,
+    *,
+    threads: int,
+    max_per_address: int,
+    device: str | None,
+    preferred_port: int | None,
 ) -> DataPlane:
     """Opens a data plane on `port`; for port 0 on `preferred_port`, if it is free.
 
@@ -118,7 +125,9 @@ def open_data_plane(
     """
 
     def opened(at: int) -> DataPlane:
-        return TcpDataPlane(host, at, threads) if transport == "tcp" else RdmaDataPlane(host, at, device)
+        if transport == "tcp":
+            return TcpDataPlane(host, at, threads, max_per_address)
+        return RdmaDataPlane(host, at, device)
 
     if port == 0 and preferred_port:
         try:

@@ -172,6 +172,7 @@ def _open_planes(config: MemoryNodeConfig, storage: RegionStorage | None, opened
             config.bare_data_host,
             config.data_port,
             threads=config.data_threads,
+            max_per_address=config.max_readers_per_address,
             device=config.device,
             preferred_port=before.get(transport),
         )

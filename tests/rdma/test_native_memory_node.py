@@ -82,8 +82,15 @@ def test_a_tier_reads_through_the_server(server: _core.RegionServer) -> None:
     after = server.stats()
     assert after["reads"] == before["reads"] + 20
     assert after["bytes"] == before["bytes"] + 20 * 256
-    kept = {"connections", "reads", "bytes", "refused", "dropped", "cpu_seconds"}
-    assert set(after) == kept | {"strangers", "max_connections", "max_strangers", "cut_turns", "largest_turn_bytes"}
+    kept = {"connections", "reads", "bytes", "refused", "over_share", "dropped", "cpu_seconds"}
+    assert set(after) == kept | {
+        "strangers",
+        "max_connections",
+        "max_connections_per_address",
+        "max_strangers",
+        "cut_turns",
+        "largest_turn_bytes",
+    }
 
 
 def test_refusals_are_errors_of_their_class(server: _core.RegionServer) -> None:

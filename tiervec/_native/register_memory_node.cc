@@ -72,9 +72,11 @@ nb::dict stats_dict(const RegionServer& server) {
   result["reads"] = stats.reads;
   result["bytes"] = stats.bytes;
   result["refused"] = stats.refused;
+  result["over_share"] = stats.over_share;
   result["dropped"] = stats.dropped;
   result["strangers"] = stats.strangers;
   result["max_connections"] = stats.max_connections;
+  result["max_connections_per_address"] = stats.max_connections_per_address;
   result["max_strangers"] = stats.max_strangers;
   result["cut_turns"] = stats.cut_turns;
   result["largest_turn_bytes"] = stats.largest_turn_bytes;
@@ -88,16 +90,17 @@ void register_region_server(nb::module_& module) {
   nb::class_<RegionServer>(module, "RegionServer", "The TCP data plane of a memory node.")
       .def(
           "__init__",
-          [](RegionServer* self, const std::string& host, std::uint16_t port, unsigned threads) {
+          [](RegionServer* self, const std::string& host, std::uint16_t port, unsigned threads,
+             std::uint32_t max_per_address) {
             const nb::gil_scoped_release released;
-            new (self) RegionServer(host, port, threads);
+            new (self) RegionServer(host, port, threads, {.max_connections_per_address = max_per_address});
           },
-          nb::arg("host"), nb::arg("port") = 0, nb::arg("threads") = 1)
+          nb::arg("host"), nb::arg("port") = 0, nb::arg("threads") = 1, nb::arg("max_per_address") = 0)
       .def_prop_ro("port", &RegionServer::port, "Where it listens.")
       .def("stats", &stats_dict, nb::sig("def stats(self) -> dict[str, int | float]"),
-           "connections (open now), reads, bytes, refused, dropped (clients that took no reply), strangers (open now, "
-           "no "
-           "token shown yet), max_connections, max_strangers, cut_turns, largest_turn_bytes, cpu_seconds.")
+           "connections (open now), reads, bytes, refused, over_share (of the refused: their address had as many "
+           "connections as it may), dropped (clients that took no reply), strangers (open now, no token shown yet), "
+           "max_connections, max_connections_per_address, max_strangers, cut_turns, largest_turn_bytes, cpu_seconds.")
       .def(
           "serve",
           [](RegionServer& server, std::uint64_t region_id, const nb::bytes& token, std::shared_ptr<NodeMemory> memory,

@@ -43,6 +43,13 @@ def add_parser(commands: Any) -> None:
     parser.add_argument(
         "--data-threads", metavar="N", type=positive, default=1, help="threads that answer tcp reads (default: 1)"
     )
+    parser.add_argument(
+        "--max-readers-per-address",
+        metavar="N",
+        type=positive,
+        default=0,
+        help="tcp connections of readers that one address may have (default: three quarters of all)",
+    )
     parser.add_argument("--tls-cert", metavar="FILE", help="PEM certificate chain; with --tls-key: TLS only")
     parser.add_argument("--tls-key", metavar="FILE", help="PEM private key")
     parser.add_argument(
@@ -122,6 +129,7 @@ def _config(arguments: argparse.Namespace) -> MemoryNodeConfig:
         data_host=arguments.data_host,
         data_port=arguments.data_port,
         data_threads=arguments.data_threads,
+        max_readers_per_address=arguments.max_readers_per_address,
         tls=None if cert is None or key is None else TlsFiles(cert=cert, key=key),
         client_ca=path(arguments.client_ca),
         tokens=None if arguments.token_file is None else read_token_file(Path(arguments.token_file)),

@@ -19,6 +19,7 @@ struct ServerCounters {
   std::atomic<std::uint64_t> reads{0};
   std::atomic<std::uint64_t> bytes{0};
   std::atomic<std::uint64_t> refused{0};
+  std::atomic<std::uint64_t> over_share{0};  // of the refused: their address had as many readers as it may
   std::atomic<std::uint64_t> dropped{0};
   std::atomic<std::uint64_t> strangers{0};           // open now
   std::atomic<std::uint64_t> cut_turns{0};           // turns that ended because they had sent enough

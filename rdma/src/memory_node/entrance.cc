@@ -5,7 +5,9 @@
 #include <sys/eventfd.h>
 #include <sys/socket.h>
 
+#include <algorithm>
 #include <cerrno>
+#include <map>
 #include <utility>
 
 #include "watch.h"
@@ -16,8 +18,13 @@ namespace {
 
 constexpr int kAcceptsInARow = 64;  // then the readers of the loop have their turn
 
-Descriptor accepted_from(const Descriptor& listening) noexcept {
-  return Descriptor(::accept4(listening.number(), nullptr, nullptr, SOCK_NONBLOCK | SOCK_CLOEXEC));
+Descriptor accepted_from(const Descriptor& listening, PeerAddress& address) noexcept {
+  sockaddr_storage storage{};
+  socklen_t bytes = sizeof storage;
+  Descriptor socket(
+      ::accept4(listening.number(), reinterpret_cast<sockaddr*>(&storage), &bytes, SOCK_NONBLOCK | SOCK_CLOEXEC));
+  address = peer_address(storage);
+  return socket;
 }
 
 bool has_arrivals(const Descriptor& listening) noexcept {
@@ -46,19 +53,20 @@ Entrance::Entrance(const Descriptor& listening, const Descriptor& epoll, const R
 
 void Entrance::accept(Time now) {
   for (int accepts = 0; accepts < kAcceptsInARow && listens_; ++accepts) {
-    Descriptor socket = accepted_from(listening_);
+    PeerAddress address;
+    Descriptor socket = accepted_from(listening_, address);
+    const int reason = errno;
     if (socket) {
-      add(std::move(socket), now);
+      add(std::move(socket), address, now);
       continue;
     }
-    const int reason = errno;
     if (reason == EMFILE || reason == ENFILE) {
       // The system wants a descriptor before it looks whether anybody is there.
       if (!has_arrivals(listening_)) {
         return;
       }
       if (!strangers_.empty()) {
-        drop_oldest();
+        drop_greediest();
       } else if (!use_reserve()) {
         pause();
       }
@@ -70,16 +78,15 @@ void Entrance::accept(Time now) {
   }
 }
 
-void Entrance::add(Descriptor socket, Time now) {
-  if (slots_.full()) {
-    turn_away(socket, wire::Answer::kFull);
-    counters_.refused.fetch_add(1, std::memory_order_relaxed);
+void Entrance::add(Descriptor socket, const PeerAddress& address, Time now) {
+  if (const wire::Answer full = answer_for(slots_.room(address)); full != wire::Answer::kAccepted) {
+    turn_away_at_once(socket, full);
     return;
   }
   if (strangers_.size() >= limits_.max_strangers) {
-    drop_oldest();
+    drop_greediest();
   }
-  Stranger& stranger = strangers_.emplace_back(std::move(socket), now);
+  Stranger& stranger = strangers_.emplace_back(std::move(socket), address, now);
   if (!watch(epoll_, EPOLL_CTL_ADD, stranger.descriptor(), EPOLLIN, static_cast<Endpoint*>(&stranger))) {
     strangers_.pop_back();
   }
@@ -92,8 +99,9 @@ void Entrance::advance(Stranger& stranger) {
     return;
   }
   (void)watch(epoll_, EPOLL_CTL_DEL, stranger.descriptor(), 0, nullptr);
-  if (turn == Stranger::Turn::kRefused) {
+  if (turn == Stranger::Turn::kRefused || turn == Stranger::Turn::kOverShare) {
     counters_.refused.fetch_add(1, std::memory_order_relaxed);
+    counters_.over_share.fetch_add(turn == Stranger::Turn::kOverShare ? 1 : 0, std::memory_order_relaxed);
   } else if (turn == Stranger::Turn::kGreeted) {
     on_greeted_(stranger.take());
   }
@@ -103,7 +111,7 @@ void Entrance::advance(Stranger& stranger) {
 
 void Entrance::sweep(Time now) {
   while (!strangers_.empty() && now - strangers_.front().since() > limits_.handshake_timeout) {
-    drop_oldest();
+    drop(strangers_.begin());
   }
   if (!reserve_) {
     reserve_ = make_reserve();
@@ -121,9 +129,27 @@ void Entrance::close() {
   count_strangers();
 }
 
-void Entrance::drop_oldest() {
-  (void)watch(epoll_, EPOLL_CTL_DEL, strangers_.front().descriptor(), 0, nullptr);
-  strangers_.pop_front();
+void Entrance::turn_away_at_once(const Descriptor& socket, wire::Answer answer) noexcept {
+  turn_away(socket, answer);
+  counters_.refused.fetch_add(1, std::memory_order_relaxed);
+  counters_.over_share.fetch_add(answer == wire::Answer::kFullForAddress ? 1 : 0, std::memory_order_relaxed);
+}
+
+void Entrance::drop_greediest() {
+  std::map<PeerAddress, std::size_t> held;
+  for (const Stranger& stranger : strangers_) {
+    ++held[stranger.address()];
+  }
+  std::size_t most = 0;
+  for (const auto& [address, count] : held) {
+    most = std::max(most, count);
+  }
+  drop(std::ranges::find_if(strangers_, [&](const Stranger& each) { return held[each.address()] == most; }));
+}
+
+void Entrance::drop(Strangers::iterator stranger) {
+  (void)watch(epoll_, EPOLL_CTL_DEL, stranger->descriptor(), 0, nullptr);
+  strangers_.erase(stranger);
   counters_.refused.fetch_add(1, std::memory_order_relaxed);
   count_strangers();
 }
@@ -134,10 +160,10 @@ bool Entrance::use_reserve() {
   }
   reserve_.reset();
   {
-    const Descriptor socket = accepted_from(listening_);
+    PeerAddress address;
+    const Descriptor socket = accepted_from(listening_, address);
     if (socket) {
-      turn_away(socket, wire::Answer::kFull);
-      counters_.refused.fetch_add(1, std::memory_order_relaxed);
+      turn_away_at_once(socket, wire::Answer::kFull);
     }
   }
   reserve_ = make_reserve();

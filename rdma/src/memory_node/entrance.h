@@ -17,8 +17,9 @@ namespace tiervec::rdma {
 
 /// Accepts clients: the listening socket, and the strangers. Used by the thread of one loop only.
 ///
-/// Strangers are few, whatever comes: when there are as many as may be, or no descriptor is left, the one that has
-/// waited longest makes room for the next. Without strangers to drop, a descriptor held in reserve lets a client be
+/// Strangers are few, whatever comes: when there are as many as may be, or no descriptor is left, one makes room for
+/// the next: of the address with the most strangers, the one that has waited longest. So a flood from one address drops
+/// strangers of its own. Without strangers to drop, a descriptor held in reserve lets a client be
 /// told that the node is full, so that it does not hang in the backlog.
 class Entrance {
  public:
@@ -45,8 +46,11 @@ class Entrance {
  private:
   using Strangers = std::list<Stranger>;
 
-  void add(Descriptor socket, Time now);
-  void drop_oldest();
+  void add(Descriptor socket, const PeerAddress& address, Time now);
+  void turn_away_at_once(const Descriptor& socket, wire::Answer answer) noexcept;
+  /// For another one.
+  void drop_greediest();
+  void drop(Strangers::iterator stranger);
   /// True when a client was told that the node is full, with the reserve as its descriptor.
   bool use_reserve();
   void listen();

@@ -30,6 +30,9 @@ RegionServerLimits within_descriptors(RegionServerLimits limits) {
     limits.max_connections = share(limits.max_connections, 2);
     limits.max_strangers = share(limits.max_strangers, 8);
   }
+  const std::uint32_t most = limits.max_connections;
+  const std::uint32_t wanted = limits.max_connections_per_address;
+  limits.max_connections_per_address = wanted == 0 ? most - most / 4 : std::min(wanted, most);
   return limits;
 }
 
@@ -39,7 +42,7 @@ class RegionServer::State {
  public:
   State(const std::string& host, std::uint16_t port, unsigned threads, RegionServerLimits limits)
       : limits_(within_descriptors(limits)),
-        slots_(limits_.max_connections),
+        slots_(limits_.max_connections, limits_.max_connections_per_address),
         listening_(listen_at(host, port)),
         port_(bound_port(listening_)) {
     if (threads == 0) {
@@ -58,13 +61,16 @@ class RegionServer::State {
   [[nodiscard]] std::uint16_t port() const noexcept { return port_; }
 
   [[nodiscard]] Stats stats() const {
-    Stats stats{.max_connections = slots_.limit(), .max_strangers = limits_.max_strangers};
+    Stats stats{.max_connections = slots_.limit(),
+                .max_connections_per_address = slots_.limit_per_address(),
+                .max_strangers = limits_.max_strangers};
     for (const auto& loop : loops_) {
       const ServerCounters& counters = loop->counters();
       stats.connections += loop->connections();
       stats.reads += counters.reads.load(std::memory_order_relaxed);
       stats.bytes += counters.bytes.load(std::memory_order_relaxed);
       stats.refused += counters.refused.load(std::memory_order_relaxed);
+      stats.over_share += counters.over_share.load(std::memory_order_relaxed);
       stats.dropped += counters.dropped.load(std::memory_order_relaxed);
       stats.strangers += counters.strangers.load(std::memory_order_relaxed);
       stats.cut_turns += counters.cut_turns.load(std::memory_order_relaxed);

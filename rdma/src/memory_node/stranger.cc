@@ -41,7 +41,7 @@ Stranger::Turn Stranger::advance(const RegionTable& regions, ReaderSlots& slots)
       return Turn::kGreeted;
     }
     turn_away(socket_, said);
-    return Turn::kRefused;
+    return said == wire::Answer::kFullForAddress ? Turn::kOverShare : Turn::kRefused;
   }
 }
 
@@ -56,11 +56,26 @@ wire::Answer Stranger::answer(const wire::Hello& hello, const RegionTable& regio
   if (!wire::same_token(region->token, hello.token)) {
     return wire::Answer::kWrongToken;
   }
-  slot_ = slots.take();
+  if (const wire::Answer full = answer_for(slots.room(address_)); full != wire::Answer::kAccepted) {
+    return full;
+  }
+  slot_ = slots.take(address_);  // nobody else takes places
   if (!slot_) {
     return wire::Answer::kFull;
   }
   region_ = std::move(region);
+  return wire::Answer::kAccepted;
+}
+
+wire::Answer answer_for(ReaderSlots::Room room) noexcept {
+  switch (room) {
+    case ReaderSlots::Room::kFull:
+      return wire::Answer::kFull;
+    case ReaderSlots::Room::kFullForAddress:
+      return wire::Answer::kFullForAddress;
+    case ReaderSlots::Room::kFree:
+      break;
+  }
   return wire::Answer::kAccepted;
 }
 

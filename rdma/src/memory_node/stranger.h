@@ -9,6 +9,7 @@
 
 #include "../tcp/socket.h"
 #include "../tcp/wire.h"
+#include "peer_address.h"
 #include "reader_slots.h"
 #include "region_table.h"
 
@@ -30,16 +31,17 @@ struct Greeted {
 class Stranger : public Endpoint {
  public:
   using Time = std::chrono::steady_clock::time_point;
-  enum class Turn : std::uint8_t { kWaits, kGreeted, kRefused, kGone };
+  enum class Turn : std::uint8_t { kWaits, kGreeted, kRefused, kOverShare, kGone };
 
-  Stranger(Descriptor socket, Time now) noexcept
-      : Endpoint{.is_stranger = true}, socket_(std::move(socket)), since_(now) {}
+  Stranger(Descriptor socket, const PeerAddress& address, Time now) noexcept
+      : Endpoint{.is_stranger = true}, socket_(std::move(socket)), address_(address), since_(now) {}
 
   /// Takes what has arrived of the hello, and not a byte more. A hello that is refused is answered.
   [[nodiscard]] Turn advance(const RegionTable& regions, ReaderSlots& slots) noexcept;
   /// After kGreeted, once. The welcome is still to be sent.
   [[nodiscard]] Greeted take() noexcept { return {std::move(socket_), std::move(region_), std::move(slot_)}; }
 
+  [[nodiscard]] const PeerAddress& address() const noexcept { return address_; }
   /// When it was accepted.
   [[nodiscard]] Time since() const noexcept { return since_; }
   [[nodiscard]] int descriptor() const noexcept { return socket_.number(); }
@@ -48,6 +50,7 @@ class Stranger : public Endpoint {
   [[nodiscard]] wire::Answer answer(const wire::Hello& hello, const RegionTable& regions, ReaderSlots& slots) noexcept;
 
   Descriptor socket_;
+  PeerAddress address_;
   Time since_;
   std::array<std::byte, wire::kHelloBytes> hello_{};
   std::size_t hello_bytes_ = 0;
@@ -57,5 +60,8 @@ class Stranger : public Endpoint {
 
 /// Sends a welcome that refuses. The caller closes the socket, and the client still gets the answer.
 void turn_away(const Descriptor& socket, wire::Answer answer) noexcept;
+
+/// What a client is told where there is no room; kAccepted where there is.
+wire::Answer answer_for(ReaderSlots::Room room) noexcept;
 
 }  // namespace tiervec::rdma

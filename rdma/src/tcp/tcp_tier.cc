@@ -72,6 +72,10 @@ void TcpTier::check() {
       fail(ErrorCode::kPermissionDenied, node_name_, "refuses the attach token for the region of " + url_);
     case wire::Answer::kFull:
       fail(ErrorCode::kUnavailable, node_name_, "has no room for another connection");
+    case wire::Answer::kFullForAddress:
+      fail(ErrorCode::kUnavailable, node_name_,
+           "serves as many connections from this machine's address as it lets one address have; open fewer indexes or "
+           "threads here, or start the node with a higher --max-readers-per-address");
     case wire::Answer::kAccepted:
       break;
   }

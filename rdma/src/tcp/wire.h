@@ -54,7 +54,14 @@ inline constexpr std::uint32_t kMostReads = ReadBatch::kMaxReads;
 inline constexpr std::size_t kMostRequestBytes = kRequestHeaderBytes + kMostReads * kReadBytes;
 inline constexpr std::uint64_t kMostReplyBytes = 32U << 20U;
 
-enum class Answer : std::uint16_t { kAccepted = 0, kWrongVersion = 1, kUnknownRegion = 2, kWrongToken = 3, kFull = 4 };
+enum class Answer : std::uint16_t {
+  kAccepted = 0,
+  kWrongVersion = 1,
+  kUnknownRegion = 2,
+  kWrongToken = 3,
+  kFull = 4,
+  kFullForAddress = 5
+};
 enum class Outcome : std::uint16_t { kOk = 0, kOutsideRegion = 1 };
 
 /// How far a parser got: a whole message, one that may still become whole, or what can never become one.
@@ -135,7 +142,7 @@ inline Parsed parse(std::span<const std::byte> bytes, Welcome& welcome) noexcept
   }
   if (bytes.size() < kWelcomeBytes) return Parsed::kPart;
   const auto answer = load<std::uint16_t>(&bytes[10]);
-  if (answer > static_cast<std::uint16_t>(Answer::kFull)) return Parsed::kGarbage;
+  if (answer > static_cast<std::uint16_t>(Answer::kFullForAddress)) return Parsed::kGarbage;
   welcome.answer = static_cast<Answer>(answer);
   welcome.region_bytes = load<std::uint64_t>(&bytes[16]);
   return Parsed::kWhole;

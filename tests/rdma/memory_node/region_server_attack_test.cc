@@ -26,6 +26,7 @@
 
 #include <gtest/gtest.h>
 
+#include "../../../rdma/src/memory_node/peer_address.h"
 #include "rdma/tcp/raw_socket.h"
 
 namespace tiervec::rdma {
@@ -135,6 +136,64 @@ TEST(RegionServerAttack, StrangersAreFewAndTheOldestMakesRoom) {
   ASSERT_TRUE(strangers.back().send(hello(kRegion)));
   EXPECT_EQ(Served::answer_to(strangers.back()), wire::Answer::kFull);
   EXPECT_EQ(server->stats().connections, 2U);
+}
+
+TEST(RegionServerAttack, AFloodFromOneAddressDropsStrangersOfItsOwn) {
+  Served server({.max_strangers = 4, .handshake_timeout = 1h});
+  RawSocket slow = RawSocket::connect_from("127.0.0.2", server->port());
+  RawSocket slower = RawSocket::connect_from("127.0.0.3", server->port());
+  ASSERT_TRUE(server.soon([](const RegionServer::Stats& s) { return s.strangers == 2; }));
+  std::vector<RawSocket> flood;
+  for (int i = 0; i < 40; ++i) flood.push_back(server.connect());
+  ASSERT_TRUE(server.soon([](const RegionServer::Stats& s) { return s.refused == 38 && s.strangers == 4; }));
+  for (RawSocket* const each : {&slow, &slower}) {
+    ASSERT_TRUE(each->send(hello(kRegion)));
+    EXPECT_EQ(Served::answer_to(*each), wire::Answer::kAccepted);
+  }
+}
+
+TEST(RegionServerAttack, OneAddressCannotTakeThePlacesOfAllReaders) {
+  Served server({.max_connections = 8});  // three quarters of them are 6
+  EXPECT_EQ(server->stats().max_connections_per_address, 6U);
+  std::vector<RawSocket> greedy;
+  for (int i = 0; i < 6; ++i) greedy.push_back(server.attached());
+  for (std::uint64_t refused = 1; refused <= 5; ++refused) {
+    RawSocket more = server.connect();
+    (void)more.send(hello(kRegion));
+    EXPECT_EQ(Served::answer_to(more), wire::Answer::kFullForAddress);
+    EXPECT_TRUE(
+        server.soon([&](const RegionServer::Stats& s) { return s.over_share == refused && s.refused == refused; }));
+  }
+  // Another address gets in, and a place that is given back is taken again.
+  RawSocket other = RawSocket::connect_from("127.0.0.2", server->port());
+  ASSERT_TRUE(other.send(hello(kRegion)));
+  EXPECT_EQ(Served::answer_to(other), wire::Answer::kAccepted);
+  greedy.pop_back();
+  EXPECT_TRUE(server.soon([](const RegionServer::Stats& s) { return s.connections == 6; }));
+  greedy.push_back(server.attached());
+  EXPECT_EQ(server->stats().connections, 7U);
+}
+
+TEST(RegionServerAttack, AStrangerThatComesBeforeTheShareIsUsedUpIsToldSo) {
+  Served server({.max_connections = 8, .max_connections_per_address = 1});
+  RawSocket stranger = server.connect();
+  ASSERT_TRUE(server.soon([](const RegionServer::Stats& s) { return s.strangers == 1; }));
+  RawSocket reader = server.attached();
+  ASSERT_TRUE(stranger.send(hello(kRegion)));
+  EXPECT_EQ(Served::answer_to(stranger), wire::Answer::kFullForAddress);
+  EXPECT_TRUE(server.soon([](const RegionServer::Stats& s) { return s.over_share == 1; }));
+}
+
+TEST(RegionServerAttack, AnAddressIsWhatAClientCannotChoose) {
+  const auto of = [](const char* text) {
+    const SocketAddress resolved = resolve(text, 0, false).front();
+    return peer_address(resolved.storage);
+  };
+  EXPECT_EQ(of("10.0.0.1"), of("::ffff:10.0.0.1"));
+  EXPECT_NE(of("10.0.0.1"), of("10.0.0.2"));
+  EXPECT_NE(of("::ffff:10.0.0.1"), of("::ffff:10.0.0.2"));
+  EXPECT_EQ(of("2001:db8::1"), of("2001:db8::ffff:1"));
+  EXPECT_NE(of("2001:db8:0:1::1"), of("2001:db8:0:2::1"));
 }
 
 /// Descriptors that the epolls of this process watch.

@@ -19,6 +19,8 @@
 #include <utility>
 #include <vector>
 
+#include <gtest/gtest.h>
+
 #include <tiervec/rdma/attachment.h>
 #include <tiervec/rdma/node_memory.h>
 #include <tiervec/rdma/tier.h>
@@ -69,6 +71,16 @@ class RawSocket {
     RawSocket made(start_connect(resolve("127.0.0.1", port, false).front()));
     (void)made.wait(POLLOUT);
     return made;
+  }
+
+  /// From another address of this machine's, such as 127.0.0.2.
+  static RawSocket connect_from(const std::string& host, std::uint16_t port) {
+    const SocketAddress from = resolve(host, 0, false).front();
+    const SocketAddress to = resolve("127.0.0.1", port, false).front();
+    Descriptor socket(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
+    EXPECT_EQ(::bind(socket.number(), reinterpret_cast<const sockaddr*>(&from.storage), from.bytes), 0);
+    EXPECT_EQ(::connect(socket.number(), reinterpret_cast<const sockaddr*>(&to.storage), to.bytes), 0);
+    return RawSocket(std::move(socket));
   }
 
   /// False when the peer is gone.

@@ -140,6 +140,7 @@ TEST(TcpTier, SaysWhatKindOfNodeAnswers) {
   for (const Case& answered :
        {Case{newer, ErrorCode::kUnsupported, "speaks version 2"},
         Case{testing::welcome(wire::Answer::kFull, 0), ErrorCode::kUnavailable, "no room"},
+        Case{testing::welcome(wire::Answer::kFullForAddress, 0), ErrorCode::kUnavailable, "max-readers-per-address"},
         Case{testing::bytes_of("HTTP/1.1 400 Bad Request\r\n\r\n"), ErrorCode::kUnavailable, "something else"},
         Case{Bytes{}, ErrorCode::kUnavailable, "does not answer"}}) {
     const ScriptedNode node([&](RawSocket& socket) {

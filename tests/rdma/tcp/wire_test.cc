@@ -71,7 +71,7 @@ TEST(Wire, OtherProtocolsAreGarbageFromTheFirstByte) {
     EXPECT_EQ(parse(testing::bytes_of(text), welcome), Parsed::kGarbage) << text;
   }
   Bytes unknown = testing::welcome(Answer::kAccepted, 1);
-  unknown[10] = std::byte{5};
+  unknown[10] = std::byte{6};
   EXPECT_EQ(parse(unknown, welcome), Parsed::kGarbage);
 }
 

@@ -30,6 +30,8 @@ namespace tiervec::rdma {
 struct RegionServerLimits {
   // Clients that have shown a token. At most half of the descriptors the process may have (RLIMIT_NOFILE).
   std::uint32_t max_connections = 4096;
+  // The same of one address (of IPv6, one /64 network); 0: three quarters of them.
+  std::uint32_t max_connections_per_address = 0;
   // Those that have not. At most an eighth of the descriptors.
   std::uint32_t max_strangers = 256;
   std::uint64_t turn_bytes = std::uint64_t{1} << 20U;  // sent to a client before the others of its loop have their turn
@@ -41,13 +43,15 @@ struct RegionServerLimits {
 class RegionServer {
  public:
   struct Stats {
-    std::uint64_t connections = 0;         // open now
-    std::uint64_t reads = 0;               // answered
-    std::uint64_t bytes = 0;               // of regions, sent
-    std::uint64_t refused = 0;             // handshakes refused, and connections closed for what they sent
-    std::uint64_t dropped = 0;             // connections closed because the client stalled
-    std::uint64_t strangers = 0;           // connections open now that have not shown a token; not among `connections`
-    std::uint64_t max_connections = 0;     // as the limit of descriptors allows
+    std::uint64_t connections = 0;      // open now
+    std::uint64_t reads = 0;            // answered
+    std::uint64_t bytes = 0;            // of regions, sent
+    std::uint64_t refused = 0;          // handshakes refused, and connections closed for what they sent
+    std::uint64_t over_share = 0;       // of the refused: their address had as many connections as it may
+    std::uint64_t dropped = 0;          // connections closed because the client stalled
+    std::uint64_t strangers = 0;        // connections open now that have not shown a token; not among `connections`
+    std::uint64_t max_connections = 0;  // as the limit of descriptors allows
+    std::uint64_t max_connections_per_address = 0;
     std::uint64_t max_strangers = 0;       // likewise
     std::uint64_t cut_turns = 0;           // turns of clients that ended because they had sent `turn_bytes`
     std::uint64_t largest_turn_bytes = 0;  // sent in one turn of a client
