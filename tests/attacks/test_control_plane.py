@@ -18,6 +18,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 
 from tiervec.client import Client
+from tiervec.errors import TiervecError
 from tiervec.rdma.memory_node._generated import memory_node_pb2 as pb
 from tiervec.rdma.memory_node.client import MemoryNodeClient
 from tiervec.rpc.credentials import Credentials
@@ -182,6 +183,29 @@ def test_clients_that_read_nothing(attacked: Any, raw: Any, rounds: range) -> No
             rightful_call(server)
             for connection in connections:
                 connection.close()
+
+
+def test_bytes_that_are_not_read_are_bounded(attacked: Any, raw: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tiervec.rpc.serving._MAX_UNREAD_BYTES", 2048)
+    with attacked() as server:
+        unread = server._server._unread
+        call = (DESCRIBE, EMPTY) if hasattr(server, "node") else (SEARCH, WHOLE_SEARCH)
+        rightful_call(server)
+        while unread.total:  # what was read is not counted any more
+            time.sleep(0.001)
+        greedy = raw(server.address, window=0)
+        for _ in range(STREAMS):
+            greedy.open(*call, whole=True, token=token_of(server))
+        while unread.total < 1000:
+            time.sleep(0.001)
+        unread._limit_per_peer = unread.total  # exactly full, whatever the size of a response
+        with pytest.raises(TiervecError, match="bytes of responses that are not read"):
+            rightful_call(server)  # of the same address
+        assert unread.total <= 2048 * 3 // 4
+        greedy.close()
+        while unread.total:
+            time.sleep(0.001)
+        rightful_call(server)
 
 
 # ---- tokens and names ------------------------------------------------------------------------------------------------

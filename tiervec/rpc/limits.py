@@ -85,28 +85,28 @@ class PeerCount:
         self._held: dict[str, int] = {}
         self.total = 0
 
-    def enter(self, peer: str) -> None:
-        """Counts one more.
+    def enter(self, peer: str, amount: int = 1) -> None:
+        """Counts one more, or `amount` more, such as bytes. What is larger than a bound comes in alone.
 
         Raises:
             ResourceExhaustedError: The client, or all of them, have as many as they may.
         """
-        if self.total >= self._limit:
+        if self.total and self.total + amount > self._limit:
             raise ResourceExhaustedError(
                 f"the server is busy: it has {self.total} {self._what}, the most it takes; try again later"
             )
         held = self._held.get(peer, 0)
-        if held >= self._limit_per_peer:
+        if held and held + amount > self._limit_per_peer:
             raise ResourceExhaustedError(
                 f"the client {peer} has {held} {self._what} here, the most that one client may have"
             )
-        self._held[peer] = held + 1
-        self.total += 1
+        self._held[peer] = held + amount
+        self.total += amount
 
-    def leave(self, peer: str) -> None:
-        """Counts one fewer."""
-        self.total -= 1
-        held = self._held[peer] - 1
+    def leave(self, peer: str, amount: int = 1) -> None:
+        """Counts one fewer, or `amount` fewer."""
+        self.total -= amount
+        held = self._held[peer] - amount
         if held:
             self._held[peer] = held
         else:

@@ -44,6 +44,7 @@ _PENDING_PER_PEER: Final = 256
 _PENDING: Final = 1024
 _FLUSH_S: Final = 1.0  # what the last responses get to leave, at a stop
 _MAX_UNSENT_STREAMS: Final = 4  # reflection streams of one client whose answers it does not read
+_MAX_UNREAD_BYTES: Final = 256 << 20  # responses that clients have not read; of one client three quarters
 _HEALTH: Final = health_pb2.DESCRIPTOR.services_by_name["Health"].full_name
 
 
@@ -102,6 +103,7 @@ class RpcServer:
         self._streams = PendingReads(limits.max_streams, per_peer, limits.message_timeout_s)
         # Streams that wait for their client to send are bounded above, those that wait for it to read here.
         self._unsent = PeerCount("reflection streams", 4 * limits.max_streams, _MAX_UNSENT_STREAMS + per_peer)
+        self._unread = PeerCount("bytes of responses that are not read", _MAX_UNREAD_BYTES, _MAX_UNREAD_BYTES * 3 // 4)
         self.health = Health(event_loop(), PeerCount("health Watches", limits.max_streams, per_peer))
         options = _options(limits, max_request_bytes, max_response_bytes)
         self._server, self._port = run_on_loop(_bound(options, listen, tls, client_ca))
@@ -210,7 +212,7 @@ class RpcServer:
                 request = _parsed(handler.request_deserializer, data, name)
                 return bytes(handler.response_serializer(handler.unary_unary(request, call)))
 
-            return await self._run(lane, call, work)
+            return self._counted(call, context, await self._run(lane, call, work))
         finally:
             call.end()
 
@@ -224,11 +226,17 @@ class RpcServer:
                 work = functools.partial(_take, sink, handler.request_deserializer, data, name)
                 await self._run(lane, call, work)
             response = await self._run(lane, call, sink.finish)
-            return bytes(handler.response_serializer(response))
+            return self._counted(call, context, bytes(handler.response_serializer(response)))
         finally:
             call.end()
             if sink is not None:
                 sink.close()
+
+    def _counted(self, call: Call, context: Any, response: bytes) -> bytes:
+        """The response, which gRPC keeps until the client has taken it; refused where too much is kept already."""
+        self._unread.enter(call.host, len(response))
+        context.add_done_callback(lambda _: self._unread.leave(call.host, len(response)))
+        return response
 
     async def _read_one(self, call: Call, context: Any) -> bytes:
         data = await self._messages.read(call.host, context.read)

@@ -75,3 +75,20 @@ def test_calls_of_one_client() -> None:
     assert CallLimits(max_calls_per_peer=3).calls_per_peer(70) == 3
     with pytest.raises(InvalidArgumentError, match=r"limits\.max_calls_per_peer is -1; it must be an integer from 0"):
         CallLimits(max_calls_per_peer=-1)
+
+
+def test_amounts_are_bounded_and_a_large_one_comes_in_alone() -> None:
+    count = PeerCount("bytes", 100, 60)
+    count.enter("a", 500)
+    with pytest.raises(ResourceExhaustedError, match="500 bytes"):
+        count.enter("b", 1)
+    count.leave("a", 500)
+    count.enter("a", 60)
+    with pytest.raises(ResourceExhaustedError, match="the client a has 60 bytes"):
+        count.enter("a", 1)
+    count.enter("b", 40)
+    with pytest.raises(ResourceExhaustedError, match="100 bytes"):
+        count.enter("c", 1)
+    count.leave("a", 60)
+    count.leave("b", 40)
+    assert count.total == 0
