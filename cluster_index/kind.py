@@ -9,8 +9,10 @@ from typing import Any, ClassVar
 from tiervec.cluster_index.build import check_buildable, estimate_memory_bytes, write_cluster_index
 from tiervec.cluster_index.opened import OpenedCluster, open_cluster
 from tiervec.cluster_index.params import ClusterBuildParams, ClusterSearchParams
+from tiervec.cluster_index.relayout import relayout_cluster_index
 from tiervec.index_files.directory import IndexDirectory
 from tiervec.kinds.index_kind import IndexBuild, IndexKind
+from tiervec.machine.interruptible import BuildProgress
 
 __all__ = ["KIND", "ClusterKind"]
 
@@ -44,6 +46,19 @@ class ClusterKind(IndexKind[ClusterBuildParams, ClusterSearchParams]):
     def open(self, directory: IndexDirectory, tier_url: str) -> OpenedCluster:
         """See `IndexKind`."""
         return open_cluster(directory, tier_url)
+
+    def relayout(
+        self,
+        directory: IndexDirectory,
+        out: Path,
+        changes: Mapping[str, Any],
+        *,
+        memory_limit: int | None,
+        threads: int,
+        progress: BuildProgress | None,
+    ) -> None:
+        """See `IndexKind`."""
+        relayout_cluster_index(directory, out, changes, memory_limit=memory_limit, threads=threads, progress=progress)
 
     def largest_settings(self, params: Mapping[str, Any]) -> str:
         """See `IndexKind`."""

@@ -9,8 +9,10 @@ from typing import Any, ClassVar
 from tiervec.graph_index.build import check_buildable, estimate_memory_bytes, write_graph_index
 from tiervec.graph_index.opened import OpenedGraph, open_graph
 from tiervec.graph_index.params import GraphBuildParams, GraphSearchParams
+from tiervec.graph_index.relayout import relayout_graph_index
 from tiervec.index_files.directory import IndexDirectory
 from tiervec.kinds.index_kind import IndexBuild, IndexKind
+from tiervec.machine.interruptible import BuildProgress
 
 __all__ = ["KIND", "GraphKind"]
 
@@ -41,6 +43,20 @@ class GraphKind(IndexKind[GraphBuildParams, GraphSearchParams]):
     def open(self, directory: IndexDirectory, tier_url: str) -> OpenedGraph:
         """See `IndexKind`."""
         return open_graph(directory, tier_url)
+
+    def relayout(
+        self,
+        directory: IndexDirectory,
+        out: Path,
+        changes: Mapping[str, Any],
+        *,
+        memory_limit: int | None,
+        threads: int,
+        progress: BuildProgress | None,
+    ) -> None:
+        """See `IndexKind`."""
+        del threads  # records are written one by one
+        relayout_graph_index(directory, out, changes, memory_limit=memory_limit, progress=progress)
 
     def largest_settings(self, params: Mapping[str, Any]) -> str:
         """See `IndexKind`."""

@@ -24,12 +24,10 @@ from tiervec.arguments.parameter_checks import (
     checked_params,
 )
 from tiervec.cluster_index.params import ClusterBuildParams
-from tiervec.cluster_index.relayout import relayout_cluster_index
 from tiervec.engine.calibration import DEFAULT_TARGET_RECALL, reached
 from tiervec.graph_index.diskann_files import open_diskann
 from tiervec.graph_index.diskann_import import import_params, write_imported
 from tiervec.graph_index.params import GraphBuildParams
-from tiervec.graph_index.relayout import relayout_graph_index
 from tiervec.index_files.directory import IndexDirectory, check_out
 from tiervec.index_files.equal_rows import EqualRows, find_equal_rows
 from tiervec.index_files.info import IndexInfo
@@ -181,19 +179,14 @@ def relayout(
     """
     directory = IndexDirectory.open(path)
     given = {} if params is None else params
-    kind = directory.manifest.kind
-    check_keys(given, index_kind(kind).build_params, "build", kind)
+    kind = index_kind(directory.manifest.kind)
+    check_keys(given, kind.build_params, "build", kind.name)
     threads = check_threads(threads)
     memory_limit = check_bytes("memory_limit", memory_limit)
     check_callback("progress", progress)
 
     def write(target: Path) -> None:
-        if kind == "graph":
-            relayout_graph_index(directory, target, given, memory_limit=memory_limit, progress=progress)
-        else:
-            relayout_cluster_index(
-                directory, target, given, memory_limit=memory_limit, threads=threads, progress=progress
-            )
+        kind.relayout(directory, target, given, memory_limit=memory_limit, threads=threads, progress=progress)
 
     if out is not None:
         target = check_out(out)

@@ -16,7 +16,8 @@ import tiervec
 from tiervec import errors
 from tiervec.cli.main import main
 from tiervec.index_files.info import IndexInfo
-from tiervec.kinds.registry import KIND_NAMES, index_kind
+from tiervec.kinds.names import KIND_NAMES
+from tiervec.kinds.registry import index_kind
 from tiervec.rpc.status_codes import STATUS_CODES, status_code
 from tiervec.vectors.vector_files import VECTOR_SUFFIXES
 

@@ -6,6 +6,7 @@ import argparse
 from typing import Any
 
 from tiervec.cli.options import add_json, add_settings, add_threads, byte_size, count, settings
+from tiervec.kinds.names import DEFAULT_KIND, KIND_NAMES
 
 __all__ = ["add_parser"]
 
@@ -25,7 +26,7 @@ def add_parser(commands: Any) -> None:
         help="vectors: .npy .fbin .f16bin .u8bin .i8bin .fvecs .bvecs .hdf5 .parquet",
     )
     parser.add_argument("--out", metavar="DIR", required=True, help="the index directory to create; must not exist")
-    parser.add_argument("--kind", choices=("graph", "cluster"), default="graph", help="kind of index (default: graph)")
+    parser.add_argument("--kind", choices=KIND_NAMES, default=DEFAULT_KIND, help="kind of index (default: %(default)s)")
     parser.add_argument(
         "--metric",
         default="l2",

@@ -213,6 +213,23 @@ class IndexKind(ABC, Generic[B, S]):
     def open(self, directory: IndexDirectory, tier_url: str) -> OpenedIndex[S]:
         """Verifies and loads the fast sections, opens the big part on the tier."""
 
+    @abstractmethod
+    def relayout(
+        self,
+        directory: IndexDirectory,
+        out: Path,
+        changes: Mapping[str, Any],
+        *,
+        memory_limit: int | None,
+        threads: int,
+        progress: BuildProgress | None,
+    ) -> None:
+        """Writes the index at `out` with other build parameters, whole or not at all.
+
+        Raises:
+            InvalidArgumentError: A parameter that cannot change without a new build.
+        """
+
     def largest_settings(self, params: Mapping[str, Any]) -> str:
         """The build parameters that decide about memory, as an error names them."""
         return " and ".join(f"{key}={value}" for key, value in params.items())
