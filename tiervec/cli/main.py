@@ -37,6 +37,7 @@ from tiervec.cli import (
     serve,
     verify,
 )
+from tiervec.cli.address_space import check_address_space
 
 __all__ = ["main"]
 
@@ -79,6 +80,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return exit_.code if isinstance(exit_.code, int) else 2
     try:
         with _termination_as_exception():
+            check_address_space()
             status: int = arguments.run(arguments)
             sys.stdout.flush()
             return status
