@@ -110,3 +110,28 @@ def test_strangers_of_the_data_plane_stop_nobody(node: str) -> None:
         for stranger in strangers:
             stranger.close()
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+def test_idle_connections_to_the_control_plane_take_nothing_from_readers(node: str) -> None:
+    host, _, port = node.rpartition(":")
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if hard != resource.RLIM_INFINITY and hard < 2 * STRANGERS:
+        pytest.skip(f"this process may open {hard} files; the attack needs {2 * STRANGERS}")
+    resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, 2 * STRANGERS), hard))
+    idle: list[socket.socket] = []
+    try:
+        with MemoryNodeClient(node, Credentials(), timeout_s=60) as client:
+            attachment = put(client, "v1")
+            for _ in range(DESCRIPTORS):  # more than the node may open
+                connection = socket.create_connection((host, int(port)), 30)
+                connection.sendall(
+                    b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + struct.pack(">IBI", 4, 0, 0)
+                )  # done with the handshake
+                idle.append(connection)
+            for at in range(20):  # new readers, one after another
+                assert read(attachment, at, 100) == DATA[at : at + 100]
+            assert client.stats().data_planes[0].counters["reads"] >= 20
+    finally:
+        for connection in idle:
+            connection.close()
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
