@@ -71,6 +71,7 @@ engine::Task<void> run_query(Context& context, const ClusterSearchRequest& reque
                              std::uint32_t index, std::size_t query_bytes, double us_per_tick, HelperThread* helper) {
   const Ticks started = TickClock::now();
   ClusterQuery& query = *context.idle.back();
+  query.reserve(request.parameters, helper != nullptr);  // may throw, so that it still is idle
   context.idle.pop_back();
   const std::uint32_t k = request.parameters.k;
   ErrorCode error = query.start(request.queries + index * query_bytes,
@@ -256,12 +257,10 @@ engine::WorkerTime ClusterSearcher::search(const ClusterSearchRequest& request) 
        .in_flight = in_flight,
        .room = in_flight,
        .pooled = request.parameters.pipeline,
+       .on_caller = helper != nullptr,
        .cancel = request.cancel,
        .deadline = request.deadline},
       [&](std::uint32_t queries) { return std::make_unique<Context>(*tier_, part_, queries); },
-      [&](Context& context) {
-        for (const auto& query : context.queries) query->reserve(request.parameters, helper != nullptr);
-      },
       [&](Context& context, engine::SearchState& state, std::uint32_t index) {
         return run_query(context, request, state, index, query_bytes, us_per_tick, helper);
       });

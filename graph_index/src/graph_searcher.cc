@@ -58,8 +58,9 @@ engine::Task<void> run_query(Context& context, const SearchRequest& request, eng
                              std::uint32_t index, std::size_t query_bytes, double us_per_tick) {
   const Ticks started = TickClock::now();
   Traversal& traversal = *context.idle.back();
-  context.idle.pop_back();
   const SearchParameters& parameters = request.parameters;
+  traversal.reserve(parameters);  // may throw, so that it still is idle
+  context.idle.pop_back();
   traversal.start(request.queries + index * query_bytes, parameters);
   ErrorCode error = ErrorCode::kOk;
   while (traversal.choose()) {
@@ -144,9 +145,6 @@ engine::WorkerTime GraphSearcher::search(const SearchRequest& request) {
        .cancel = request.cancel,
        .deadline = request.deadline},
       [&](std::uint32_t queries) { return std::make_unique<Context>(*this, queries); },
-      [&](Context& context) {
-        for (const auto& traversal : context.traversals) traversal->reserve(effective.parameters);
-      },
       [&](Context& context, engine::SearchState& state, std::uint32_t index) {
         return run_query(context, effective, state, index, query_bytes, us_per_tick);
       });

@@ -60,6 +60,8 @@ void Worker::start(Query query) {
   slot.stop = ErrorCode::kOk;
   slot.reads_allowed = rdma::ReadBatch::kMaxReads;
   slot.deadline = query.deadline;
+  slot.cancel = query.cancel;
+  watched_ += slot.cancel != nullptr ? 1U : 0U;
   next_deadline_ = std::min(next_deadline_, slot.deadline);
   ++running_;
   push_ready(slot);
@@ -74,6 +76,8 @@ void Worker::finish(Slot& slot) noexcept {
   slot.task.reset();
   slot.root = nullptr;
   slot.resume = nullptr;
+  watched_ -= slot.cancel != nullptr ? 1U : 0U;
+  slot.cancel = nullptr;
   --running_;
   free_.push_back(&slot);
 }
@@ -106,6 +110,14 @@ void Worker::expire(Ticks now) noexcept {
       stop(slot, ErrorCode::kDeadlineExceeded);
     } else {
       next_deadline_ = std::min(next_deadline_, slot.deadline);
+    }
+  }
+}
+
+void Worker::stop_cancelled() noexcept {
+  for (Slot& slot : slots_) {
+    if (slot.cancel != nullptr && slot.stop == ErrorCode::kOk && slot.cancel->cancelled()) {
+      stop(slot, ErrorCode::kCancelled);
     }
   }
 }
@@ -188,10 +200,12 @@ void Worker::drop_all() noexcept {
     if (slot.root) {
       slot.task.reset();
       slot.root = nullptr;
+      slot.cancel = nullptr;
       free_.push_back(&slot);
     }
   }
   running_ = 0;
+  watched_ = 0;
 }
 
 void Worker::end_idle() noexcept {

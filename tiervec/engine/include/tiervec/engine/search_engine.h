@@ -16,6 +16,7 @@
 #include <tiervec/core/process.h>
 #include <tiervec/core/status.h>
 #include <tiervec/core/tick_clock.h>
+#include <tiervec/engine/search_pool.h>
 #include <tiervec/engine/worker.h>
 #include <tiervec/rdma/tier.h>
 
@@ -32,14 +33,6 @@ struct QueryCost {
   std::uint32_t rereads = 0;  // reads, counted above too, that repeated others because a record was damaged
 };
 
-/// What all workers of a search took, in microseconds.
-struct WorkerTime {
-  unsigned threads = 0;
-  unsigned threads_refused = 0;  // that the system did not give
-  double cpu_us = 0;             // CPU time
-  double waiting_us = 0;         // in which no query could go on: the worker asked the tier for reads, and took them in
-};
-
 /// Queries to keep in flight on one worker: enough to cover the device's latency with work, within its buffers. For
 /// queries of many short steps between reads.
 std::uint32_t queries_in_flight(const rdma::DeviceProfile& profile) noexcept;
@@ -50,22 +43,8 @@ std::uint32_t queries_in_flight(const rdma::DeviceProfile& profile) noexcept;
 std::uint32_t queries_in_flight(const rdma::DeviceProfile& profile, unsigned threads,
                                 std::uint32_t reads_per_round) noexcept;
 
-/// CPU time of this thread.
-double thread_cpu_us() noexcept;
-
 /// What a failed search says; names the tier.
 std::string describe_search_error(ErrorCode error, const std::string& url);
-
-/// What the workers of one search share.
-struct SearchState {
-  std::atomic<std::uint32_t> next{0};            // query to start
-  std::atomic<ErrorCode> error{ErrorCode::kOk};  // the first that a query met; no query starts after it
-
-  void fail(ErrorCode why) noexcept {
-    ErrorCode none = ErrorCode::kOk;
-    error.compare_exchange_strong(none, why);
-  }
-};
 
 struct SearchCall {
   std::uint32_t count = 0;  // queries
@@ -73,31 +52,105 @@ struct SearchCall {
   std::uint32_t in_flight = 1;  // queries on each thread
   std::uint32_t room = 1;       // a context's, for queries in flight
   bool pooled = true;           // contexts are kept for the next search; all pooled ones have the same room
+  bool on_caller = false;       // a lone query has to run on the thread of its caller
   const CancelToken* cancel = nullptr;
   Ticks deadline = kNever;
 };
 
-/// One worker thread's queue, scheduler and query states: a Context has a member `worker`. Thread-safe, and usable in a
-/// forked child.
+/// What every search of an open index shares. A Context is one worker thread's queue, scheduler and query states, and
+/// has a member `worker`. Thread-safe, and usable in a forked child.
+///
+///   a batch         runs on its caller's thread and on threads of its own
+///   a lone query    runs on its caller's thread while fewer searches run than there may be threads; else it goes to
+///   the
+///                   pool, whose workers run the lone queries of all callers together (search_pool.h)
 template <class Context>
 class SearchEngine {
  public:
-  explicit SearchEngine(std::shared_ptr<rdma::Tier> tier) : tier_(std::move(tier)) {}
+  /// `max_waiting` lone queries may wait for a worker of the pool.
+  explicit SearchEngine(std::shared_ptr<rdma::Tier> tier, std::uint32_t max_waiting = kMaxWaiting)
+      : tier_(std::move(tier)), max_waiting_(max_waiting) {}
 
-  /// Runs start(context, state, index) -> Task<void> for every query. make(room) makes a context, prepare(context)
-  /// makes room in one. Throws the first query's error after everything in flight has come back.
-  template <class Make, class Prepare, class Start>
-  WorkerTime run(const SearchCall& call, const Make& make, const Prepare& prepare, const Start& start) {
+  /// Runs start(context, state, index) -> Task<void> for every query. make(room) makes a context. Throws the first
+  /// query's error after everything in flight has come back; kResourceExhausted at once when too many wait.
+  template <class Make, class Start>
+  WorkerTime run(const SearchCall& call, const Make& make, const Start& start) {
+    Shared& shared = shared_.get();
     SearchState state;
+    const unsigned threads = std::clamp<unsigned>(call.threads, 1, std::max(1U, call.count));
+    const bool is_lone = call.count == 1 && call.pooled && !call.on_caller;
+    const Running running(shared.running, threads);
+    WorkerTime time;
+    if (!is_lone || running.others < call.threads) {
+      time = run_here(threads, call, make, start, state);
+    } else if (!run_in_pool(shared, call, make, start, state, time)) {
+      time = run_here(threads, call, make, start, state);
+      ++time.threads_refused;
+    }
+    if (const ErrorCode error = state.error.load(); error != ErrorCode::kOk) {
+      throw Error(error, describe_search_error(error, tier_->url()));
+    }
+    if (call.cancel != nullptr && call.cancel->cancelled()) {
+      throw Error(ErrorCode::kCancelled, describe_search_error(ErrorCode::kCancelled, tier_->url()));
+    }
+    return time;
+  }
+
+  /// Workers of the pool that live, in this process.
+  [[nodiscard]] std::size_t pool_workers() {
+    Shared& shared = shared_.get();
+    const std::lock_guard lock(shared.pool_mutex);
+    return shared.pool == nullptr ? 0 : shared.pool->workers();
+  }
+
+ private:
+  /// What belongs to one process: a forked child has none of the parent's threads, rings and connections, and makes its
+  /// own.
+  struct Shared {
+    Shared() {}
+    ~Shared() {
+      // Threads of the parent may have been changing these at the fork, or sleeping on them, and will never be done:
+      // nobody can tell what is whole, and it stays.
+      if (!origin.here()) [[maybe_unused]]
+        const auto* const left = pool.release();
+      if (origin.here() || mutex.try_lock()) std::destroy_at(&idle);
+    }
+    Shared(const Shared&) = delete;
+    Shared& operator=(const Shared&) = delete;
+
+    Origin origin;
+    std::atomic<unsigned> running{0};  // threads of calls, one for a lone query wherever it runs or waits
+    std::mutex mutex;
+    union {  // destroyed by hand
+      std::vector<std::unique_ptr<Context>> idle{};
+    };
+    std::mutex pool_mutex;
+    std::unique_ptr<SearchPool<Context>> pool;  // once a lone query found all threads busy
+  };
+
+  /// Counts the threads of a call while it runs.
+  struct Running {
+    Running(std::atomic<unsigned>& all, unsigned threads)
+        : running(all), count(threads), others(all.fetch_add(threads)) {}
+    ~Running() { running.fetch_sub(count); }
+    Running(const Running&) = delete;
+    Running& operator=(const Running&) = delete;
+
+    std::atomic<unsigned>& running;
+    const unsigned count;
+    const unsigned others;
+  };
+
+  template <class Make, class Start>
+  WorkerTime run_here(unsigned threads, const SearchCall& call, const Make& make, const Start& start,
+                      SearchState& state) {
     std::atomic<std::uint64_t> cpu_ns{0};
     std::atomic<Ticks> waiting_ticks{0};
-    const unsigned threads = std::clamp<unsigned>(call.threads, 1, std::max(1U, call.count));
     const unsigned worked = parallel_blocks(threads, 1, threads, nullptr, [&](std::size_t, std::size_t, unsigned) {
       const Lease lease(*this, call, make);
       Context& context = *lease;
       const double started = thread_cpu_us();
       const Ticks waited = context.worker.counters().idle_ticks;
-      prepare(context);
       context.worker.limit_in_flight(call.in_flight);
       context.worker.run(
           [&]() -> Query {
@@ -111,65 +164,55 @@ class SearchEngine {
       cpu_ns += static_cast<std::uint64_t>((thread_cpu_us() - started) * 1e3);
       waiting_ticks += context.worker.counters().idle_ticks - waited;
     });
-    if (const ErrorCode error = state.error.load(); error != ErrorCode::kOk) {
-      throw Error(error, describe_search_error(error, tier_->url()));
-    }
-    if (call.cancel != nullptr && call.cancel->cancelled()) {
-      throw Error(ErrorCode::kCancelled, describe_search_error(ErrorCode::kCancelled, tier_->url()));
-    }
     return {.threads = worked,
             .threads_refused = threads - worked,
             .cpu_us = static_cast<double>(cpu_ns.load()) * 1e-3,
             .waiting_us = static_cast<double>(waiting_ticks.load()) / TickClock::ticks_per_ns() * 1e-3};
   }
 
- private:
-  /// Contexts of one process: a forked child has none of the parent's threads, rings and connections, and makes its
-  /// own.
-  struct Pool {
-    Pool() {}
-    ~Pool() {
-      // A thread of the parent may have been changing it at the fork, and will never be done: nobody can tell what is
-      // whole, and it stays.
-      if (origin.here() || mutex.try_lock()) {
-        std::destroy_at(&idle);
-      }
+  /// False: the system gives no thread for it.
+  template <class Make, class Start>
+  bool run_in_pool(Shared& shared, const SearchCall& call, const Make& make, const Start& start, SearchState& state,
+                   WorkerTime& time) {
+    SearchPool<Context>* pool = nullptr;
+    {
+      const std::lock_guard lock(shared.pool_mutex);
+      if (!shared.pool) shared.pool = std::make_unique<SearchPool<Context>>(max_waiting_);
+      pool = shared.pool.get();
     }
-    Pool(const Pool&) = delete;
-    Pool& operator=(const Pool&) = delete;
+    if (!pool->ready(call.threads, [&] { return Lease(*this, call, make).take(); })) return false;
+    const auto begin = [&](Context& context) { return start(context, state, 0); };
+    PoolRequest request(state, call.cancel, call.deadline);
+    time = pool->run(request, begin, call.in_flight);
+    return true;
+  }
 
-    Origin origin;
-    std::mutex mutex;
-    union {  // destroyed by hand
-      std::vector<std::unique_ptr<Context>> idle{};
-    };
-  };
-
-  /// Takes a context from the pool, or makes one; gives it back.
+  /// Takes a context that is kept, or makes one; gives it back.
   class Lease {
    public:
     template <class Make>
     Lease(SearchEngine& engine, const SearchCall& call, const Make& make) : engine_(engine), pooled_(call.pooled) {
       if (pooled_) {
-        Pool& pool = engine_.pool_.get();
-        const std::lock_guard lock(pool.mutex);
-        if (!pool.idle.empty()) {
-          context_ = std::move(pool.idle.back());
-          pool.idle.pop_back();
+        Shared& shared = engine_.shared_.get();
+        const std::lock_guard lock(shared.mutex);
+        if (!shared.idle.empty()) {
+          context_ = std::move(shared.idle.back());
+          shared.idle.pop_back();
         }
       }
       if (!context_) context_ = make(call.room);
     }
     ~Lease() {
       if (pooled_ && context_) {
-        Pool& pool = engine_.pool_.get();
-        const std::lock_guard lock(pool.mutex);
-        pool.idle.push_back(std::move(context_));
+        Shared& shared = engine_.shared_.get();
+        const std::lock_guard lock(shared.mutex);
+        shared.idle.push_back(std::move(context_));
       }
     }
     Lease(const Lease&) = delete;
     Lease& operator=(const Lease&) = delete;
     [[nodiscard]] Context& operator*() const noexcept { return *context_; }
+    [[nodiscard]] std::unique_ptr<Context> take() noexcept { return std::move(context_); }
 
    private:
     SearchEngine& engine_;
@@ -178,7 +221,8 @@ class SearchEngine {
   };
 
   std::shared_ptr<rdma::Tier> tier_;
-  PerProcess<Pool> pool_;
+  const std::uint32_t max_waiting_;
+  PerProcess<Shared> shared_;
 };
 
 }  // namespace tiervec::engine

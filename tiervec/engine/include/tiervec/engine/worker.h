@@ -15,7 +15,8 @@
 // - Every round handed to read() comes back to its query exactly once: with kOk, with the tier's error, with
 //   kCancelled (token), kDeadlineExceeded (the query's deadline), or kResourceExhausted (it can never fit the queue).
 // - run() returns or throws only when no query runs and no batch is in flight, also after a cancel or an exception.
-// - A token or a deadline is seen a turn later, at most a millisecond where the queue sleeps.
+// - A token, of the run or of a query, or a deadline is seen a turn later, at most a millisecond where the queue
+// sleeps.
 // - Queries that are ready run in order, one step a turn each; a turn polls and flushes once. Nobody starves.
 // - After a stop every further read() of the query fails at once without reaching the queue, so a query that passes
 //   errors on ends at its next read. One that computes without reading should look at stopped().
@@ -54,10 +55,12 @@ class CancelToken {
   std::atomic<bool> cancelled_{false};
 };
 
-/// A unit of work: a task and the moment after which its reads fail.
+/// A unit of work: a task, the moment after which its reads fail, and a token that stops it alone. The token must live
+/// until the task has finished.
 struct Query {
   Task<void> task;
   Ticks deadline = kNever;
+  const CancelToken* cancel = nullptr;
 };
 
 /// What a worker did since it was made.
@@ -87,7 +90,15 @@ class Worker {
   /// Task<void>; an empty one means "no more" and it is not asked again. Once the token is set, no query is started
   /// any more. Throws what a query or next_query threw first, after the other queries were cancelled and finished.
   template <class NextQuery>
-  void run(NextQuery&& next_query, const CancelToken* token = nullptr);
+  void run(NextQuery&& next_query, const CancelToken* token = nullptr) {
+    run_all(next_query, token, false);
+  }
+  /// The same for queries that come while others run: an empty one means "none now", and `next_query` is asked again
+  /// each turn in which there is room. Ends when none runs and there is none now.
+  template <class NextQuery>
+  void serve(NextQuery&& next_query) {
+    run_all(next_query, nullptr, true);
+  }
 
   // For the coroutines of the queries that run here.
 
@@ -122,9 +133,12 @@ class Worker {
     std::uint32_t reads = 0;             // of them all
     Task<void>::Handle root;             // its outermost coroutine, to see the end
     Ticks deadline = kNever;
+    const CancelToken* cancel = nullptr;  // of this query alone
     Task<void> task;
   };
 
+  template <class NextQuery>
+  void run_all(NextQuery& next_query, const CancelToken* token, bool asks_again);
   void begin_run();
   template <class NextQuery>
   void start_queries(NextQuery& next_query);
@@ -136,6 +150,7 @@ class Worker {
   void wait_for_tier();
   void admit_waiting() noexcept;
   void expire(Ticks now) noexcept;
+  void stop_cancelled() noexcept;
   void stop_all(ErrorCode why) noexcept;
   void stop(Slot& slot, ErrorCode why) noexcept;
   void fail_waiting(Slot& slot, ErrorCode why) noexcept;
@@ -190,7 +205,9 @@ class Worker {
   Slot end_of_turn_;
   FixedRing<Slot*> waiting_;  // for room in the queue, first come first served
   bool unflushed_ = false;
-  bool admitting_ = false;  // next_query may have more
+  bool admitting_ = false;     // next_query may have more
+  bool asks_again_ = false;    // it may have more after it had none
+  std::uint32_t watched_ = 0;  // queries that run with a token of their own
   std::uint32_t running_ = 0;
   std::uint32_t in_flight_;       // most that run
   Ticks next_deadline_ = kNever;  // no deadline of a running query lies before it
@@ -271,8 +288,9 @@ inline Worker::YieldAwaiter Worker::yield() noexcept {
 }
 
 template <class NextQuery>
-void Worker::run(NextQuery&& next_query, const CancelToken* token) {
+void Worker::run_all(NextQuery& next_query, const CancelToken* token, bool asks_again) {
   begin_run();
+  asks_again_ = asks_again;
   const PollingBudget::Place place(budget_);
   for (;;) {
     collect();
@@ -310,7 +328,7 @@ void Worker::start_queries(NextQuery& next_query) {
       return;
     }
     if (!query.task) {
-      admitting_ = false;
+      admitting_ = asks_again_;
       return;
     }
     start(std::move(query));
@@ -346,6 +364,9 @@ inline void Worker::collect() noexcept {
 inline void Worker::check_stops(const CancelToken* token) noexcept {
   if (token != nullptr && token->cancelled()) [[unlikely]] {
     stop_all(ErrorCode::kCancelled);
+  }
+  if (watched_ > 0) {
+    stop_cancelled();
   }
   if (next_deadline_ != kNever) [[unlikely]] {
     if (const Ticks now = TickClock::now(); now >= next_deadline_) {
