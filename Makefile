@@ -6,11 +6,13 @@ VENV := .venv
 BIN := $(VENV)/bin
 BUILD := build/editable
 JOBS ?= $(shell nproc 2>/dev/null || echo 2)
-# make's own default for CXX is not a choice of the user's.
+# make's own default for CXX is not a choice of the user's, and an empty one would stop what pip compiles.
 ifeq ($(origin CXX),default)
   CXX :=
+  unexport CXX
+else
+  export CXX
 endif
-export CXX
 # One line, run by every recipe that compiles. The compiler of an existing build directory stays.
 CHOOSE_CXX = CXX=$$(CXX="$(CXX)" cmake/choose_compiler.sh) && export CXX
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
