@@ -59,7 +59,7 @@ inline void set_random_reads(ReadBatch& batch, std::mt19937_64& random, std::uin
   }
 }
 
-/// Polls until `count` batches are back; fewer after 20 s, which fails the test that compares.
+/// Polls until `count` batches are back; fewer after 60 s, which fails the test that compares.
 inline std::vector<ReadBatch*> wait_for(TierQueue& queue, std::size_t count, std::size_t at_once = 16) {
   std::vector<ReadBatch*> all;
   std::vector<ReadBatch*> done(at_once);
@@ -67,7 +67,9 @@ inline std::vector<ReadBatch*> wait_for(TierQueue& queue, std::size_t count, std
   while (all.size() < count && std::chrono::steady_clock::now() < give_up) {
     queue.flush();
     const std::size_t got = queue.poll(done);
-    all.insert(all.end(), done.begin(), done.begin() + static_cast<std::ptrdiff_t>(got));
+    for (std::size_t i = 0; i < got; ++i) {
+      all.push_back(done.at(i));
+    }
   }
   return all;
 }
