@@ -93,7 +93,7 @@ class System:
 
     def build(self, vectors):
         with open(self.job.folder / ("builds" if self.job.source is None else "conversions"), "a") as log:
-            log.write(str(self.job.threads))
+            log.write(f"{self.job.threads}\\n")
         if self.job.source is not None:
             (self.job.folder / "vectors.npy").write_bytes((self.job.source / "vectors.npy").read_bytes())
             return

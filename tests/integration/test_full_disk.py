@@ -44,7 +44,7 @@ for limit in map(int, sys.argv[4:]):
 def limited(what: str, out: str, params: dict[str, Any], limits: list[int], folder: Path) -> None:
     """Runs out of disk at a file of so many bytes, for each limit, and says so."""
     command = [sys.executable, "-c", _LIMITED, what, out, json.dumps(params), *map(str, limits)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False, cwd=folder)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=500, check=False, cwd=folder)
     assert done.returncode == 0, done.stderr
     lines = done.stdout.splitlines()
     assert len(lines) == len(limits)

@@ -19,7 +19,7 @@ def readme(repository: Path) -> str:
 
 def test_the_python_example_prints_what_the_readme_shows(repository: Path) -> None:
     command = [sys.executable, "tests/portability/run_readme_example.py", "README.md"]
-    done = subprocess.run(command, cwd=repository, capture_output=True, text=True, timeout=300, check=False)
+    done = subprocess.run(command, cwd=repository, capture_output=True, text=True, timeout=500, check=False)
     assert done.returncode == 0, done.stderr
 
 

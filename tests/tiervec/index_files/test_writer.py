@@ -152,7 +152,7 @@ def test_a_real_limit_on_file_size_is_a_full_disk(out: Path) -> None:
         "    writer.write_section('records', np.zeros(1 << 24, np.uint8), placement='tier')\n"
     )
     process = _python(script, str(out))
-    _, printed = process.communicate(timeout=60)
+    _, printed = process.communicate(timeout=500)
     assert process.returncode == 1
     assert "DiskFullError: writing section 'records' of" in printed.splitlines()[-1]
 

@@ -27,7 +27,7 @@ from tiervec.placement.publish import publish
 from tiervec.rdma.memory_node.configuration import MemoryNodeConfig
 from tiervec.rdma.memory_node.server import MemoryNodeServer
 
-_TIMEOUT_S = 240.0  # of a busy machine
+_TIMEOUT_S = 500.0  # of a busy machine
 _PRELUDE = """
 import multiprocessing, os, signal, sys, threading, time, warnings
 warnings.filterwarnings("ignore", message=".*fork.*", category=DeprecationWarning)
