@@ -16,9 +16,11 @@ from typing import Any, Final
 import numpy as np
 import pytest
 
-from tiervec.errors import TiervecError
+from tiervec import _core
+from tiervec.errors import ResourceExhaustedError, TiervecError
 from tiervec.vectors.ground_truth import read_ground_truth
 from tiervec.vectors.vector_files import open_vectors
+from tiervec.vectors.vector_files.file_access import allocated
 
 ROUNDS: Final = int(os.environ.get("TIERVEC_FUZZ_ROUNDS", "60"))
 _MOST_MEMORY: Final = 64 << 20  # far above a block of 8 MiB, far below what the headers promise
@@ -116,6 +118,13 @@ def test_ground_truth(suffix: str, tmp_path: Path) -> None:
             continue
         within_memory(path, lambda path=path: read_ground_truth(path))
         path.unlink()
+
+
+def test_memory_that_is_not_there_is_not_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_core, "available_memory_bytes", lambda: 1000)
+    assert allocated((10, 10), np.float64, "v.npy").nbytes == 800
+    with pytest.raises(ResourceExhaustedError, match=r"reading v\.npy needs 1,008 bytes .* 1,000 are available"):
+        allocated((126,), np.float64, "v.npy")
 
 
 def test_ground_truth_of_more_than_the_memory(tmp_path: Path) -> None:

@@ -142,11 +142,13 @@ class Receipt:
     def device_bound_qps(self) -> float | None:
         """Queries per second at which the device is busy all the time, modelled from its profile.
 
-        Reads count as whole blocks and as well aligned. None without reads, without a profile, and with a nominal one,
-        which describes no particular device.
+        Reads count as whole blocks and as well aligned. None without reads, without a profile, and with one that
+        measured nothing or is nominal, which describes no particular device.
         """
         if self.device is None or self.device.get("source") == "nominal" or not self.reads or not self.queries:
             return None
+        if not self.device["reads_per_s"] or not self.device["bytes_per_s"]:
+            return None  # the measurement saw no read come back
         block_bytes = int(self.device["block_bytes"])
         read_bytes = self.bytes_read / self.reads
         moved_bytes = read_bytes if read_bytes <= block_bytes else math.ceil(read_bytes / block_bytes) * block_bytes

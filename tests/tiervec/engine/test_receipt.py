@@ -91,6 +91,10 @@ def test_unknown_limit_is_none() -> None:
     assert receipt(device=None).fraction_of_limit is None
     nominal = {"reads_per_s": 80e6, "bytes_per_s": 12e9, "block_bytes": 64, "source": "nominal"}
     assert receipt(device=nominal).fraction_of_limit is None
+    for nothing in ("reads_per_s", "bytes_per_s"):  # a busy machine saw no read come back
+        unknown = receipt(device={**nominal, "source": "measured", nothing: 0.0})
+        assert unknown.device_bound_qps is None
+        assert "queries per second" in str(unknown)
     assert receipt(reads=0, bytes_read=0).device_bound_qps is None
 
 

@@ -12,6 +12,7 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
+from tiervec import _core
 from tiervec.errors import (
     DataLossError,
     InvalidArgumentError,
@@ -69,12 +70,18 @@ def allocated(shape: tuple[int, ...], dtype: npt.DTypeLike, path: str) -> npt.ND
     """New memory for what a file holds.
 
     Raises:
-        ResourceExhaustedError: There is not so much.
+        ResourceExhaustedError: There is not so much. Looked at first: a system that overcommits gives any amount,
+            and ends the process when it is used.
     """
+    needed = math.prod(int(length) for length in shape) * np.dtype(dtype).itemsize
+    available = _core.available_memory_bytes()
+    if needed > available:
+        raise ResourceExhaustedError(
+            f"reading {path} needs {needed:,} bytes of memory, and {available:,} are available"
+        )
     try:
         return np.empty(shape, dtype)
     except (MemoryError, ValueError) as error:  # ValueError: more than the address space
-        needed = math.prod(shape) * np.dtype(dtype).itemsize
         raise ResourceExhaustedError(f"reading {path} needs {needed:,} bytes, more than can be allocated") from error
 
 
