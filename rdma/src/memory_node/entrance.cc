@@ -102,6 +102,7 @@ void Entrance::advance(Stranger& stranger) {
   if (turn == Stranger::Turn::kRefused || turn == Stranger::Turn::kOverShare) {
     counters_.refused.fetch_add(1, std::memory_order_relaxed);
     counters_.over_share.fetch_add(turn == Stranger::Turn::kOverShare ? 1 : 0, std::memory_order_relaxed);
+    stranger.turn_away();
   } else if (turn == Stranger::Turn::kGreeted) {
     on_greeted_(stranger.take());
   }
@@ -130,9 +131,9 @@ void Entrance::close() {
 }
 
 void Entrance::turn_away_at_once(const Descriptor& socket, wire::Answer answer) noexcept {
-  turn_away(socket, answer);
   counters_.refused.fetch_add(1, std::memory_order_relaxed);
   counters_.over_share.fetch_add(answer == wire::Answer::kFullForAddress ? 1 : 0, std::memory_order_relaxed);
+  turn_away(socket, answer);
 }
 
 void Entrance::drop_greediest() {

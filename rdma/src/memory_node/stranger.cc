@@ -40,8 +40,14 @@ Stranger::Turn Stranger::advance(const RegionTable& regions, ReaderSlots& slots)
     if (said == wire::Answer::kAccepted) {
       return Turn::kGreeted;
     }
-    turn_away(socket_, said);
+    refusal_ = said;
     return said == wire::Answer::kFullForAddress ? Turn::kOverShare : Turn::kRefused;
+  }
+}
+
+void Stranger::turn_away() const noexcept {
+  if (refusal_) {
+    rdma::turn_away(socket_, *refusal_);
   }
 }
 

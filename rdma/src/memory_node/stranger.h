@@ -5,6 +5,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <utility>
 
 #include "../tcp/socket.h"
@@ -36,8 +37,10 @@ class Stranger : public Endpoint {
   Stranger(Descriptor socket, const PeerAddress& address, Time now) noexcept
       : Endpoint{.is_stranger = true}, socket_(std::move(socket)), address_(address), since_(now) {}
 
-  /// Takes what has arrived of the hello, and not a byte more. A hello that is refused is answered.
+  /// Takes what has arrived of the hello, and not a byte more.
   [[nodiscard]] Turn advance(const RegionTable& regions, ReaderSlots& slots) noexcept;
+  /// Answers a whole hello that was refused. Count the refusal first: a client that was told may look at the counters.
+  void turn_away() const noexcept;
   /// After kGreeted, once. The welcome is still to be sent.
   [[nodiscard]] Greeted take() noexcept { return {std::move(socket_), std::move(region_), std::move(slot_)}; }
 
@@ -54,6 +57,7 @@ class Stranger : public Endpoint {
   Time since_;
   std::array<std::byte, wire::kHelloBytes> hello_{};
   std::size_t hello_bytes_ = 0;
+  std::optional<wire::Answer> refusal_;
   std::shared_ptr<const ServedRegion> region_;
   ReaderSlots::Slot slot_;
 };
