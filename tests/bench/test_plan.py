@@ -165,7 +165,12 @@ def test_plans_are_found_by_name_or_path(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("path", sorted(STUDIES.glob("*.toml")), ids=lambda path: path.stem)
 def test_the_plans_of_the_package_are_right(path: Path) -> None:
-    for experiment in load_plan(path).experiments:
-        for group in experiment.groups():
-            for setting in group.settings:
-                find_system(setting.system)
+    settings = [
+        setting
+        for experiment in load_plan(path).experiments
+        for group in experiment.groups()
+        for setting in group.settings
+    ]
+    assert settings
+    for setting in settings:
+        assert find_system(setting.system).name == setting.system

@@ -186,6 +186,7 @@ def test_without_a_control(run: Run) -> None:
     ],
 )
 @pytest.mark.usefixtures("impatient_with_what_hangs")
+@pytest.mark.realtime
 def test_a_system_that_misbehaves_is_recorded_and_the_run_goes_on(run: Run, how: str, status: str, says: str) -> None:
     text = HEAD + GOOD
     bad = f'[[experiment.system]]\nsystem = "good"\nlabel = "bad"\nsearch = {{ do = "{how}" }}\n'
@@ -202,6 +203,7 @@ def test_a_system_that_misbehaves_is_recorded_and_the_run_goes_on(run: Run, how:
     ("how", "status"), [("crash", "crashed"), ("fail", "failed"), ("missing", "missing"), ("hang", "hung")]
 )
 @pytest.mark.usefixtures("impatient_with_what_hangs")
+@pytest.mark.realtime
 def test_a_build_that_misbehaves_is_recorded_too(run: Run, own_cache: Path, how: str, status: str) -> None:
     bad = f'[[experiment.system]]\nsystem = "bad"\nbuild = {{ at_build = "{how}" }}\nsearch = {{ good = [1, 2] }}\n'
     summary = run(HEAD + bad + GOOD)

@@ -47,9 +47,11 @@ def test_parameters_of_our_indexes_are_possible(name: str) -> None:
         "tiervec-diskann": (GraphBuildParams, GraphSearchParams),
         "tiervec-cluster": (ClusterBuildParams, None),
     }
+    checked = 0
     for experiment in load_plan(name).experiments:
         for setting in (each for group in experiment.groups() for each in group.settings):
             if setting.system in kinds:
+                checked += 1
                 build, search = kinds[setting.system]
                 build(**setting.build)
                 if search is not None:
@@ -58,3 +60,4 @@ def test_parameters_of_our_indexes_are_possible(name: str) -> None:
                     tuned = [{setting.tune[0]: value} for value in setting.tune[1]] if setting.tune else [{}]
                     for each in tuned:
                         search(**{**fixed, **each})
+    assert checked > 0

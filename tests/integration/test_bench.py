@@ -58,7 +58,6 @@ def test_runs_are_compared_on_the_command_line(smoke: tuple[Path, dict[str, Any]
     (found,) = json.loads(done.stdout)["comparisons"]
     assert found["ratio"]["low"] <= found["ratio"]["median"] <= found["ratio"]["high"]
     assert found["control"] is not None
-    assert found["interleaved"]
     text = tiervec_bench(folder / "cache", "compare", run, *names).stdout
     assert "A/A" in text
     refused = tiervec_bench(folder / "cache", "compare", run, "--a", "graph", "--b", "nobody", check=False)

@@ -290,6 +290,7 @@ def test_a_profile_of_a_region(start: Starter, built: Any) -> None:
         profile(url, region_bytes="2MiB")
 
 
+@pytest.mark.realtime
 def test_an_idle_node_uses_hardly_any_cpu_time(start: Starter, built: Any) -> None:
     node = start("--scrub-rate", 0)
     tiervec.publish(built(), region_on(node))

@@ -56,7 +56,9 @@ def test_a_peer_answers_as_it_ships(tmp_path: Path, name: str) -> None:
     cache = tmp_path / "cache"  # indexes of a test do not belong into the user's
     cache.mkdir()
     (cache / "venvs").symlink_to(VENVS)
-    for cell in _run(tmp_path / "plan.toml", cache, tmp_path / "results"):
+    measured = _run(tmp_path / "plan.toml", cache, tmp_path / "results")
+    assert measured
+    for cell in measured:
         assert cell["status"] == "ok", cell
         assert cell["recall"] > 0.9
         assert cell["qps"] > 0

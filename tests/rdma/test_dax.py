@@ -87,6 +87,8 @@ def test_other_schemes_are_refused() -> None:
 def test_devices() -> None:
     for device in _core.dax_devices():
         assert set(device) == {"name", "size_bytes", "align_bytes", "node"}
-    for node in _core.numa_nodes():
+    nodes = _core.numa_nodes()
+    assert len(nodes) == len(list(Path("/sys/devices/system/node").glob("node[0-9]*")))
+    for node in nodes:
         assert set(node) == {"id", "cpus", "total_bytes", "available_bytes", "distances"}
-        assert len(node["distances"]) == len(_core.numa_nodes())
+        assert len(node["distances"]) == len(nodes)

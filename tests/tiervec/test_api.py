@@ -479,6 +479,7 @@ def test_closing_gives_the_memory_back(tmp_path: Path) -> None:
     assert opened.tier == "dram:"
 
 
+@pytest.mark.realtime
 def test_close_waits_for_the_searches_that_run(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     opened = tiervec.open(path)
     native = tiervec.api.search_natively

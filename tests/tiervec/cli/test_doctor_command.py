@@ -50,7 +50,9 @@ def test_limits_and_where_they_come_from(monkeypatch: pytest.MonkeyPatch) -> Non
 def test_nothing_is_advised_that_needs_a_compiler(monkeypatch: pytest.MonkeyPatch) -> None:
     nothing = {"available": False, "reason": "not here", "devices": []}
     monkeypatch.setattr("tiervec._core.io_uring_status", lambda: nothing)
-    for finding in doctor.diagnose():
+    findings = doctor.diagnose()
+    assert findings
+    for finding in findings:
         words = f"{finding.found} {finding.advice}"
         assert not any(word in words for word in ("-dev", "compile", "install TierVec again", "rebuild")), words
 

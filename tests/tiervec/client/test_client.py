@@ -104,6 +104,7 @@ def test_bad_arguments(serve: Any, fake_index: Any) -> None:
             client.is_serving("x")
 
 
+@pytest.mark.realtime
 def test_deadline(serve: Any, fake_index: Any) -> None:
     fake_index.hold = threading.Event()
     with serve({"fake": fake_index}) as server, Client(server.address) as client:

@@ -155,6 +155,7 @@ def test_too_many_searches_wait(stub: Any, fake_index: Any) -> None:
         assert [answer.receipt.queries for answer in [running.result(), *answers]] == [3, 3]
 
 
+@pytest.mark.realtime
 def test_deadline_passes_while_waiting(stub: Any, fake_index: Any) -> None:
     fake_index.hold = threading.Event()
     with ThreadPoolExecutor(1) as pool:

@@ -65,9 +65,11 @@ def test_any_bytes_as_a_request_or_response(data: bytes) -> None:
             continue
         if kind is search_pb2.SearchRequest:
             try:
-                wire.search_call(message, None)
+                call = wire.search_call(message, None)
             except InvalidArgumentError:
+                assert message.queries.dtype not in wire._DTYPES
                 continue
+            assert (call.index, call.k, call.data) == (message.index, message.k, message.queries.data)
 
 
 def test_a_response_of_the_wrong_size_is_a_bug_of_the_server() -> None:

@@ -27,6 +27,7 @@ def vectors(dtype: str, rows: int = 11, dim: int = 3) -> Array:
 @pytest.fixture
 def opened(write: Write, dtypes: tuple[str, ...], tmp_path: Path) -> list[tuple[VectorFile, Array]]:
     files = []
+    assert dtypes
     for dtype in dtypes:
         folder = tmp_path / dtype
         folder.mkdir()
