@@ -84,7 +84,7 @@ TEST(WriteRecords, APathThatCannotBeWrittenIsNamed) {
 
 TEST(WriteRecords, AFullDiskIsSaidToBeFull) {
   if (access("/dev/full", W_OK) != 0) GTEST_SKIP() << "no /dev/full here";
-  EXPECT_EQ(failure("/dev/full").rfind("resource_exhausted: ", 0), 0U) << failure("/dev/full");
+  EXPECT_EQ(failure("/dev/full").rfind("disk_full: ", 0), 0U) << failure("/dev/full");
 }
 
 TEST(WriteRecords, ALimitOfTheFileSizeIsNoCrash) {
@@ -100,7 +100,7 @@ TEST(WriteRecords, ALimitOfTheFileSizeIsNoCrash) {
   setrlimit(RLIMIT_FSIZE, &before);
   std::signal(SIGXFSZ, handler);
   std::filesystem::remove(path);
-  EXPECT_EQ(what.rfind("resource_exhausted: ", 0), 0U) << what;
+  EXPECT_EQ(what.rfind("disk_full: ", 0), 0U) << what;
 }
 
 TEST(WriteRecords, CanBeCancelled) {

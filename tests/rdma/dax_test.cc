@@ -275,7 +275,7 @@ TEST_F(DaxTest, AFullDiskIsARefusal) {
   const std::string huge = folder_.write("huge", "x");
   std::filesystem::resize_file(huge, std::uintmax_t{1} << 43U);  // sparse
   const Error error = refusal_of([&] { (void)DaxTier::load(place_, huge); });
-  EXPECT_EQ(error.code(), ErrorCode::kResourceExhausted) << error.what();
+  EXPECT_EQ(error.code(), ErrorCode::kDiskFull) << error.what();
   EXPECT_EQ(attach(), nullptr) << "the place is free as before";
 }
 
