@@ -22,9 +22,10 @@ from tiervec.cluster_index.params import ClusterBuildParams, ClusterSearchParams
 from tiervec.cluster_index.residual_code import train_residual_code
 from tiervec.cluster_index.spill import spill_clusters
 from tiervec.codes import AUTO, CodeBits, TrainedCode, choose_code_bits
-from tiervec.engine.calibration import CalibrationQueries, Measured, calibrate
+from tiervec.engine.calibration import CalibrationQueries, Measured
 from tiervec.index_files.directory import IndexDirectoryWriter
 from tiervec.index_files.record_salt import SaltHash
+from tiervec.kinds.far_queries import calibrate_near_and_far
 from tiervec.kinds.index_kind import search_natively
 from tiervec.machine.interruptible import BuildProgress, run_interruptibly, run_monitored
 
@@ -276,11 +277,11 @@ def _write_queries(writer: IndexDirectoryWriter, queries: CalibrationQueries) ->
     writer.write_section("calibration_excluded", excluded, placement="disk")
 
 
-def _exact_distances(task: LayoutTask, monitor: _core.WorkMonitor) -> NDArray[np.float32]:
+def _exact_distances(task: LayoutTask, asked: CalibrationQueries, monitor: _core.WorkMonitor) -> NDArray[np.float32]:
     """Of the nearest neighbours; a base vector that stands for a query is hidden from its own search only."""
-    depth = min(_DEEPEST, len(task.vectors) - (task.queries.rows is not None))
+    depth = min(_DEEPEST, len(task.vectors) - (asked.rows is not None))
     _, distances = _core.exact_search(
-        task.vectors, task.metric, task.queries.vectors, depth, task.queries.rows, task.threads, monitor
+        task.vectors, task.metric, asked.vectors, depth, asked.rows, task.threads, monitor
     )
     return distances
 
@@ -294,27 +295,27 @@ def _calibrate(task: LayoutTask, arrangement: Arrangement, parts: ClusterParts, 
     if len(queries.vectors) == 0:
         _logger.info("%d vectors are too few to calibrate target_recall", len(task.vectors))
         return None
-    expected = run_monitored(
-        "calibration: exact neighbours",
-        lambda monitor: _exact_distances(task, monitor),
-        task.progress,
-    )
-    excluded = None
-    if queries.rows is not None:
-        excluded = np.where(queries.rows < 0, -1, arrangement.positions[queries.rows].astype(np.int64))
     # Mapped, because the section is as large as the vectors: a build that leaves those in their file could not load it.
     tier = _core.open_tier("mmap:", big)
     searcher = make_searcher(tier, parts)
 
-    def search(k: int, chosen: dict[str, float]) -> Measured:
+    def exact(asked: CalibrationQueries) -> NDArray[np.float32]:
+        return run_monitored(
+            "calibration: exact neighbours", lambda monitor: _exact_distances(task, asked, monitor), task.progress
+        )
+
+    def search(asked: CalibrationQueries, k: int, chosen: dict[str, float]) -> Measured:
         whole: dict[str, Any] = {name: int(value) for name, value in chosen.items()}
         params = ClusterSearchParams(**whole)
-        found = search_natively(searcher, queries.vectors, k, params, threads=task.threads, exclude=excluded)
+        excluded = None
+        if asked.rows is not None:
+            excluded = np.where(asked.rows < 0, -1, arrangement.positions[asked.rows].astype(np.int64))
+        found = search_natively(searcher, asked.vectors, k, params, threads=task.threads, exclude=excluded)
         return Measured(
             distances=found.distances,
-            reads=found.reads / len(queries.vectors),
-            code_distances=found.code_distances / len(queries.vectors),
+            reads=found.reads / len(asked.vectors),
+            code_distances=found.code_distances / len(asked.vectors),
         )
 
     grid = calibration_grid(task.params.layout, len(task.clustering.centroids))
-    return calibrate(grid, search, expected, queries, task.progress)
+    return calibrate_near_and_far(grid, search, exact, queries, task.vectors, task.metric, task.seed, task.progress)

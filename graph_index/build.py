@@ -22,13 +22,14 @@ from tiervec.codes import (
     train_code,
     training_bytes,
 )
-from tiervec.engine.calibration import CalibrationQueries, Measured, calibrate
+from tiervec.engine.calibration import CalibrationQueries, Measured
 from tiervec.errors import InvalidArgumentError
 from tiervec.graph_index.opened import CALIBRATION_GRID, GraphParts, make_searcher
 from tiervec.graph_index.params import LARGEST_DIM, MOST_VECTORS, GraphBuildParams, GraphSearchParams
 from tiervec.index_files.directory import IndexDescription, IndexDirectoryWriter
 from tiervec.index_files.equal_rows import write_copies
 from tiervec.index_files.record_salt import SaltHash
+from tiervec.kinds.far_queries import calibrate_near_and_far
 from tiervec.kinds.index_kind import IndexBuild, search_natively
 from tiervec.machine.interruptible import run_interruptibly, run_monitored
 
@@ -289,21 +290,23 @@ def _calibration_queries(build: GraphBuild) -> CalibrationQueries | None:
 
 def _calibrate(build: GraphBuild, parts: GraphParts, queries: CalibrationQueries, records_path: Path) -> dict[str, Any]:
     """Measures recall over the search parameters, on the index as it will be opened."""
-    expected = run_monitored(
-        "calibration: exact neighbours",
-        lambda monitor: queries.exact_distances(build.vectors, build.metric, build.threads, monitor, indexed=False),
-        build.progress,
-    )
     searcher = make_searcher(_core.open_tier("dram:", records_path), parts)
 
-    def search(k: int, chosen: dict[str, float]) -> Measured:
+    def exact(asked: CalibrationQueries) -> NDArray[np.float32]:
+        return run_monitored(
+            "calibration: exact neighbours",
+            lambda monitor: asked.exact_distances(build.vectors, build.metric, build.threads, monitor, indexed=False),
+            build.progress,
+        )
+
+    def search(asked: CalibrationQueries, k: int, chosen: dict[str, float]) -> Measured:
         params = GraphSearchParams(search_list=int(chosen["search_list"]), stop_margin=chosen["stop_margin"])
-        found = search_natively(searcher, queries.vectors, k, params, threads=build.threads)
-        return Measured(distances=found.distances, reads=found.reads / len(queries.vectors))
+        found = search_natively(searcher, asked.vectors, k, params, threads=build.threads)
+        return Measured(distances=found.distances, reads=found.reads / len(asked.vectors))
 
     longest = min(_LONGEST_CALIBRATED, len(build.vectors))
     grid = replace(CALIBRATION_GRID, limits={"search_list": longest})
-    return calibrate(grid, search, expected, queries, build.progress)
+    return calibrate_near_and_far(grid, search, exact, queries, build.vectors, build.metric, build.seed, build.progress)
 
 
 def check_buildable(vectors: int, dim: int) -> None:

@@ -36,6 +36,7 @@ from tiervec.graph_index.params import GraphSearchParams
 from tiervec.index_files.directory import IndexDirectory
 from tiervec.index_files.equal_rows import ListedCopies
 from tiervec.index_files.info import IndexInfo
+from tiervec.kinds.far_queries import SearchDrift
 from tiervec.kinds.index_kind import NativeResult, OpenedIndex, search_natively
 from tiervec.kinds.registry import index_kind
 from tiervec.machine.processes import native_work, refuse_pickling, renew_in_children
@@ -124,6 +125,7 @@ class Index:
         self._url = str(opened.tier.url)  # not the tier itself: closing gives its memory back
         self._device: dict[str, Any] = dict(opened.tier.profile)
         self._emulated = bool(self._device["emulated"])
+        self._drift = SearchDrift()
         self._planner: SearchPlanner | None = SearchPlanner(self._kind, self._info, opened, directory.manifest.vectors)
         self.renew_after_fork()
         renew_in_children(self)
@@ -206,6 +208,26 @@ class Index:
                 cancel=cancel,
                 latency_us=self._device["latency_us"],
             )
+            drift = None
+            far_queries = 0
+            if plan.far is not None and plan.far.has_far(found, matrix, self._info.metric):
+                found, far_queries = plan.far.search_again(
+                    found,
+                    matrix,
+                    self._info.metric,
+                    lambda far, params: search_natively(
+                        opened.searcher,
+                        far,
+                        k,
+                        params,
+                        threads=self._threads if params.pipeline else 1,
+                        timeout_s=None if timeout_s is None else max(timeout_s - (time.perf_counter() - began), 1e-6),
+                        cancel=cancel,
+                        latency_us=self._device["latency_us"],
+                    ),
+                )
+            if plan.far is not None:
+                drift = self._drift.note(len(matrix), far_queries, plan.far.usual_share)
             answer = found.ids, found.distances
             if self._copies is not None:
                 answer = self._copies.expand(*answer)
@@ -231,7 +253,7 @@ class Index:
             latency_us=found.latency_us,
             device=self._device,
             expected_recall=plan.expected_recall,
-            notes=(*plan.notes, *self._notes, *self._notes_of(opened, found)),
+            notes=(*plan.notes, *([] if drift is None else [drift]), *self._notes, *self._notes_of(opened, found)),
         )
         return SearchResult(*answer, receipt)
 

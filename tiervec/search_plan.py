@@ -10,6 +10,7 @@ from tiervec.arguments.parameter_checks import check_fraction, checked_params
 from tiervec.engine.calibration import DEFAULT_TARGET_RECALL, choose, is_searched_whole
 from tiervec.errors import DataLossError, InvalidArgumentError
 from tiervec.index_files.info import IndexInfo
+from tiervec.kinds.far_queries import FarSearches, choose_far
 from tiervec.kinds.index_kind import IndexKind, OpenedIndex
 
 __all__ = ["SearchPlan", "SearchPlanner"]
@@ -25,12 +26,14 @@ class SearchPlan(NamedTuple):
         shown: The same for receipts; each gets a copy.
         expected_recall: What the calibration promises, or None.
         notes: Sentences for the receipt.
+        far: How queries are searched again that are farther from the vectors than usual; None: they are not.
     """
 
     params: Any
     shown: dict[str, Any]
     expected_recall: float | None
     notes: tuple[str, ...]
+    far: FarSearches | None = None
 
 
 class SearchPlanner:
@@ -72,14 +75,32 @@ class SearchPlanner:
         return found
 
     def _made(self, k: int, target_recall: Any, params: Any) -> SearchPlan:
-        given, expected_recall, notes = self._chosen(k, target_recall, params)
-        used = self._opened.fitted(given, k)
-        return SearchPlan(used, dataclasses.asdict(used), expected_recall, notes)
+        given, target_recall, notes = self._checked(target_recall, params)
+        if target_recall is None:
+            used = self._opened.fitted(given, k)
+            return SearchPlan(used, dataclasses.asdict(used), None, notes)
+        grid, calibration = self._opened.grid, self._info.calibration
+        chosen = choose(grid, calibration, k, target_recall, self._stored_vectors)
 
-    def _chosen(self, k: int, target_recall: Any, params: Any) -> tuple[Any, float | None, tuple[str, ...]]:
+        def resolve(values: Mapping[str, float]) -> Any:
+            return self._opened.fitted(dataclasses.replace(given, **_whole_numbers(values)), k)
+
+        try:
+            used = resolve(chosen.params)
+            far = None
+            if calibration is not None:
+                far = choose_far(
+                    grid, calibration, k, target_recall, self._stored_vectors, usual=chosen, resolve=resolve
+                )
+        except InvalidArgumentError as error:
+            raise DataLossError(f"the calibration of the index is not what was written: {error}") from error
+        notes = () if chosen.note is None else (chosen.note,)
+        return SearchPlan(used, dataclasses.asdict(used), chosen.recall, notes, far)
+
+    def _checked(self, target_recall: Any, params: Any) -> tuple[Any, float | None, tuple[str, ...]]:
+        """(parameters, the recall to choose others by or None, notes)."""
         given = checked_params(params, self._kind.search_params, "search", self._info.kind)
-        grid = self._opened.grid
-        fixed = [key for key in grid.names if isinstance(params, Mapping) and key in params]
+        fixed = [key for key in self._opened.grid.names if isinstance(params, Mapping) and key in params]
         if target_recall is None:
             if fixed or isinstance(params, self._kind.search_params):
                 return given, None, ()
@@ -92,13 +113,7 @@ class SearchPlanner:
             target_recall = self._target_recall
         elif fixed:
             raise InvalidArgumentError(f"target_recall chooses {fixed[0]} itself; give one of the two")
-        target_recall = check_fraction("target_recall", target_recall)
-        chosen = choose(grid, self._info.calibration, k, target_recall, self._stored_vectors)
-        try:
-            used = dataclasses.replace(given, **_whole_numbers(chosen.params))
-        except InvalidArgumentError as error:
-            raise DataLossError(f"the calibration of the index is not what was written: {error}") from error
-        return used, chosen.recall, () if chosen.note is None else (chosen.note,)
+        return given, check_fraction("target_recall", target_recall), ()
 
 
 def _key(k: int, target_recall: object, params: object) -> Any:

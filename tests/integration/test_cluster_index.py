@@ -607,13 +607,27 @@ def test_progress_names_every_stage(tmp_path: Path) -> None:
         names = [name for name in seen if "estimated" not in name]
         sizes = names.pop(2)
         assert sizes.startswith("100 clusters of ")
-        assert names == ["clustering", "assigning", *stages, "calibration: exact neighbours", "calibration"]
+        assert names == [
+            "clustering",
+            "assigning",
+            *stages,
+            "calibration: exact neighbours",
+            "calibration",
+            "calibration: far queries",
+        ]
         assert all(0 <= done <= total for steps in seen.values() for done, total in steps)
         assert all(steps[-1][0] == steps[-1][1] for steps in seen.values())
 
 
 STAGES = {
-    "coded": ["training code", "encoding", "writing vectors", "calibration: exact neighbours", "calibration"],
+    "coded": [
+        "training code",
+        "encoding",
+        "writing vectors",
+        "calibration: exact neighbours",
+        "calibration",
+        "calibration: far queries",
+    ],
     "grouped": ["ordering groups", "writing vectors", "calibration"],
     "replicated": ["writing postings", "calibration"],
 }

@@ -239,7 +239,7 @@ def test_progress_names_the_estimate_and_every_stage_and_ends_each(tmp_path: Pat
     assert stages[0].startswith("estimated peak memory ")
     assert stages[1:] == [
         "training code", "encoding", "linking", "navigation sample", "writing records",
-        "calibration: exact neighbours", "calibration",
+        "calibration: exact neighbours", "calibration", "calibration: far queries",
     ]  # fmt: skip
     for stage, steps in seen.items():
         assert all(0 <= done <= total for done, total, _ in steps), stage

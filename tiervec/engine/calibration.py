@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -26,9 +26,12 @@ __all__ = [
     "CalibrationQueries",
     "ChosenSearch",
     "Measured",
+    "Params",
     "calibrate",
+    "calibrated_depths",
     "choose",
     "is_searched_whole",
+    "most_thorough",
     "reached",
 ]
 
@@ -44,6 +47,7 @@ _ROUNDING = 1e-6  # relative, of a float32 distance
 _ENOUGH = 0.999
 _OUT_OF_REACH = 0.995  # below it the grid grows
 _GROWTH = 1.5
+_COARSER_GROWTH = 4  # a coarser grid ends at so many times its largest values
 _BEYOND_K = 4  # what grows with k is at least so many times k beyond the calibration
 
 Row = Mapping[str, float]
@@ -90,6 +94,18 @@ class CalibrationGrid:
             return list(values)
         return [value for value in values if value >= k] or [float(k) if isinstance(values[-1], float) else k]
 
+    def coarser(self) -> CalibrationGrid:
+        """The grid with fewer values, for queries that are few; it does not grow as far."""
+        limits = {name: min(limit, _COARSER_GROWTH * self.values(name, 1)[-1]) for name, limit in self.limits.items()}
+        if self.coarse is None:
+            return replace(self, limits=limits)
+        return replace(
+            self,
+            coarse_values=self.coarse_values[1::2] or self.coarse_values,
+            fine_values=self.fine_values if self.unlimited is None else (),
+            limits=limits,
+        )
+
     def cost(self, row: Row) -> float:
         """What a query costs, in reads."""
         return row["reads"] + self.code_weight * row.get("code_distances", 0.0)
@@ -127,11 +143,13 @@ class CalibrationQueries:
         source: Where they are from: ``given`` or ``held-out base vectors``.
         rows: For queries that are base vectors, else None: the row that is hidden from the query's own search,
             ascending; then -1 for queries that find themselves.
+        unlinked: Rows that no search can find yet, where these are others than `rows`.
     """
 
     vectors: NDArray[Any]
     source: str
     rows: NDArray[np.int64] | None = None
+    unlinked: NDArray[np.int64] | None = None
 
     @classmethod
     def given(cls, vectors: NDArray[Any]) -> CalibrationQueries:
@@ -181,8 +199,8 @@ class CalibrationQueries:
         A base vector that is hidden from its own search is not its own neighbour. `indexed`: it is one of the other
         queries; else the index is without all that are hidden.
         """
-        hidden = self.hidden_rows
-        others = len(base) if len(hidden) == 0 else len(base) - 1
+        hidden = self.hidden_rows if self.unlinked is None else self.unlinked
+        others = len(base) if len(self.hidden_rows) == 0 else len(base) - 1
         k = min(max(_KS), others)
         if len(hidden) == 0 or indexed:
             _, distances = _core.exact_search(base, metric, self.vectors, k, self.rows, threads, monitor)
@@ -236,6 +254,9 @@ def calibrate(
     expected: NDArray[np.float32],
     queries: CalibrationQueries,
     progress: BuildProgress | None,
+    *,
+    stage: str = "calibration",
+    usual: Mapping[int, NDArray[np.bool_]] | None = None,
 ) -> dict[str, Any]:
     """Measures the grid.
 
@@ -245,22 +266,26 @@ def calibrate(
         expected: Distances of the exact neighbours, nearest first, (nq, depth).
         queries: The queries; of their groups the one with the lowest recall counts.
         progress: Progress callback or None.
+        stage: How progress calls it.
+        usual: By k, which queries of the first group count, (its size,); None: all. Others are searched again.
 
     Returns:
         JSON values: ``{"source", "queries", "tables": {k: [{<parameters of the grid>, "recall", "reads"}]}}``.
     """
-    groups = queries.groups
+    first, *others = queries.groups
+
+    def counted(k: int) -> list[Any]:
+        return [first if usual is None else np.arange(len(queries.vectors))[first][usual[k]], *others]
 
     def measure(k: int, params: Params) -> tuple[dict[str, float], float]:
         found = search(k, params)
-        recalls = [recall_by_distance(found.distances[group], expected[group], k) for group in groups]
+        recalls = [recall_by_distance(found.distances[group], expected[group], k) for group in counted(k)]
         row = {**params, "recall": round(min(recalls), 5), "reads": round(found.reads, 3)}
         if grid.code_weight:
             row["code_distances"] = round(found.code_distances, 1)
         return row, found.reads
 
-    depth = expected.shape[1]
-    depths = [k for k in _KS if k <= depth] or [depth]
+    depths = calibrated_depths(expected.shape[1])
     tables: dict[str, list[dict[str, float]]] = {}
     for step, k in enumerate(depths):
         table: list[dict[str, float]] = []
@@ -270,8 +295,18 @@ def calibrate(
         _grow(grid, measure, k, table)
         tables[str(k)] = table
         if progress is not None:
-            progress("calibration", step + 1, len(depths), None)
+            progress(stage, step + 1, len(depths), None)
     return {"source": queries.source, "queries": len(expected), "tables": tables}
+
+
+def calibrated_depths(depth: int) -> list[int]:
+    """The k that are calibrated where `depth` neighbours are known.
+
+    Example:
+        >>> calibrated_depths(100), calibrated_depths(30)
+        ([1, 10, 100], [1, 10])
+    """
+    return [k for k in _KS if k <= depth] or [depth]
 
 
 def _grow(grid: CalibrationGrid, measure: _MeasureAt, k: int, table: list[dict[str, float]]) -> None:
@@ -388,7 +423,7 @@ def _choose(grid: CalibrationGrid, stored: Mapping[str, Any], k: int, target_rec
         found = found if None in limited else limited
     if k > deepest or None in found:
         return _beyond(grid, tables[max(around)], max(around), k, target_recall)
-    chosen = _most_thorough(grid, [chosen for chosen in found if chosen is not None])
+    chosen = most_thorough(grid, [chosen for chosen in found if chosen is not None])
     if (
         len(found) == 2
         and grid.at_least_k is not None
@@ -430,8 +465,8 @@ def _cheapest(
     return min(reaching, key=lambda pair: pair[0])[1] if reaching else None
 
 
-def _most_thorough(grid: CalibrationGrid, choices: Sequence[ChosenSearch]) -> ChosenSearch:
-    """What is at least as thorough as each of the choices."""
+def most_thorough(grid: CalibrationGrid, choices: Sequence[ChosenSearch]) -> ChosenSearch:
+    """Parameters at least as thorough as those of each choice."""
     params = {name: max(chosen.params[name] for chosen in choices) for name in grid.names}
     if grid.unlimited is not None and any(grid.is_unlimited(chosen.params) for chosen in choices):
         params[grid.fine] = grid.unlimited
