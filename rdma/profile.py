@@ -45,6 +45,7 @@ _LATENCY_READS = 2000
 _UNSTABLE_SPREAD = 0.25
 _FEWEST_READS_IN_FLIGHT = 64
 _MOST_READS_IN_FLIGHT = 1024
+_PATIENCE_S = 1.0  # a run without a read back goes on for so long at most
 _WARM_UP_S = 0.2  # also brings the whole region of mmap: into the page cache and the page table
 _CHUNK_BYTES = 4 << 20
 _MAX_RUNS = 10_000
@@ -293,13 +294,13 @@ def _measure(
         for at, size in enumerate(sizes, start=1):
             if progress is not None:
                 progress(run * (len(sizes) + 1) + at, total)
-            rates[size].append(tier.measure_reads_per_s(size, threads, in_flight, run_seconds, run))
+            rates[size].append(tier.measure_reads_per_s(size, threads, in_flight, run_seconds, run, _PATIENCE_S))
     if progress is not None:
         progress(total, total)
     for size in sizes:
         if not statistics.median(rates[size]) > 0:
             raise UnavailableError(
-                f"{tier.url}: no read of {size} bytes came back in most runs of {run_seconds:g} s; "
+                f"{tier.url}: no read of {size} bytes came back in most runs of {max(run_seconds, _PATIENCE_S):g} s; "
                 "it is too slow for them, or this machine is busy"
             )
     device = dict(tier.profile)

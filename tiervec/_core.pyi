@@ -112,8 +112,10 @@ class Tier:
     def measure_latency_ns(self, read_bytes: int, reads: int, seed: int) -> numpy.typing.NDArray[numpy.float64]:
         """Times of single reads in nanoseconds, ascending."""
 
-    def measure_reads_per_s(self, read_bytes: int, threads: int, reads_in_flight: int, seconds: float, seed: int) -> float:
-        """Reads/s of all threads together, `reads_in_flight` for each thread."""
+    def measure_reads_per_s(self, read_bytes: int, threads: int, reads_in_flight: int, seconds: float, seed: int, patience_s: float = 1.0) -> float:
+        """
+        Reads/s of all threads together, `reads_in_flight` for each thread. While none is back the run goes on, for `patience_s` at most; 0 then.
+        """
 
     @property
     def replicas(self) -> int:

@@ -56,6 +56,10 @@ double clock_cost_ticks() {
   return static_cast<double>(least);
 }
 
+Ticks ticks_of(double seconds) noexcept {
+  return static_cast<Ticks>(seconds * 1e9 * TickClock::ticks_per_ns());
+}
+
 /// One thread's closed loop: `batches` batches always in flight, each submitted again when it has come back.
 class ReadLoop {
  public:
@@ -66,15 +70,16 @@ class ReadLoop {
         batches_(std::max(1U, request.reads_in_flight / batch_reads_)),
         queue_(tier.open_queue(static_cast<std::uint32_t>(batches_.size()) * batch_reads_)) {}
 
-  /// Runs from `start`, which is about now, to `end`; returns reads/s. Never sleeps, as workers on a disk do: one
+  /// Runs from `start`, which is about now, to `end`, or until the first read is back, but not beyond `latest`: on a
+  /// busy machine a thread may sleep through a short run. Returns reads/s. Never sleeps, as workers on a disk do: one
   /// thread with nothing else to do gets more out of it when it looks all the time.
-  double run(Ticks start, Ticks end) {
+  double run(Ticks start, Ticks end, Ticks latest) {
     Ticks now = start;
     std::uint64_t reads = 0;
     for (ReadBatch& batch : batches_) {
       submit(batch);
     }
-    while (now < end) {
+    while (now < end || (reads == 0 && now < latest)) {
       queue_->flush();
       reads += collect(true);
       now = TickClock::now();
@@ -131,7 +136,8 @@ class ThroughputRun {
   ThroughputRun(Tier& tier, const ThroughputRequest& request)
       : tier_(tier),
         request_(request),
-        length_(static_cast<Ticks>(request.seconds * 1e9 * TickClock::ticks_per_ns())),
+        length_(ticks_of(request.seconds)),
+        patience_(ticks_of(request.patience_s)),
         rates_(request.threads),
         failures_(request.threads),
         warm_(request.threads, SetStart{start_}) {}
@@ -169,7 +175,7 @@ class ThroughputRun {
     try {
       loop.emplace(tier_, request_, thread);
       const Ticks now = TickClock::now();
-      (void)loop->run(now, now + length_ / 5);
+      (void)loop->run(now, now + length_ / 5, 0);
     } catch (...) {
       failures_[thread] = std::current_exception();
       warm_.arrive_and_drop();
@@ -177,7 +183,7 @@ class ThroughputRun {
     }
     warm_.arrive_and_wait();
     try {
-      rates_[thread] = loop->run(start_, start_ + length_);
+      rates_[thread] = loop->run(start_, start_ + length_, start_ + patience_);
     } catch (...) {
       failures_[thread] = std::current_exception();
     }
@@ -186,6 +192,7 @@ class ThroughputRun {
   Tier& tier_;
   const ThroughputRequest& request_;
   Ticks length_;
+  Ticks patience_;
   std::vector<double> rates_;
   std::vector<std::exception_ptr> failures_;
   Ticks start_ = 0;  // written when all are warm, before any goes on
@@ -226,6 +233,19 @@ double measure_reads_per_s(Tier& tier, const ThroughputRequest& request) {
     throw Error(ErrorCode::kInvalidArgument, "a measurement needs at least 1 thread and more than 0 seconds");
   }
   return ThroughputRun(tier, request).run();
+}
+
+void take_measured(DeviceProfile& profile, double latency_us, double reads_per_s, double bytes_per_s) {
+  if (!(reads_per_s > 0 && bytes_per_s > 0)) {
+    profile.note += profile.note.empty() ? "" : "; ";
+    profile.note +=
+        "the device was not measured, because no read came back in time: it is too slow, or the machine busy";
+    return;
+  }
+  profile.latency_us = latency_us;
+  profile.reads_per_s = reads_per_s;
+  profile.bytes_per_s = bytes_per_s;
+  profile.source = "measured";
 }
 
 }  // namespace tiervec::rdma

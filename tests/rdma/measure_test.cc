@@ -39,6 +39,25 @@ TEST(Measure, ThroughputIsNotAboveTheDevices) {
   EXPECT_LT(big * 65536, 2e9);
 }
 
+TEST(Measure, ARunWithoutAReadGoesOnUntilOneIsBack) {
+  const auto tier = open_emulated("emulated:latency_us=20000,reads_mps=1,gbps=1,block=64");
+  EXPECT_GT(measure_reads_per_s(*tier, {.seconds = 1e-6, .patience_s = 60}), 0);
+  EXPECT_EQ(measure_reads_per_s(*tier, {.seconds = 1e-6, .patience_s = 0}), 0);
+}
+
+TEST(Measure, WhatWasNotMeasuredStaysNominalAndIsSaid) {
+  DeviceProfile profile{.latency_us = 1, .reads_per_s = 7, .bytes_per_s = 70, .source = "nominal"};
+  profile.note = "threads read";
+  take_measured(profile, 10, 0, 0);
+  EXPECT_EQ(profile.source, "nominal");
+  EXPECT_EQ(profile.reads_per_s, 7);
+  EXPECT_TRUE(profile.note.starts_with("threads read; the device was not measured")) << profile.note;
+  take_measured(profile, 10, 5, 50);
+  EXPECT_EQ(profile.source, "measured");
+  EXPECT_EQ(profile.reads_per_s, 5);
+  EXPECT_EQ(profile.bytes_per_s, 50);
+}
+
 TEST(Measure, WorksWithEveryReadSize) {
   const auto tier = DramTier::from_bytes(region());
   for (const std::uint32_t bytes : {1U, 64U, 100U, 4096U, 65536U}) {

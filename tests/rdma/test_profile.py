@@ -115,6 +115,7 @@ def test_arguments_out_of_range(options: dict[str, object], message: str) -> Non
 
 def test_a_tier_that_answers_nothing_in_time_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("tiervec.rdma.profile._LATENCY_READS", 1)
+    monkeypatch.setattr("tiervec.rdma.profile._PATIENCE_S", 0)
     with pytest.raises(UnavailableError, match="no read of 64 bytes came back"):
         quick("emulated:latency_us=100000,reads_mps=20,gbps=10,block=64", read_sizes=[64])
 

@@ -93,12 +93,13 @@ nb::object measure_latency_ns(Tier& tier, std::uint32_t read_bytes, std::uint32_
 }
 
 double measure_reads_per_s(Tier& tier, std::uint32_t read_bytes, std::uint32_t threads, std::uint32_t reads_in_flight,
-                           double seconds, std::uint64_t seed) {
+                           double seconds, std::uint64_t seed, double patience_s) {
   const nb::gil_scoped_release released;
   return rdma::measure_reads_per_s(tier, {.read_bytes = read_bytes,
                                           .threads = threads,
                                           .reads_in_flight = reads_in_flight,
                                           .seconds = seconds,
+                                          .patience_s = patience_s,
                                           .seed = seed});
 }
 
@@ -180,9 +181,11 @@ void register_tier_class(nb::module_& module) {
            nb::sig("def measure_latency_ns(self, read_bytes: int, reads: int, seed: int) -> "
                    "numpy.typing.NDArray[numpy.float64]"),
            "Times of single reads in nanoseconds, ascending.")
-      .def("measure_reads_per_s", &measure_reads_per_s, nb::arg("read_bytes"), nb::arg("threads"),
-           nb::arg("reads_in_flight"), nb::arg("seconds"), nb::arg("seed"),
-           "Reads/s of all threads together, `reads_in_flight` for each thread.")
+      .def(
+          "measure_reads_per_s", &measure_reads_per_s, nb::arg("read_bytes"), nb::arg("threads"),
+          nb::arg("reads_in_flight"), nb::arg("seconds"), nb::arg("seed"), nb::arg("patience_s") = 1.0,
+          "Reads/s of all threads together, `reads_in_flight` for each thread. While none is back the run goes on, for "
+          "`patience_s` at most; 0 then.")
       .def_prop_ro("replicas", &Tier::replicas, "Copies of the region that answer different attempts of a read.")
       .def("read", &read_bytes, nb::arg("offset"), nb::arg("length"), nb::arg("attempt") = 0,
            "A copy of bytes of the region, for checks; of another replica at each attempt.");

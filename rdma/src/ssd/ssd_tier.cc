@@ -129,12 +129,9 @@ void SsdTier::measure() {
   const auto small = static_cast<std::uint32_t>(std::min<std::uint64_t>(64, size_bytes()));
   const auto large = static_cast<std::uint32_t>(std::min<std::uint64_t>(kLargeReadBytes, size_bytes()));
   const std::vector<double> latency_ns = measure_latency_ns(*this, small, 101, 1);
-  DeviceProfile measured = profile_;
-  measured.latency_us = latency_ns[latency_ns.size() / 2] * 1e-3;
-  measured.reads_per_s = reads_per_s(small, kMeasuredDepth);
-  measured.bytes_per_s = std::max(reads_per_s(large, 32) * large, measured.reads_per_s * small);
-  measured.source = "measured";
-  profile_ = std::move(measured);
+  const double small_per_s = reads_per_s(small, kMeasuredDepth);
+  take_measured(profile_, latency_ns[latency_ns.size() / 2] * 1e-3, small_per_s,
+                std::max(reads_per_s(large, 32) * large, small_per_s * small));
 }
 
 }  // namespace

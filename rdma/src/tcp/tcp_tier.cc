@@ -16,7 +16,6 @@ namespace tiervec::rdma {
 namespace {
 
 constexpr int kMeasuredRuns = 3;
-constexpr int kMostRuns = 8;
 
 // Typical of a local network; a tier that is checked at open measures its own.
 DeviceProfile nominal_profile() {
@@ -95,30 +94,24 @@ void TcpTier::check() {
 }
 
 // Measures one queue: what one worker can get from the node now. The best of some runs: while the machine is busy with
-// something else, a run shows less than the limit; while none shows anything, it goes on for longer.
+// something else, a run shows less than the limit.
 void TcpTier::measure() {
   const auto at_most = [this](std::uint32_t bytes) {
     return static_cast<std::uint32_t>(std::min<std::uint64_t>(bytes, node_.region_bytes));
   };
   const auto reads_per_s = [&](std::uint32_t bytes, std::uint32_t in_flight) {
     double best = 0;
-    double seconds = 0.01;
-    for (int run = 0; run < kMeasuredRuns || (best == 0 && run < kMostRuns); ++run) {
+    for (int run = 0; run < kMeasuredRuns; ++run) {
       best = std::max(
           best,
           measure_reads_per_s(
-              *this, {.read_bytes = at_most(bytes), .threads = 1, .reads_in_flight = in_flight, .seconds = seconds}));
-      if (best == 0) {
-        seconds *= 2;
-      }
+              *this, {.read_bytes = at_most(bytes), .threads = 1, .reads_in_flight = in_flight, .seconds = 0.01}));
     }
     return best;
   };
   const std::vector<double> latency_ns = measure_latency_ns(*this, at_most(64), 101, 1);
-  profile_.latency_us = latency_ns[latency_ns.size() / 2] * 1e-3;
-  profile_.reads_per_s = reads_per_s(128, 256);
-  profile_.bytes_per_s = reads_per_s(16384, 64) * at_most(16384);
-  profile_.source = "measured";
+  take_measured(profile_, latency_ns[latency_ns.size() / 2] * 1e-3, reads_per_s(128, 256),
+                reads_per_s(16384, 64) * at_most(16384));
 }
 
 NodeAddress address_of(const std::string& url, const Attachment& attachment, const TcpOptions& options) {

@@ -75,10 +75,8 @@ DeviceProfile measured_profile(Tier& tier) {
   };
   DeviceProfile profile = nominal_profile();
   const std::vector<double> latency_ns = measure_latency_ns(tier, at_most(64), 101, 1);
-  profile.latency_us = latency_ns[latency_ns.size() / 2] * 1e-3;
-  profile.reads_per_s = reads_per_s(128, 256);
-  profile.bytes_per_s = reads_per_s(16384, 64) * at_most(16384);
-  profile.source = "measured";
+  take_measured(profile, latency_ns[latency_ns.size() / 2] * 1e-3, reads_per_s(128, 256),
+                reads_per_s(16384, 64) * at_most(16384));
   return profile;
 }
 
