@@ -35,7 +35,7 @@ from tiervec.kinds.index_kind import IndexBuild, IndexKind
 from tiervec.kinds.registry import index_kind
 from tiervec.machine.durable_files import replaced_directory
 from tiervec.machine.interruptible import BuildProgress
-from tiervec.vectors.arrays import as_matrix, as_queries, check_finite, check_ids, check_range
+from tiervec.vectors.arrays import as_matrix, as_queries, check_ids, check_range
 from tiervec.vectors.memory_limit import choose_within, map_rows
 from tiervec.vectors.vector_files import VectorFile, open_vectors
 from tiervec.vectors.vector_files.file_access import allocated
@@ -113,7 +113,6 @@ def build(
     check_callback("progress", progress)
     target = check_out(out)
     vectors = _load(data, _MemoryCheck(chosen, build_params, memory_limit, threads, progress), target.parent)
-    check_finite(vectors)
     check_range(vectors, "data", least=_SMALLEST_VALUE)
     queries = None
     if calibration_queries is not None:
@@ -245,8 +244,7 @@ def import_diskann(
     threads, seed, target = check_threads(threads), check_seed(seed), check_out(out)
     check_callback("progress", progress)
     vectors, neighbors, degrees = source.read()
-    check_finite(vectors)
-    check_range(vectors, "the vectors of the index", least=_SMALLEST_VALUE)
+    check_range(vectors, "data", least=_SMALLEST_VALUE)
     build_ = IndexBuild(
         vectors=vectors,
         metric=source.metric,

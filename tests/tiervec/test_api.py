@@ -27,6 +27,7 @@ from tiervec.errors import (
     UnsupportedError,
 )
 from tiervec.graph_index import GraphBuildParams, GraphSearchParams
+from tiervec.vectors import arrays
 
 BASE = np.random.default_rng(1).normal(size=(300, 12)).astype(np.float32)
 PARAMS = {"graph_degree": 8, "build_list": 16}
@@ -164,6 +165,25 @@ def test_vectors_of_any_scale_within_the_range(scale: float, code: str, metric: 
     assert np.isfinite(found.distances).all()
     if metric != "ip":  # the largest product may be with a longer vector
         assert np.mean(found.ids[:, 0] == np.arange(300)) > 0.98
+
+
+def test_data_is_scanned_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    slow_scans: list[str] = []
+    scan = arrays.check_finite
+
+    def counted(matrix: Any, *, what: str = "data", first_row: int = 0) -> None:
+        slow_scans.append(what)
+        scan(matrix, what=what, first_row=first_row)
+
+    monkeypatch.setattr(arrays, "check_finite", counted)
+    monkeypatch.setattr("tiervec.building.check_finite", counted, raising=False)
+    tiervec.build(BASE, tmp_path / "index", params=PARAMS)
+    assert slow_scans == []
+    broken = BASE.copy()
+    broken[7, 2] = np.nan
+    with pytest.raises(InvalidArgumentError, match=r"data has nan at row 7, column 2; all values must be finite"):
+        tiervec.build(broken, tmp_path / "broken", params=PARAMS)
+    assert slow_scans == ["data"], "only to name the value"
 
 
 def test_zeros_are_vectors_too(tmp_path: Path) -> None:
