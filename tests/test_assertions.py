@@ -10,9 +10,12 @@ import pytest
 
 TESTS = Path(__file__).parent
 PYTHON = sorted(TESTS.rglob("test_*.py"))
+CPP = sorted(TESTS.rglob("*_test.cc"))
 
 # What fails a test by itself; `check...` and `assert_...` raise when something is wrong.
 _CALLS = re.compile(r"raises|warns|fail|check.*|assert_.*")
+_CPP_TEST = re.compile(r"^TEST(?:_F|_P)?\(\w+, (\w+)\) \{\n(.*?)^\}\n", re.DOTALL | re.MULTILINE)
+_CPP_CHECK = re.compile(r"EXPECT_|ASSERT_|FAIL\(|SUCCEED\(|static_assert|\bexpect\w*|\bcheck\w*|\brefus\w*", re.IGNORECASE)
 
 
 def called_names(node: ast.AST) -> set[str]:
@@ -49,3 +52,14 @@ def test_the_search_finds_what_cannot_fail() -> None:
 @pytest.mark.parametrize("path", PYTHON, ids=lambda path: str(path.relative_to(TESTS)))
 def test_every_python_test_can_fail(path: Path) -> None:
     assert without_assertion(path.read_text(encoding="utf-8")) == []
+
+
+def test_every_cpp_test_can_fail() -> None:
+    found = [
+        f"{path.relative_to(TESTS)}: {name}"
+        for path in CPP
+        for name, body in _CPP_TEST.findall(path.read_text(encoding="utf-8"))
+        if not _CPP_CHECK.search(body)
+    ]
+    assert CPP
+    assert found == []

@@ -49,7 +49,7 @@ inline void set_reads(ReadBatch& batch, std::initializer_list<Read> reads) {
   std::copy(reads.begin(), reads.end(), batch.reads);
 }
 
-/// Polls until `count` batches are back, fewer after 20 s.
+/// Polls until `count` batches are back, fewer after a minute.
 inline std::vector<ReadBatch*> wait_for(TierQueue& queue, std::size_t count) {
   std::vector<ReadBatch*> all;
   ReadBatch* done[8];

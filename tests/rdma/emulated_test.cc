@@ -13,14 +13,14 @@
 namespace tiervec::rdma {
 namespace {
 
-using Clock = std::chrono::steady_clock;
+using namespace std::chrono_literals;
 
 constexpr std::uint64_t kRegionBytes = 1U << 20U;
 
-std::shared_ptr<Tier> open_emulated(const std::string& rest) {
+std::shared_ptr<Tier> open_emulated(const std::string& rest, TimeSource time = {}) {
   const std::vector<std::byte> bytes(kRegionBytes, std::byte{1});
   const TierUrl url = parse_tier_url("emulated:" + rest);
-  return std::make_shared<EmulatedTier>(url.text, parse_emulated_profile(url), MemoryRegion::copy_of(bytes));
+  return std::make_shared<EmulatedTier>(url.text, parse_emulated_profile(url), MemoryRegion::copy_of(bytes), time);
 }
 
 std::string refusal_of(const std::string& url) {
@@ -33,26 +33,31 @@ std::string refusal_of(const std::string& url) {
   return "accepted";
 }
 
-double seconds_since(Clock::time_point start) {
-  return std::chrono::duration<double>(Clock::now() - start).count();
+/// Turns the clock on by a microsecond at a time until all that is in flight is back; the microseconds that took. They
+/// are read off the clock, whose steps are whole ticks.
+double us_until_done(TierQueue& queue, ManualClock& clock) {
+  ReadBatch* done[8];
+  const Ticks start = clock.now();
+  while (true) {
+    (void)queue.poll(done);
+    if (queue.in_flight() == 0) {
+      return static_cast<double>(clock.now() - start) / TickClock::ticks_per_ns() * 1e-3;
+    }
+    clock.advance(1us);
+  }
 }
 
-/// Time from submit to completion of one batch of `count` reads of `length` bytes.
-double batch_seconds(TierQueue& queue, std::uint32_t count, std::uint32_t length) {
-  ReadBatch batch;
+/// Sends one batch of `count` reads of `length` bytes.
+void send(TierQueue& queue, ReadBatch& batch, std::uint32_t count, std::uint32_t length) {
   batch.count = count;
   for (std::uint32_t i = 0; i < count; ++i) {
     batch.reads[i] = {i * std::uint64_t{16384}, length};
   }
-  ReadBatch* done[1];
-  const Clock::time_point start = Clock::now();
   queue.submit(batch);
   queue.flush();
-  while (queue.poll(done) == 0) {
-  }
-  EXPECT_EQ(batch.error, ErrorCode::kOk);
-  return seconds_since(start);
 }
+
+constexpr double kRoundingUs = 3;  // of the steps, and of ticks to nanoseconds
 
 TEST(EmulatedUrl, KnowsThePublishedProfiles) {
   std::vector<std::string> names;
@@ -125,62 +130,84 @@ TEST(DeviceServer, AddsUpOverThreads) {
   EXPECT_EQ(server.reserve(1, 0), 1U + 4 * 10'000 * 3);
 }
 
-TEST(EmulatedTier, OneReadTakesTheLatency) {
-  const auto queue = open_emulated("latency_us=2000,reads_mps=1,gbps=1,block=64")->open_queue(32);
+class EmulatedTimes : public ::testing::Test {
+ protected:
+  std::unique_ptr<TierQueue> open(const std::string& profile) {
+    return open_emulated(profile, TimeSource(clock_))->open_queue(64);
+  }
+  /// Microseconds from submit to completion of one batch.
+  double batch_us(TierQueue& queue, std::uint32_t count, std::uint32_t length) {
+    ReadBatch batch;
+    send(queue, batch, count, length);
+    const double us = us_until_done(queue, clock_);
+    EXPECT_EQ(batch.error, ErrorCode::kOk);
+    return us;
+  }
+
+  ManualClock clock_;
+};
+
+TEST_F(EmulatedTimes, OneReadTakesTheLatency) {
+  const auto queue = open("latency_us=2000,reads_mps=1,gbps=1,block=64");
   for (int i = 0; i < 5; ++i) {
-    EXPECT_GE(batch_seconds(*queue, 1, 64), 2000e-6);
+    EXPECT_NEAR(batch_us(*queue, 1, 64), 2000, kRoundingUs);
   }
 }
 
-TEST(EmulatedTier, ReadsOfABatchShareTheLatency) {
-  const auto queue = open_emulated("latency_us=100000,reads_mps=0.001,gbps=1,block=64")->open_queue(32);
-  double fastest = 100;
-  for (int i = 0; i < 3; ++i) {
-    const double seconds = batch_seconds(*queue, 32, 64);
-    EXPECT_GE(seconds, 0.1 + 31e-3);
-    fastest = std::min(fastest, seconds);
-  }
-  EXPECT_LT(fastest, 32 * 0.1 / 2) << "one after the other they would take 32 latencies";
+TEST_F(EmulatedTimes, ReadsOfABatchShareTheLatency) {
+  const auto queue = open("latency_us=100000,reads_mps=0.001,gbps=1,block=64");
+  EXPECT_NEAR(batch_us(*queue, 32, 64), 100'000 + 31 * 1000, kRoundingUs);
 }
 
-TEST(EmulatedTier, ReadRateIsAnUpperBound) {
-  const auto queue = open_emulated("latency_us=1,reads_mps=0.02,gbps=10,block=64")->open_queue(32);
+TEST_F(EmulatedTimes, TheReadRateIsABound) {
+  const auto queue = open("latency_us=1,reads_mps=0.02,gbps=10,block=64");
   // 32 reads at 20,000 reads/s; the first is part of the latency.
-  EXPECT_GE(batch_seconds(*queue, 32, 64), 31 / 20'000.0);
+  EXPECT_NEAR(batch_us(*queue, 32, 64), 31 * 50, 50 + kRoundingUs);
 }
 
-TEST(EmulatedTier, BandwidthIsAnUpperBound) {
-  const auto queue = open_emulated("latency_us=1,reads_mps=100,gbps=0.1,block=64")->open_queue(32);
+TEST_F(EmulatedTimes, TheBandwidthIsABound) {
+  const auto queue = open("latency_us=1,reads_mps=100,gbps=0.1,block=64");
   // 32 reads of 8 KiB at 100 MB/s.
-  EXPECT_GE(batch_seconds(*queue, 32, 8192), 31 * 8192 / 0.1e9);
+  EXPECT_NEAR(batch_us(*queue, 32, 8192), 31 * 81.92, 81.92 + kRoundingUs);
 }
 
-TEST(EmulatedTier, ReadsCostWholeBlocks) {
-  const auto queue = open_emulated("latency_us=1,reads_mps=100,gbps=0.1,block=8192")->open_queue(32);
+TEST_F(EmulatedTimes, ReadsCostWholeBlocks) {
+  const auto queue = open("latency_us=1,reads_mps=100,gbps=0.1,block=8192");
   ReadBatch batch;
   batch.count = 32;
   for (std::uint32_t i = 0; i < batch.count; ++i) {
     batch.reads[i] = {i * std::uint64_t{16384} + 8191, 2};  // two bytes, two blocks
   }
-  ReadBatch* done[1];
-  const Clock::time_point start = Clock::now();
   queue->submit(batch);
   queue->flush();
-  while (queue->poll(done) == 0) {
-  }
-  EXPECT_GE(seconds_since(start), 31 * 16384 / 0.1e9);
+  EXPECT_NEAR(us_until_done(*queue, clock_), 31 * 163.84, 163.84 + kRoundingUs);
 }
 
-TEST(EmulatedTier, QueuesShareTheDevice) {
-  const auto tier = open_emulated("latency_us=1,reads_mps=0.02,gbps=10,block=64");
-  const Clock::time_point start = Clock::now();
-  {
-    std::vector<std::jthread> threads;
-    for (int thread = 0; thread < 3; ++thread) {
-      threads.emplace_back([&] { batch_seconds(*tier->open_queue(32), 32, 64); });
-    }
+TEST_F(EmulatedTimes, QueuesShareTheDevice) {
+  const auto tier = open_emulated("latency_us=1,reads_mps=0.02,gbps=10,block=64", TimeSource(clock_));
+  std::vector<std::unique_ptr<TierQueue>> queues;
+  std::vector<ReadBatch> batches(3);
+  for (ReadBatch& batch : batches) {
+    queues.push_back(tier->open_queue(32));
+    send(*queues.back(), batch, 32, 64);
   }
-  EXPECT_GE(seconds_since(start), 95 / 20'000.0);
+  double us = 0;
+  for (const auto& queue : queues) {
+    us += us_until_done(*queue, clock_);
+  }
+  EXPECT_NEAR(us, 95 * 50, 50 + kRoundingUs);
+}
+
+TEST(EmulatedTier, TheDeviceAnswersInItsTimeRealTime) {
+  const auto queue = open_emulated("latency_us=2000,reads_mps=1,gbps=1,block=64")->open_queue(32);
+  ReadBatch batch;
+  ReadBatch* done[1];
+  const auto start = std::chrono::steady_clock::now();
+  send(*queue, batch, 1, 64);
+  while (queue->poll(done) == 0) {
+  }
+  EXPECT_GE(std::chrono::steady_clock::now() - start, 1990us);
+  EXPECT_EQ(batch.error, ErrorCode::kOk);
 }
 
 TEST(EmulatedTier, CancelComesBackBeforeTheDeviceAnswers) {
@@ -203,26 +230,21 @@ TEST(EmulatedTier, CancelComesBackBeforeTheDeviceAnswers) {
   EXPECT_EQ(queue->in_flight(), 0U);
 }
 
-TEST(EmulatedTier, CancelBeforeTheFlushCostsTheDeviceNothing) {
-  const auto queue = open_emulated("latency_us=1,reads_mps=0.000002,gbps=10,block=64")->open_queue(64);
+TEST_F(EmulatedTimes, CancelBeforeTheFlushCostsTheDeviceNothing) {
+  const auto queue = open("latency_us=1,reads_mps=0.000002,gbps=10,block=64");
   ReadBatch dear;  // 32 reads of half a second each
   dear.count = 32;
   std::fill_n(dear.reads, 32, Read{0, 64});
   ReadBatch cheap;
   cheap.count = 1;
   cheap.reads[0] = {0, 64};
-  ReadBatch* done[2];
-  const Clock::time_point start = Clock::now();
   queue->submit(dear);
   queue->submit(cheap);
   queue->cancel(dear);
   queue->flush();
-  for (std::size_t count = 0; count < 2;) {
-    count += queue->poll(done);
-  }
+  EXPECT_NEAR(us_until_done(*queue, clock_), 1, kRoundingUs);
   EXPECT_EQ(dear.error, ErrorCode::kCancelled);
   EXPECT_EQ(cheap.error, ErrorCode::kOk);
-  EXPECT_LT(seconds_since(start), 10);
 }
 
 }  // namespace

@@ -12,6 +12,7 @@
 #include "rdma/allocation_counter.h"
 #include "rdma/composite_reads.h"
 #include "rdma/fake_node.h"
+#include "rdma/passing_time.h"
 
 namespace tiervec::rdma {
 namespace {
@@ -33,7 +34,7 @@ class ReplicatedTierTest : public ::testing::Test {
       nodes_.push_back(std::make_shared<FakeNode>(testing::region_of(kRegionBytes)));
       replicas.push_back(nodes_.back());
     }
-    tier_ = std::make_shared<ReplicatedTier>("fake://a,b/region", std::move(replicas));
+    tier_ = std::make_shared<ReplicatedTier>("fake://a,b/region", std::move(replicas), time_);
   }
   void SetUp() override { make(2); }
   void TearDown() override {
@@ -42,7 +43,20 @@ class ReplicatedTierTest : public ::testing::Test {
       EXPECT_EQ(node->wrong_calls, 0U) << "more than a replica's queue has room for";
     }
   }
-  /// Waits until the node answers a batch more; false after 20 s.
+  /// Runs one batch alone and lets 10 ms pass after each look; how many milliseconds it took.
+  int ms_to_read(TierQueue& queue) {
+    ReadBatch* done[1];
+    queue.submit(batch_);
+    queue.flush();
+    for (int ms = 0;; ms += 10) {
+      if (queue.poll(done) == 1) {
+        if (batch_.error == ErrorCode::kOk) queue.release(batch_);
+        return ms;
+      }
+      clock_.advance(10ms);
+    }
+  }
+  /// Waits until the node answers a batch more; false after a minute.
   [[nodiscard]] static bool answers_more(const FakeNode& node) {
     const std::uint64_t before = node.answered;
     const auto give_up = std::chrono::steady_clock::now() + 60s;
@@ -62,6 +76,8 @@ class ReplicatedTierTest : public ::testing::Test {
   std::vector<std::shared_ptr<FakeNode>> nodes_;
   std::shared_ptr<ReplicatedTier> tier_;
   ReadBatch batch_;
+  ManualClock clock_;
+  TimeSource time_{clock_};
 };
 
 TEST_F(ReplicatedTierTest, SaysWhatItIs) {
@@ -157,11 +173,15 @@ TEST_F(ReplicatedTierTest, AReplicaThatIsBackIsUsedAgain) {
     EXPECT_EQ(read_now(*queue, batch_), ErrorCode::kOk);
     EXPECT_EQ(nodes_[0]->answered, 0U);
     nodes_[0]->restart();
-    const auto give_up = std::chrono::steady_clock::now() + 60s;
-    while (nodes_[0]->answered < 5 && std::chrono::steady_clock::now() < give_up) {
+    for (int i = 0; i < 200; ++i) {
       ASSERT_EQ(read_now(*queue, batch_), ErrorCode::kOk);
     }
-    EXPECT_GE(nodes_[0]->answered, 5U);
+    EXPECT_EQ(nodes_[0]->answered, 0U) << "it is left alone for 10 ms";
+    clock_.advance(11ms);
+    for (int i = 0; i < 200; ++i) {
+      ASSERT_EQ(read_now(*queue, batch_), ErrorCode::kOk);
+    }
+    EXPECT_GE(nodes_[0]->answered, 100U);
   }
 }
 
@@ -182,14 +202,19 @@ TEST_F(ReplicatedTierTest, WithoutAnyReplicaABatchFailsAfterAWhileAndTheNextAtOn
   nodes_[1]->die();
   EXPECT_FALSE(queue->available());
   set_reads(batch_, {{7, 100}});
-  EXPECT_EQ(read_now(*queue, batch_), ErrorCode::kUnavailable);
+  const int ms = ms_to_read(*queue);
+  EXPECT_EQ(batch_.error, ErrorCode::kUnavailable);
+  EXPECT_GE(ms, 1000);
+  EXPECT_LE(ms, 1020);
   const std::uint64_t before = batches();
-  EXPECT_EQ(read_now(*queue, batch_), ErrorCode::kUnavailable);
+  EXPECT_EQ(ms_to_read(*queue), 0);
+  EXPECT_EQ(batch_.error, ErrorCode::kUnavailable);
   EXPECT_EQ(batches(), before + 2) << "every replica is asked once, and not again and again";
   EXPECT_TRUE(queue->can_submit(4));
   nodes_[1]->restart();
-  const auto give_up = std::chrono::steady_clock::now() + 60s;
-  while (read_now(*queue, batch_) != ErrorCode::kOk && std::chrono::steady_clock::now() < give_up) {
+  for (int i = 0; i < 200; ++i) {  // a replica without batches is looked at now and then
+    clock_.advance(10ms);
+    (void)ms_to_read(*queue);
   }
   EXPECT_EQ(batch_.error, ErrorCode::kOk) << "and then it goes on";
 }
@@ -207,6 +232,7 @@ TEST_F(ReplicatedTierTest, AnOutageOfAMomentIsNotSeen) {
   }
   EXPECT_EQ(queue->in_flight(), 1U);
   nodes_[1]->restart();
+  const testing::PassingTime passing(clock_);
   ASSERT_EQ(wait_for(*queue, 1).size(), 1U);
   EXPECT_EQ(batch_.error, ErrorCode::kOk);
   EXPECT_TRUE(testing::views_are_right(batch_));
@@ -300,6 +326,7 @@ TEST_F(ReplicatedTierTest, FailingOverDoesNotAllocate) {
       nodes_[round % 2]->restart();
       for (std::size_t got = 0; got < 4;) {
         got += queue->poll(done);
+        clock_.advance(1ms);
       }
       for (ReadBatch& batch : batches) {
         if (batch.error == ErrorCode::kOk) {
@@ -335,11 +362,16 @@ TEST_F(ReplicatedTierTest, AQueueMayGoWithBatchesAnywhere) {
     }
     queue.reset();
     batches.reset();
+    nodes_[0]->restart();
+    set_reads(batch_, {{1, 10}});
+    EXPECT_EQ(read_now(*tier_->open_queue(4), batch_), ErrorCode::kOk) << "in state " << state;
   }
 }
 
 // The test of the whole: threads search while one replica after the other dies, hangs and comes back.
 TEST_F(ReplicatedTierTest, SearchesGoOnWhileReplicasComeAndGo) {
+  time_ = {};
+  make(2);
   std::atomic<bool> stop{false};
   std::atomic<std::uint64_t> good{0};
   std::atomic<std::uint64_t> wrong{0};
@@ -389,14 +421,15 @@ TEST_F(ReplicatedTierTest, ADeadlineEndsWhatNoReplicaAnswers) {
   nodes_[0]->hang();
   nodes_[1]->die();
   const auto queue = tier_->open_queue(64);
-  engine::Worker worker(*queue, 4);
+  engine::Worker worker(*queue, 4, PollingBudget::of_process(), time_);
+  const testing::PassingTime passing(clock_);
   testing::WalkOutcome outcome;
   int left = 4;
   worker.run([&]() -> engine::Query {
     if (left-- == 0) {
       return {};
     }
-    return {testing::walk(worker, kRegionBytes, 1, 20, outcome), TickClock::after(20ms)};
+    return {testing::walk(worker, kRegionBytes, 1, 20, outcome), clock_.after(20ms)};
   });
   EXPECT_EQ(outcome.failed, 4U);
   EXPECT_EQ(queue->in_flight(), 0U);

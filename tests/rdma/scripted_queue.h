@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <span>
 #include <vector>
 
@@ -20,6 +21,7 @@ class ScriptedQueue final : public TierQueue {
   bool cancel_completes = true;   // a cancelled batch completes by itself
   bool complete_in_wait = false;  // and only there
   bool wait_blocks = false;       // what wait() says of itself
+  std::function<void()> in_wait;  // what happens meanwhile, such as time passing
   bool needs_release = false;     // views of completed batches count against the capacity
   ErrorCode result = ErrorCode::kOk;
   std::uint32_t submits = 0;
@@ -68,6 +70,7 @@ class ScriptedQueue final : public TierQueue {
   bool wait() noexcept override {
     ++waits;
     wrong_calls += !unflushed.empty() || !completed.empty();
+    if (in_wait) in_wait();
     if (complete_in_wait && !sent.empty()) complete(*sent.front(), result);
     return wait_blocks;
   }

@@ -247,6 +247,9 @@ TEST_F(StripedTierTest, AQueueMayGoWithBatchesInFlight) {
   (void)queue->poll(done);
   queue.reset();
   batches.reset();
+  ReadBatch batch;
+  set_reads(batch, {{kStripeExtentBytes - 10, 20}});
+  EXPECT_EQ(testing::read_now(*tier->open_queue(64), batch), ErrorCode::kOk);
 }
 
 TEST_F(StripedTierTest, ReplicasOfStripes) {

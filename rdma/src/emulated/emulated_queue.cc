@@ -6,8 +6,13 @@
 namespace tiervec::rdma {
 
 EmulatedQueue::EmulatedQueue(std::shared_ptr<const EmulatedTier> tier, DeviceServer& server, LoadStoreTarget target,
-                             std::uint32_t max_reads)
-    : tier_(std::move(tier)), server_(server), target_(target), times_(tier_->profile()), max_reads_(max_reads) {}
+                             std::uint32_t max_reads, TimeSource time)
+    : tier_(std::move(tier)),
+      server_(server),
+      target_(target),
+      times_(tier_->profile()),
+      time_(time),
+      max_reads_(max_reads) {}
 
 void EmulatedQueue::submit(ReadBatch& batch) noexcept {
   reads_ += batch.count;
@@ -31,7 +36,7 @@ void EmulatedQueue::flush() noexcept {
   const auto whole = static_cast<Ticks>(carry_);
   carry_ -= static_cast<double>(whole);
   work_ = 0;
-  const Ticks start = server_.reserve(TickClock::now(), whole);
+  const Ticks start = server_.reserve(time_.now(), whole);
   for (ReadBatch* batch = unsent_.front(); batch != nullptr; batch = batch->queue_next) {
     batch->queue_word = start + static_cast<Ticks>(times_.until_arrival(std::bit_cast<double>(batch->queue_word)));
   }
@@ -49,7 +54,7 @@ std::size_t EmulatedQueue::poll(std::span<ReadBatch*> done) noexcept {
     take(early_);
   }
   if (count < done.size() && !sent_.empty()) {
-    const Ticks now = TickClock::now();
+    const Ticks now = time_.now();
     while (count < done.size() && !sent_.empty() && sent_.front()->queue_word <= now) {
       take(sent_);
     }

@@ -16,7 +16,7 @@ namespace tiervec::rdma {
 class EmulatedQueue final : public TierQueue {
  public:
   EmulatedQueue(std::shared_ptr<const EmulatedTier> tier, DeviceServer& server, LoadStoreTarget target,
-                std::uint32_t max_reads);
+                std::uint32_t max_reads, TimeSource time);
 
   [[nodiscard]] bool can_submit(std::uint32_t reads) const noexcept override { return reads <= max_reads_ - reads_; }
   void submit(ReadBatch& batch) noexcept override;
@@ -33,6 +33,7 @@ class EmulatedQueue final : public TierQueue {
   DeviceServer& server_;  // part of *tier_
   LoadStoreTarget target_;
   ServiceTimes times_;
+  const TimeSource time_;
   std::uint32_t max_reads_;
   std::uint32_t reads_ = 0;
   std::size_t batches_ = 0;

@@ -8,8 +8,8 @@
 
 namespace tiervec::rdma {
 
-EmulatedTier::EmulatedTier(std::string url, DeviceProfile profile, MemoryRegion region)
-    : url_(std::move(url)), profile_(std::move(profile)), region_(std::move(region)) {
+EmulatedTier::EmulatedTier(std::string url, DeviceProfile profile, MemoryRegion region, TimeSource time)
+    : url_(std::move(url)), profile_(std::move(profile)), region_(std::move(region)), time_(time) {
   assert(std::has_single_bit(profile_.block_bytes));
   (void)TickClock::ticks_per_ns();  // calibrates now rather than in the first query
 }
@@ -21,7 +21,7 @@ std::shared_ptr<Tier> EmulatedTier::open(const TierUrl& url, const std::string& 
 std::unique_ptr<TierQueue> EmulatedTier::make_queue(const QueueLimits& limits) {
   auto self = std::static_pointer_cast<const EmulatedTier>(shared_from_this());
   return std::make_unique<EmulatedQueue>(std::move(self), server_, LoadStoreTarget(region_, limits.max_read_bytes),
-                                         limits.max_reads);
+                                         limits.max_reads, time_);
 }
 
 }  // namespace tiervec::rdma

@@ -24,12 +24,13 @@ Ticks ticks(std::chrono::nanoseconds time) {
 
 ReplicatedQueue::ReplicatedQueue(std::shared_ptr<const Tier> tier, std::atomic<std::uint64_t>& passed_on,
                                  std::vector<std::unique_ptr<TierQueue>> queues, std::uint32_t home,
-                                 std::uint32_t max_reads)
+                                 std::uint32_t max_reads, TimeSource time)
     : tier_(std::move(tier)),
       passed_on_(passed_on),
       replicas_(queues.size()),
       home_(home),
       max_reads_(max_reads),
+      time_(time),
       first_distrust_(ticks(10ms)),
       longest_distrust_(ticks(1s)),
       patience_(ticks(1s)),
@@ -80,7 +81,7 @@ std::size_t ReplicatedQueue::poll(std::span<ReadBatch*> done) noexcept {
     }
   }
   if (degraded_) [[unlikely]] {
-    look_after(TickClock::now());
+    look_after(time_.now());
     flush();  // what was sent on
   }
   while (count < done.size() && !done_.empty()) {
@@ -135,7 +136,7 @@ bool ReplicatedQueue::ends_here(ReadBatch& batch, Replica& from) noexcept {
     send(batch, next(batch.replica));
     return false;
   }
-  const Ticks now = TickClock::now();
+  const Ticks now = time_.now();
   if (batch.give_up_at == 0) {
     batch.give_up_at = (outage_since_ == kNever ? now : outage_since_) + patience_;
   }
@@ -155,7 +156,7 @@ void ReplicatedQueue::distrust(Replica& replica) noexcept {
   if (!replica.trusted) {
     return;  // the rest of the batches that were under way when it failed
   }
-  const Ticks now = TickClock::now();
+  const Ticks now = time_.now();
   replica.trusted = false;
   replica.distrust_for =
       replica.distrust_for == 0 ? first_distrust_ : std::min(2 * replica.distrust_for, longest_distrust_);

@@ -17,7 +17,8 @@ class ReplicatedQueue final : public TierQueue {
  public:
   /// `passed_on` is part of `tier`.
   ReplicatedQueue(std::shared_ptr<const Tier> tier, std::atomic<std::uint64_t>& passed_on,
-                  std::vector<std::unique_ptr<TierQueue>> queues, std::uint32_t home, std::uint32_t max_reads);
+                  std::vector<std::unique_ptr<TierQueue>> queues, std::uint32_t home, std::uint32_t max_reads,
+                  TimeSource time);
 
   [[nodiscard]] bool can_submit(std::uint32_t reads) const noexcept override { return reads <= max_reads_ - reads_; }
   void submit(ReadBatch& batch) noexcept override;
@@ -55,6 +56,7 @@ class ReplicatedQueue final : public TierQueue {
   std::vector<Replica> replicas_;
   const std::uint32_t home_;
   const std::uint32_t max_reads_;
+  const TimeSource time_;
   const Ticks first_distrust_;
   const Ticks longest_distrust_;
   const Ticks patience_;

@@ -7,8 +7,8 @@
 
 namespace tiervec::rdma {
 
-ReplicatedTier::ReplicatedTier(std::string url, std::vector<std::shared_ptr<Tier>> replicas)
-    : url_(std::move(url)), replicas_(std::move(replicas)) {
+ReplicatedTier::ReplicatedTier(std::string url, std::vector<std::shared_ptr<Tier>> replicas, TimeSource time)
+    : url_(std::move(url)), replicas_(std::move(replicas)), time_(time) {
   if (replicas_.empty()) {
     throw Error(ErrorCode::kInvalidArgument, "replicated tier " + url_ + " needs at least 1 replica, got 0");
   }
@@ -40,7 +40,8 @@ std::unique_ptr<TierQueue> ReplicatedTier::make_queue(const QueueLimits& limits)
     queues.push_back(replica->open_queue(limits));
   }
   const std::uint32_t home = queues_.fetch_add(1, std::memory_order_relaxed) % replicas();
-  return std::make_unique<ReplicatedQueue>(shared_from_this(), passed_on_, std::move(queues), home, limits.max_reads);
+  return std::make_unique<ReplicatedQueue>(shared_from_this(), passed_on_, std::move(queues), home, limits.max_reads,
+                                           time_);
 }
 
 }  // namespace tiervec::rdma

@@ -24,7 +24,7 @@ NodeConnection::NodeConnection(const NodeAddress& node)
     : node_(node),
       timeout_ticks_(ticks_of_ms(static_cast<double>(node.timeout.count()))),
       backoff_ms_(kFirstBackoffMs),
-      random_(TickClock::now() ^ reinterpret_cast<std::uintptr_t>(this)) {}
+      random_(node.time.now() ^ reinterpret_cast<std::uintptr_t>(this)) {}
 
 void NodeConnection::advance(Ticks now) noexcept {
   switch (state_) {
@@ -142,7 +142,7 @@ void NodeConnection::drop(Loss loss, Ticks now) noexcept {
 void NodeConnection::wait_until_settled() {
   const std::uint32_t most_failures = failures_ + static_cast<std::uint32_t>(node_.addresses.size());
   while (!up() && failures_ < most_failures) {
-    advance(TickClock::now());
+    advance(node_.time.now());
     if (state_ == State::kConnecting || state_ == State::kGreeting) {
       pollfd waiting{.fd = socket_.number(),
                      .events = static_cast<short>(state_ == State::kConnecting ? POLLOUT : POLLIN),

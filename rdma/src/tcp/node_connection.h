@@ -22,6 +22,7 @@ struct NodeAddress {
   std::uint64_t region_bytes = 0;
   AttachToken token{};
   std::chrono::milliseconds timeout{};
+  TimeSource time;
 };
 
 /// A compute node's end of a connection, which keeps itself up. No call blocks but wait_until_settled.

@@ -36,6 +36,7 @@ TcpQueue::TcpQueue(std::shared_ptr<const Tier> tier, const NodeAddress& node, co
       region_bytes_(node.region_bytes),
       longest_read_(std::min<std::uint64_t>(limits.max_read_bytes, node.region_bytes)),
       max_reads_(limits.max_reads),
+      time_(node.time),
       timeout_ticks_(static_cast<Ticks>(static_cast<double>(node.timeout.count()) * 1e6 * TickClock::ticks_per_ns())),
       left_alone_ticks_(static_cast<Ticks>(kLeftAloneNs * TickClock::ticks_per_ns())),
       connection_(node),
@@ -95,7 +96,7 @@ void TcpQueue::flush() noexcept {
   if (flushed_ == last_) {
     return;
   }
-  const Ticks now = TickClock::now();
+  const Ticks now = time_.now();
   while (flushed_ != last_) {
     awaited(flushed_++).flushed_at = now;
   }
@@ -153,7 +154,7 @@ std::size_t TcpQueue::take_early(std::span<ReadBatch*> done) noexcept {
 
 // Also looks when nothing is awaited: a node that has gone is noticed before the next read is sent to it.
 bool TcpQueue::receive() noexcept {
-  Ticks now = TickClock::now();
+  Ticks now = time_.now();
   if (now < look_again_at_) {
     return false;
   }
@@ -171,7 +172,7 @@ bool TcpQueue::receive() noexcept {
     lose_connection(NodeConnection::Loss::kClosedByNode);
     return false;
   }
-  now = TickClock::now();
+  now = time_.now();
   look_again_at_ = now + left_alone_ticks_;
   if (!nothing_awaited() && awaited(first_).flushed_at != kNever) {
     const Ticks since = std::max(awaited(first_).flushed_at, last_received_);
@@ -251,9 +252,9 @@ void TcpQueue::cancel(ReadBatch& batch) noexcept {
 // -----------------------------------------------------------------------------------------------------
 
 void TcpQueue::reconnect() noexcept {
-  connection_.advance(TickClock::now());
+  connection_.advance(time_.now());
   if (connection_.up()) {
-    last_received_ = TickClock::now();
+    last_received_ = time_.now();
     look_again_at_ = 0;
   } else if (!connection_.promising()) {
     fail_awaited();
@@ -261,7 +262,7 @@ void TcpQueue::reconnect() noexcept {
 }
 
 void TcpQueue::lose_connection(NodeConnection::Loss loss) noexcept {
-  connection_.drop(loss, TickClock::now());
+  connection_.drop(loss, time_.now());
   fail_awaited();
 }
 

@@ -64,6 +64,7 @@ class TcpQueue final : public TierQueue {
   const std::uint64_t region_bytes_;
   const std::uint64_t longest_read_;
   const std::uint32_t max_reads_;
+  const TimeSource time_;
   const Ticks timeout_ticks_;
   const Ticks left_alone_ticks_;
   std::uint32_t reads_ = 0;  // in flight, and with views not released

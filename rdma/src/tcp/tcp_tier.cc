@@ -127,8 +127,12 @@ NodeAddress address_of(const std::string& url, const Attachment& attachment, con
         ErrorCode::kInvalidArgument,
         "the time-out of " + url + " is " + std::to_string(options.timeout.count()) + " ms; it must be at least 1 ms");
   }
-  return {resolve(attachment.host, attachment.port, false), attachment.region_id, attachment.size_bytes,
-          attachment.token, options.timeout};
+  return {resolve(attachment.host, attachment.port, false),
+          attachment.region_id,
+          attachment.size_bytes,
+          attachment.token,
+          options.timeout,
+          options.time};
 }
 
 }  // namespace

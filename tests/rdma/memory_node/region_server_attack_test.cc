@@ -250,7 +250,7 @@ TEST(RegionServerAttack, WhatIsClosedIsNoLongerWatchedThoughAForkedProcessHasIt)
   EXPECT_EQ(watched(), before + 2);
 }
 
-TEST(RegionServerAttack, AStrangerThatTricklesItsHelloIsLate) {
+TEST(RegionServerAttack, AStrangerThatTricklesItsHelloIsLateRealTime) {
   Served server({.handshake_timeout = 50ms});
   RawSocket slow = server.connect();
   const Bytes said = hello(kRegion);

@@ -19,6 +19,7 @@
 #include <tiervec/engine/worker.h>
 #include <tiervec/rdma/region_server.h>
 
+#include "rdma/passing_time.h"
 #include "rdma/tcp/raw_socket.h"
 
 namespace tiervec::rdma {
@@ -41,9 +42,10 @@ std::unique_ptr<RegionServer> start_server(std::uint16_t port = 0, std::uint64_t
   return server;
 }
 
-std::shared_ptr<Tier> open(std::uint16_t port, std::chrono::milliseconds timeout = 5s, bool check = false) {
+std::shared_ptr<Tier> open(std::uint16_t port, std::chrono::milliseconds timeout = 5s, bool check = false,
+                           TimeSource time = {}) {
   return open_tcp_tier(std::string(kUrl), attachment_at(port, kRegion, kRegionBytes),
-                       {.timeout = timeout, .check_at_open = check});
+                       {.timeout = timeout, .check_at_open = check, .time = time});
 }
 
 std::vector<ReadBatch*> wait_for(TierQueue& queue, std::size_t count) {
@@ -78,7 +80,8 @@ ErrorCode read_now(TierQueue& queue, const std::vector<Read>& reads = {{100, 64}
   return batch.error;
 }
 
-/// Reads until one succeeds; false when none does within 20 s. Fails the test for any other error than kUnavailable.
+/// Reads until one succeeds; false when none does within a minute. Fails the test for any other error than
+/// kUnavailable.
 bool comes_back(TierQueue& queue) {
   const auto give_up = std::chrono::steady_clock::now() + 60s;
   while (std::chrono::steady_clock::now() < give_up) {
@@ -284,11 +287,23 @@ TEST(TcpTier, ANodeThatDoesNotAnswerIsGivenUp) {
     greet(socket);
     while (!done) std::this_thread::sleep_for(1ms);
   }));
-  const auto queue = open(node.port(), 50ms)->open_queue(64);
-  const auto start = std::chrono::steady_clock::now();
-  EXPECT_EQ(read_now(*queue), ErrorCode::kUnavailable);
-  EXPECT_GE(std::chrono::steady_clock::now() - start, 50ms);
+  ManualClock clock;
+  const auto queue = open(node.port(), 50ms, false, TimeSource(clock))->open_queue(64);
+  ASSERT_TRUE(queue->available());
+  ReadBatch batch;
+  set_reads(batch, {{100, 64}});
+  queue->submit(batch);
+  queue->flush();
+  ReadBatch* back[1];
+  for (int ms = 0; ms < 50; ++ms) {
+    ASSERT_EQ(queue->poll(back), 0U) << "after " << ms << " ms";
+    clock.advance(1ms);
+  }
+  clock.advance(1ms);
+  ASSERT_EQ(queue->poll(back), 1U);
+  EXPECT_EQ(batch.error, ErrorCode::kUnavailable);
   done = true;
+  const testing::PassingTime passing(clock);
   EXPECT_TRUE(comes_back(*queue));
 }
 
@@ -297,7 +312,9 @@ TEST(TcpTier, ANodeThatAcceptsAndNeverGreetsHoldsNobodyUp) {
   const ScriptedNode node([&](RawSocket&) {
     while (!done) std::this_thread::sleep_for(1ms);
   });
-  const auto queue = open(node.port(), 30ms)->open_queue(64);  // comes back though there is no connection
+  ManualClock clock;
+  const testing::PassingTime passing(clock);
+  const auto queue = open(node.port(), 30ms, false, TimeSource(clock))->open_queue(64);  // comes back unconnected
   for (int i = 0; i < 20; ++i) {
     EXPECT_EQ(read_now(*queue), ErrorCode::kUnavailable);
   }
@@ -357,9 +374,15 @@ TEST(TcpTier, BytesThatNobodyAskedForEndTheConnection) {
 
 TEST(TcpTier, ANodeThatClosesIsNotBesieged) {
   const ScriptedNode node([](RawSocket& socket) { (void)socket.receive(wire::kHelloBytes); });
-  const auto queue = open(node.port())->open_queue(64);
-  const auto end = std::chrono::steady_clock::now() + 300ms;
-  while (std::chrono::steady_clock::now() < end) {
+  ManualClock clock;
+  const auto queue = open(node.port(), 5s, false, TimeSource(clock))->open_queue(64);
+  EXPECT_EQ(node.connections, 1);
+  for (int i = 0; i < 100; ++i) {
+    EXPECT_EQ(read_now(*queue), ErrorCode::kUnavailable);
+  }
+  EXPECT_EQ(node.connections, 1) << "the first pause is not over";
+  for (int ms = 0; ms < 300; ++ms) {
+    clock.advance(1ms);
     EXPECT_EQ(read_now(*queue), ErrorCode::kUnavailable);
   }
   EXPECT_LE(node.connections, 12);  // 10, 20, 40 ... ms apart, at least half of that
@@ -470,11 +493,13 @@ TEST(TcpTier, DeadlinesDoNotWaitForASilentNode) {
     while (!done) std::this_thread::sleep_for(1ms);
   }));
   const auto queue = open(node.port(), 600s)->open_queue(64);
-  engine::Worker worker(*queue, 8);
+  ManualClock clock;
+  engine::Worker worker(*queue, 8, PollingBudget::of_process(), TimeSource(clock));
+  const testing::PassingTime passing(clock);
   Outcome outcome;
   int left = 8;
   worker.run([&]() -> engine::Query {
-    return left-- > 0 ? engine::Query{reader(worker, 1, outcome), TickClock::after(20ms)} : engine::Query{};
+    return left-- > 0 ? engine::Query{reader(worker, 1, outcome), clock.after(20ms)} : engine::Query{};
   });
   EXPECT_EQ(outcome.late, 8);
   done = true;

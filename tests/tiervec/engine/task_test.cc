@@ -1,6 +1,8 @@
 #include <tiervec/engine/task.h>
 
 #include <algorithm>
+#include <cstddef>
+#include <cstdint>
 #include <memory>
 #include <stdexcept>
 #include <string>
@@ -138,6 +140,8 @@ TEST(FramePool, ReusesTheLastBlockOfItsClass) {
 TEST(FramePool, TakesAnySize) {
   for (const std::size_t bytes : {std::size_t{1}, FramePool::kMaxPooledBytes, FramePool::kMaxPooledBytes + 1}) {
     void* block = FramePool::allocate(bytes);
+    ASSERT_NE(block, nullptr);
+    EXPECT_EQ(reinterpret_cast<std::uintptr_t>(block) % alignof(std::max_align_t), 0U);
     std::fill_n(static_cast<char*>(block), bytes, 'x');
     FramePool::release(block, bytes);
   }

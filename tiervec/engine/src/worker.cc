@@ -14,9 +14,10 @@ constexpr std::uint32_t kDoneAtOnce = 16;  // batches polled for in a turn, or o
 
 }  // namespace
 
-Worker::Worker(rdma::TierQueue& queue, std::uint32_t in_flight, PollingBudget& budget)
+Worker::Worker(rdma::TierQueue& queue, std::uint32_t in_flight, PollingBudget& budget, TimeSource time)
     : queue_(queue),
       budget_(budget),
+      time_(time),
       target_(queue.load_store_target()),
       waiting_(in_flight),
       in_flight_(in_flight),
@@ -175,7 +176,7 @@ ErrorCode Worker::end_failed_round(std::span<rdma::ReadBatch> batches) noexcept 
 
 void Worker::wait_for_tier() {
   if (idle_since_ == kNever) {
-    idle_since_ = TickClock::now();
+    idle_since_ = time_.now();
     idle_turns_ = 0;
   }
   if (queue_.in_flight() == 0) {
@@ -189,7 +190,7 @@ void Worker::wait_for_tier() {
   }
   if (queue_.wait()) return;
   const auto waited = std::chrono::nanoseconds(
-      static_cast<std::int64_t>(static_cast<double>(TickClock::now() - idle_since_) / TickClock::ticks_per_ns()));
+      static_cast<std::int64_t>(static_cast<double>(time_.now() - idle_since_) / TickClock::ticks_per_ns()));
   const IdleStep step = idle_step(++idle_turns_, waited, budget_.is_exceeded());
   counters_.sleeps += step.kind == IdleStep::Kind::kSleep ? 1U : 0U;
   take(step);
@@ -209,7 +210,7 @@ void Worker::drop_all() noexcept {
 }
 
 void Worker::end_idle() noexcept {
-  counters_.idle_ticks += TickClock::now() - idle_since_;
+  counters_.idle_ticks += time_.now() - idle_since_;
   idle_since_ = kNever;
 }
 

@@ -46,7 +46,7 @@ class DeviceServer {
 /// device's queues, and the CPU time of a driver.
 class EmulatedTier final : public Tier {
  public:
-  EmulatedTier(std::string url, DeviceProfile profile, MemoryRegion region);
+  EmulatedTier(std::string url, DeviceProfile profile, MemoryRegion region, TimeSource time = {});
   static std::shared_ptr<Tier> open(const TierUrl& url, const std::string& region_path);
 
   [[nodiscard]] std::string url() const override { return url_; }
@@ -61,6 +61,7 @@ class EmulatedTier final : public Tier {
   DeviceProfile profile_;
   MemoryRegion region_;
   DeviceServer server_;
+  TimeSource time_;
 };
 
 inline constexpr TierScheme kEmulatedScheme{

@@ -22,6 +22,7 @@
 #include <string>
 #include <vector>
 
+#include <tiervec/core/tick_clock.h>
 #include <tiervec/rdma/tier.h>
 
 namespace tiervec::rdma {
@@ -29,7 +30,7 @@ namespace tiervec::rdma {
 class ReplicatedTier final : public Tier {
  public:
   /// Throws Error(kInvalidArgument) for no replica, or replicas of different sizes.
-  ReplicatedTier(std::string url, std::vector<std::shared_ptr<Tier>> replicas);
+  ReplicatedTier(std::string url, std::vector<std::shared_ptr<Tier>> replicas, TimeSource time = {});
 
   [[nodiscard]] std::string url() const override { return url_; }
   [[nodiscard]] std::uint64_t size_bytes() const noexcept override { return replicas_.front()->size_bytes(); }
@@ -49,6 +50,7 @@ class ReplicatedTier final : public Tier {
   std::vector<std::shared_ptr<Tier>> replicas_;
   std::atomic<std::uint32_t> queues_{0};     // made so far
   std::atomic<std::uint64_t> passed_on_{0};  // batches, by all queues
+  TimeSource time_;
 };
 
 }  // namespace tiervec::rdma

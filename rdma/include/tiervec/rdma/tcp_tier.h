@@ -4,6 +4,7 @@
 #include <memory>
 #include <string>
 
+#include <tiervec/core/tick_clock.h>
 #include <tiervec/rdma/attachment.h>
 #include <tiervec/rdma/tier.h>
 
@@ -16,6 +17,8 @@ struct TcpOptions {
   /// Connects once to see that the node serves the region to this token, and measures the profile (about 30 ms). Off:
   /// opens without touching the network, for a replica that may be down now; the profile is nominal.
   bool check_at_open = true;
+  /// What the time-outs and the pauses between attempts are measured with.
+  TimeSource time = {};
 };
 
 /// `tcp://HOST:PORT/REGION`: a region of one memory node, read through sockets. One connection for each queue.

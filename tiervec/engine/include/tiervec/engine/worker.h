@@ -75,7 +75,8 @@ struct WorkerCounters {
 class Worker {
  public:
   /// `budget` says when polling is too much for the CPU quota; it outlives the worker.
-  Worker(rdma::TierQueue& queue, std::uint32_t in_flight, PollingBudget& budget = PollingBudget::of_process());
+  Worker(rdma::TierQueue& queue, std::uint32_t in_flight, PollingBudget& budget = PollingBudget::of_process(),
+         TimeSource time = {});
   ~Worker();
   Worker(const Worker&) = delete;
   Worker& operator=(const Worker&) = delete;
@@ -199,6 +200,7 @@ class Worker {
 
   rdma::TierQueue& queue_;
   PollingBudget& budget_;
+  const TimeSource time_;
   const rdma::LoadStoreTarget* const target_;  // null: reads go through the queue
   Slot* current_ = &end_of_turn_;              // the query that runs now, or the marker between turns
   Slot* last_ready_ = &end_of_turn_;
@@ -369,7 +371,7 @@ inline void Worker::check_stops(const CancelToken* token) noexcept {
     stop_cancelled();
   }
   if (next_deadline_ != kNever) [[unlikely]] {
-    if (const Ticks now = TickClock::now(); now >= next_deadline_) {
+    if (const Ticks now = time_.now(); now >= next_deadline_) {
       expire(now);
     }
   }
