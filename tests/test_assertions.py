@@ -15,7 +15,9 @@ CPP = sorted(TESTS.rglob("*_test.cc"))
 # What fails a test by itself; `check...` and `assert_...` raise when something is wrong.
 _CALLS = re.compile(r"raises|warns|fail|check.*|assert_.*")
 _CPP_TEST = re.compile(r"^TEST(?:_F|_P)?\(\w+, (\w+)\) \{\n(.*?)^\}\n", re.DOTALL | re.MULTILINE)
-_CPP_CHECK = re.compile(r"EXPECT_|ASSERT_|FAIL\(|SUCCEED\(|static_assert|\bexpect\w*|\bcheck\w*|\brefus\w*", re.IGNORECASE)
+_CPP_CHECK = re.compile(
+    r"EXPECT_|ASSERT_|FAIL\(|SUCCEED\(|static_assert|\bexpect\w*|\bcheck\w*|\brefus\w*", re.IGNORECASE
+)
 
 
 def called_names(node: ast.AST) -> set[str]:
