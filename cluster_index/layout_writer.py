@@ -278,7 +278,7 @@ def _write_queries(writer: IndexDirectoryWriter, queries: CalibrationQueries) ->
 
 
 def _exact_distances(task: LayoutTask, asked: CalibrationQueries, monitor: _core.WorkMonitor) -> NDArray[np.float32]:
-    """Of the nearest neighbours; a base vector that stands for a query is hidden from its own search only."""
+    """Distances of the nearest neighbours; a base vector that stands for a query is hidden from its own search only."""
     depth = min(_DEEPEST, len(task.vectors) - (asked.rows is not None))
     _, distances = _core.exact_search(
         task.vectors, task.metric, asked.vectors, depth, asked.rows, task.threads, monitor

@@ -2,7 +2,7 @@
 
 Every error is a `TiervecError` with a stable `code`; most are also the built-in exception a caller would expect. The
 same codes are used in C++ (``tiervec/core/status.h``) and map one to one onto gRPC status codes in the service; only
-`DiskFullError` travels as what it is a case of. Nothing here depends on the extension module or on gRPC.
+`DiskFullError` has the status code of its parent. Nothing here depends on the extension module or on gRPC.
 
 Example:
     >>> from tiervec.errors import InvalidArgumentError

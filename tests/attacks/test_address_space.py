@@ -27,9 +27,9 @@ def test_every_limit_ends_in_one_sentence(limit: str, mebibytes: int) -> None:
     *notes, last = done.stderr.splitlines()
     assert notes in ([], [line for line in notes if line.startswith("numpy calculates with one thread: `ulimit -")])
     if mebibytes < 128 and limit == "RLIMIT_AS":
-        assert last.startswith(f"tiervec: error: this process may have {size:,} bytes of address space (`ulimit -v`)")
+        assert last.startswith(f"tiervec: error: `ulimit -v` limits this process to {size:,} bytes of address space")
     else:
-        assert last.startswith(("tiervec: error: this process may have ", "tiervec: error: index directory /no/such/"))
+        assert last.startswith(("tiervec: error: `ulimit -", "tiervec: error: index directory /no/such/"))
 
 
 def test_help_needs_no_address_space() -> None:

@@ -41,8 +41,8 @@ def check_address_space() -> None:
     from tiervec.errors import ResourceExhaustedError
 
     raise ResourceExhaustedError(
-        f"this process may have {soft:,} bytes of address space (`{name}`), and {needed:,} bytes beside what it has "
-        f"are needed to begin; raise the limit (`{name} unlimited`)"
+        f"`{name}` limits this process to {soft:,} bytes of address space, and it needs {needed:,} more to start; "
+        f"raise the limit (`{name} unlimited`)"
     )
 
 

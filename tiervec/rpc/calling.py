@@ -59,7 +59,7 @@ def open_channel(address: str, tls: ClientTls | None, options: list[tuple[str, A
     Raises:
         NotFoundError: A TLS file does not exist.
         PermissionDeniedError: A TLS file may not be read.
-        InvalidArgumentError: The address is none, a TLS file cannot be used, or a certificate without its key.
+        InvalidArgumentError: The address or a TLS file is unusable, or a certificate has no key.
         UnsupportedError: In a child that was forked while another thread was in gRPC.
     """
     check_usable(address)
@@ -95,7 +95,7 @@ class Connection:
     Raises:
         NotFoundError: A TLS file does not exist.
         PermissionDeniedError: A TLS file may not be read.
-        InvalidArgumentError: A TLS file cannot be used, or a certificate without its key.
+        InvalidArgumentError: A TLS file is unusable, or a certificate has no key.
     """
 
     def __init__(self, address: str, tls: ClientTls | None, options: list[tuple[str, Any]], *kinds: Any) -> None:

@@ -19,7 +19,7 @@ struct PeerAddress {
   friend auto operator<=>(const PeerAddress&, const PeerAddress&) = default;
 };
 
-/// Of what accept wrote. Families without addresses are one address.
+/// The address in what accept wrote. All families without addresses count as one address.
 inline PeerAddress peer_address(const sockaddr_storage& storage) noexcept {
   constexpr std::size_t kNetworkBytes = 8;
   constexpr std::array<unsigned char, 12> kMapped{0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff};

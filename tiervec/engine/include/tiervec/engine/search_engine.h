@@ -62,8 +62,7 @@ struct SearchCall {
 ///
 ///   a batch         runs on its caller's thread and on threads of its own
 ///   a lone query    runs on its caller's thread while fewer searches run than there may be threads; else it goes to
-///   the
-///                   pool, whose workers run the lone queries of all callers together (search_pool.h)
+///                   the pool, whose workers run the lone queries of all callers together (search_pool.h)
 template <class Context>
 class SearchEngine {
  public:

@@ -15,7 +15,7 @@
 // - Every round handed to read() comes back to its query exactly once: with kOk, with the tier's error, with
 //   kCancelled (token), kDeadlineExceeded (the query's deadline), or kResourceExhausted (it can never fit the queue).
 // - run() returns or throws only when no query runs and no batch is in flight, also after a cancel or an exception.
-// - A token, of the run or of a query, or a deadline is seen a turn later, at most a millisecond where the queue
+// - A token (of the run or of a query) or a deadline is seen a turn later, at most a millisecond where the queue
 // sleeps.
 // - Queries that are ready run in order, one step a turn each; a turn polls and flushes once. Nobody starves.
 // - After a stop every further read() of the query fails at once without reaching the queue, so a query that passes
@@ -95,7 +95,7 @@ class Worker {
     run_all(next_query, token, false);
   }
   /// The same for queries that come while others run: an empty one means "none now", and `next_query` is asked again
-  /// each turn in which there is room. Ends when none runs and there is none now.
+  /// in each turn that has room for a query. Returns once no query runs and `next_query` has none.
   template <class NextQuery>
   void serve(NextQuery&& next_query) {
     run_all(next_query, nullptr, true);
