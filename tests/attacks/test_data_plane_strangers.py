@@ -88,50 +88,44 @@ def read(attachment: pb.Attachment, offset: int, length: int) -> bytes:
         return received(reader, length)
 
 
-def test_strangers_of_the_data_plane_stop_nobody(node: str) -> None:
+@pytest.fixture
+def sockets() -> Iterator[list[socket.socket]]:
+    """Holds the attack's connections, and closes them; this process may open enough for it."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if hard != resource.RLIM_INFINITY and hard < 2 * STRANGERS:
         pytest.skip(f"this process may open {hard} files; the attack needs {2 * STRANGERS}")
     resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, 2 * STRANGERS), hard))
-    strangers: list[socket.socket] = []
-    try:
-        with MemoryNodeClient(node, Credentials(), timeout_s=60) as client:
-            first = put(client, "v1")
-            strangers += [socket.create_connection(("127.0.0.1", first.port), 30) for _ in range(STRANGERS)]
-            assert read(first, 100, 1000) == DATA[100:1100]
-            second = put(client, "v2")
-            assert read(second, 0, 5000) == DATA
-            counters = client.stats().data_planes[0].counters
-            assert counters["max_strangers"] == DESCRIPTORS / 8
-            assert counters["strangers"] <= DESCRIPTORS / 8
-            assert counters["refused"] >= STRANGERS - DESCRIPTORS / 8 - 1
-        assert len(os.listdir("/proc/self/fd")) > STRANGERS, "they are still connected"
-    finally:
-        for stranger in strangers:
-            stranger.close()
-        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    opened: list[socket.socket] = []
+    yield opened
+    for each in opened:
+        each.close()
+    resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 
-def test_idle_connections_to_the_control_plane_take_nothing_from_readers(node: str) -> None:
+def test_strangers_of_the_data_plane_stop_nobody(node: str, sockets: list[socket.socket]) -> None:
+    with MemoryNodeClient(node, Credentials(), timeout_s=60) as client:
+        first = put(client, "v1")
+        sockets += [socket.create_connection(("127.0.0.1", first.port), 30) for _ in range(STRANGERS)]
+        assert read(first, 100, 1000) == DATA[100:1100]
+        second = put(client, "v2")
+        assert read(second, 0, 5000) == DATA
+        counters = client.stats().data_planes[0].counters
+        assert counters["max_strangers"] == DESCRIPTORS / 8
+        assert counters["strangers"] <= DESCRIPTORS / 8
+        assert counters["refused"] >= STRANGERS - DESCRIPTORS / 8 - 1
+    assert len(os.listdir("/proc/self/fd")) > STRANGERS, "they are still connected"
+
+
+def test_idle_connections_to_the_control_plane_take_nothing_from_readers(
+    node: str, sockets: list[socket.socket]
+) -> None:
     host, _, port = node.rpartition(":")
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if hard != resource.RLIM_INFINITY and hard < 2 * STRANGERS:
-        pytest.skip(f"this process may open {hard} files; the attack needs {2 * STRANGERS}")
-    resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, 2 * STRANGERS), hard))
-    idle: list[socket.socket] = []
-    try:
-        with MemoryNodeClient(node, Credentials(), timeout_s=60) as client:
-            attachment = put(client, "v1")
-            for _ in range(DESCRIPTORS):  # more than the node may open
-                connection = socket.create_connection((host, int(port)), 30)
-                connection.sendall(
-                    b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + struct.pack(">IBI", 4, 0, 0)
-                )  # done with the handshake
-                idle.append(connection)
-            for at in range(20):  # new readers, one after another
-                assert read(attachment, at, 100) == DATA[at : at + 100]
-            assert client.stats().data_planes[0].counters["reads"] >= 20
-    finally:
-        for connection in idle:
-            connection.close()
-        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    handshake = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + struct.pack(">IBI", 4, 0, 0)  # and an empty SETTINGS frame
+    with MemoryNodeClient(node, Credentials(), timeout_s=60) as client:
+        attachment = put(client, "v1")
+        for _ in range(DESCRIPTORS):  # more than the node may open
+            sockets.append(socket.create_connection((host, int(port)), 30))
+            sockets[-1].sendall(handshake)
+        for at in range(20):  # new readers, one after another
+            assert read(attachment, at, 100) == DATA[at : at + 100]
+        assert client.stats().data_planes[0].counters["reads"] >= 20
