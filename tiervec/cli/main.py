@@ -37,7 +37,7 @@ from tiervec.cli import (
     serve,
     verify,
 )
-from tiervec.cli.address_space import check_address_space
+from tiervec.cli.numpy_needs import check_numpy_needs
 
 __all__ = ["main"]
 
@@ -80,7 +80,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return exit_.code if isinstance(exit_.code, int) else 2
     try:
         with _termination_as_exception():
-            check_address_space()
+            check_numpy_needs()
             status: int = arguments.run(arguments)
             sys.stdout.flush()
             return status

@@ -50,16 +50,19 @@ def test_stop_waits_for_running_calls_and_closes(serve: Any, fake_index: Any) ->
 
 def test_what_does_not_finish_in_time_is_cancelled(serve: Any, fake_index: Any) -> None:
     fake_index.hold = threading.Event()
-    with ThreadPoolExecutor(1) as pool:
-        with serve({"fake": fake_index}, drain_s=0.1) as server, Client(server.address, timeout_s=60) as client:
-            running = pool.submit(client.search, "fake", fake_index.vectors[:2], 1)
-            wait_until(lambda: fake_index.running == 1)
-            threading.Timer(0.5, fake_index.hold.set).start()
-            server.stop()
-            assert fake_index.closed
-            assert fake_index.running == 0  # closed only after the search was done with it
-            # Read while the client is open: an answer that comes later is the closed client's CancelledError.
-            assert isinstance(running.exception(60), UnavailableError)
+    with (
+        ThreadPoolExecutor(1) as pool,
+        serve({"fake": fake_index}, drain_s=0.1) as server,
+        Client(server.address, timeout_s=60) as client,
+    ):
+        running = pool.submit(client.search, "fake", fake_index.vectors[:2], 1)
+        wait_until(lambda: fake_index.running == 1)
+        threading.Timer(0.5, fake_index.hold.set).start()
+        server.stop()
+        assert fake_index.closed
+        assert fake_index.running == 0  # closed only after the search was done with it
+        # Read while the client is open: an answer that comes later is the closed client's CancelledError.
+        assert isinstance(running.exception(60), UnavailableError)
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
