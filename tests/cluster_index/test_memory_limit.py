@@ -20,7 +20,7 @@ from tiervec.cluster_index.relayout import estimate_conversion_bytes
 from tiervec.index_files.directory import IndexDirectory
 
 ROWS, DIM = 1_000_000, 64  # 244 MiB
-PARAMS: dict[str, Any] = {"clusters": 64, "replicas": 1}
+PARAMS: dict[str, Any] = {"clusters": 512, "replicas": 1}
 THREADS = 2
 
 _BUILD = """
@@ -63,11 +63,14 @@ def peak_memory(*command: object) -> int:
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Vectors in as many clusters as the index has: a calibration soon reaches its recall."""
     path = tmp_path_factory.mktemp("large") / "base.npy"
     random = np.random.default_rng(1)
+    centers = random.random((PARAMS["clusters"], DIM), np.float32)
     base = np.lib.format.open_memmap(path, "w+", np.float32, (ROWS, DIM))  # type: ignore[no-untyped-call]
     for start in range(0, ROWS, 100_000):
-        base[start : start + 100_000] = random.random((100_000, DIM), np.float32)
+        noise = random.random((100_000, DIM), np.float32)
+        base[start : start + 100_000] = centers[random.integers(0, len(centers), 100_000)] + noise / 10
     return path
 
 
