@@ -375,6 +375,21 @@ class CancelToken:
 def search_result_fields() -> tuple[str, ...]:
     """Names of what a native search returns, in order."""
 
+class RowFilter:
+    """
+    Which rows of an index may be found: of vertices, or of positions; immutable.
+    """
+
+    def __init__(self, rows: int, words: numpy.typing.NDArray[numpy.uint64]) -> None:
+        """Bit `row % 64` of words[row // 64] admits a row."""
+
+    @property
+    def rows(self) -> int: ...
+
+    @property
+    def matching(self) -> int:
+        """Rows that it admits."""
+
 class GraphBuilder:
     """Builds a Vamana graph over vectors (n, dim) and writes its records."""
 
@@ -431,7 +446,10 @@ class GraphSearcher:
         Keeps the most read records in fast memory, within a budget; returns how many. Before any other search.
         """
 
-    def search(self, queries: numpy.typing.NDArray[numpy.generic], k: int, search_list: int, beam_width: int, stop_margin: float, pipeline: bool, threads: int, cancel: CancelToken | None = None, timeout_s: float | None = None) -> tuple[Any, ...]: ...
+    def search(self, queries: numpy.typing.NDArray[numpy.generic], k: int, search_list: int, beam_width: int, stop_margin: float, pipeline: bool, threads: int, cancel: CancelToken | None = None, timeout_s: float | None = None, filter: RowFilter | None = None) -> tuple[Any, ...]: ...
+
+    def plan(self, filter: RowFilter, k: int, search_list: int) -> str:
+        """How a search finds what the filter admits: empty, rows, or search."""
 
 def cluster_closure(centroids: numpy.typing.NDArray[numpy.float32], ids: numpy.typing.NDArray[numpy.int64], distances: numpy.typing.NDArray[numpy.float32], most_distance: float, rng: float, lists: numpy.typing.NDArray[numpy.uint32], threads: int) -> None:
     """
@@ -474,4 +492,7 @@ class ClusterSearcher:
     @property
     def fast_bytes(self) -> int: ...
 
-    def search(self, queries: numpy.typing.NDArray[numpy.generic], k: int, nprobe: int, rerank: int, pipeline: bool, threads: int, exclude: numpy.typing.NDArray[numpy.int64] | None = None, cancel: CancelToken | None = None, timeout_s: float | None = None, prune: float = 0.2, coalesce_bytes: int | None = None, split: bool = False) -> tuple[Any, ...]: ...
+    def search(self, queries: numpy.typing.NDArray[numpy.generic], k: int, nprobe: int, rerank: int, pipeline: bool, threads: int, exclude: numpy.typing.NDArray[numpy.int64] | None = None, cancel: CancelToken | None = None, timeout_s: float | None = None, prune: float = 0.2, coalesce_bytes: int | None = None, split: bool = False, filter: RowFilter | None = None) -> tuple[Any, ...]: ...
+
+    def plan(self, filter: RowFilter, k: int, nprobe: int, rerank: int) -> str:
+        """How a search finds what the filter admits: empty, rows, or clusters."""

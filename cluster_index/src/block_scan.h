@@ -1,6 +1,7 @@
 #pragma once
 
 #include <algorithm>
+#include <bit>
 #include <cassert>
 #include <cstddef>
 #include <cstdint>
@@ -32,6 +33,30 @@ class BlockScan {
     }
     add_few(first, end, origin_distance);
   }
+  /// Those of the rows whose bit admitted(block) has, a mask of the rows of a block. Returns how many.
+  template <class Admitted>
+  std::uint32_t add(std::uint32_t first, std::uint32_t end, float origin_distance, const Admitted& admitted) noexcept {
+    std::uint32_t rows = 0;
+    for (std::uint32_t next = first; first < end; first = next) {
+      next = first + std::min(end - first, kMostRows);
+      const std::uint32_t count = codes::list_blocks(first, next, origin_distance, list_ + listed_);
+      const codes::ScanBlock* const listed = list_ + listed_;
+      for (std::uint32_t i = 0; i < count; ++i) {
+        codes::ScanBlock block = listed[i];
+        block.rows &= admitted(block.block);
+        list_[listed_] = block;
+        listed_ += block.rows != 0 ? 1U : 0U;
+        rows += static_cast<std::uint32_t>(std::popcount(block.rows));
+      }
+      scan_listed();
+    }
+    return rows;
+  }
+  /// One block.
+  void add(const codes::ScanBlock& block) noexcept {
+    list_[listed_++] = block;
+    scan_listed();
+  }
   /// Scans what is listed.
   void finish() noexcept {
     while (listed_ > 0) scan(std::min(kTogether, listed_));
@@ -44,6 +69,9 @@ class BlockScan {
 
   void add_few(std::uint32_t first, std::uint32_t end, float origin_distance) noexcept {
     listed_ += codes::list_blocks(first, end, origin_distance, list_ + listed_);
+    scan_listed();
+  }
+  void scan_listed() noexcept {
     assert(listed_ <= kListed);
     while (listed_ >= kTogether + kAhead) scan(kTogether);
   }

@@ -8,8 +8,6 @@
 #include <tiervec/core/codes/nearest_hits.h>
 #include <tiervec/rdma/device_profile.h>
 
-#include "block_scan.h"
-
 namespace tiervec::cluster_index {
 namespace {
 
@@ -95,7 +93,7 @@ ClusterQuery::ClusterQuery(const ClusterFastPart& part, const ClusterReads& read
   for (rdma::ReadBatch& batch : batches_) batch.prefetch = part.layout == Layout::kCoded;
 }
 
-void ClusterQuery::reserve(const ClusterSearchParameters& parameters, bool helped) {
+void ClusterQuery::reserve(const ClusterSearchParameters& parameters, bool helped, const engine::RowFilter* filter) {
   const std::size_t room = part_.navigation.room(parameters.nprobe);
   groups_.reserve(room);
   clusters_.reserve(room);
@@ -113,21 +111,31 @@ void ClusterQuery::reserve(const ClusterSearchParameters& parameters, bool helpe
     const std::uint64_t listed = own + std::min(part_.addresses.count, probed * most_addresses_);
     if (listed_.size() < 2 * listed) listed_.resize(2 * listed);
     members = std::max(members, std::min(total_members_, probed * most_members_));
+    if (filter != nullptr && probed == part_.navigation.clusters()) {
+      members = std::max<std::uint64_t>(members, filter->matching());
+    }
+    if (filter != nullptr && admitted_.size() <= members) admitted_.resize(members + 1);
   }
   if (pieces_.size() <= members) pieces_.resize(members + 1);
 }
 
 ErrorCode ClusterQuery::start(const std::byte* query, std::int64_t exclude, const ClusterSearchParameters& parameters,
-                              HelperThread* helper) noexcept {
+                              HelperThread* helper, const engine::RowFilter* filter) noexcept {
   parameters_ = parameters;
+  filter_ = filter;
+  matched_ = 0;
   most_gap_ = parameters.coalesce_bytes.value_or(reads_.knee_bytes) / reads_.record.bytes();
   excluded_ = exclude < 0 ? kNobody : static_cast<std::uint32_t>(exclude);
-  cost_ = engine::QueryCost{};
   results_.clear(parameters.k);
   piece_count_ = next_ = next_record_ = 0;
   damaged_copies_ = 0;
   exact_distance_.start(query);
   const ClusterNavigation& navigation = part_.navigation;
+  const bool has_postings = part_.layout == Layout::kGrouped || part_.layout == Layout::kDecoupled;
+  if (filter != nullptr && has_postings && parameters.nprobe >= navigation.clusters()) {
+    list_admitted();
+    return ErrorCode::kOk;
+  }
   navigation.code().make_query(exact_distance_.widened(), centroid_state());
   const double care = part_.layout == Layout::kCoded ? 1 : kCareForReads;
   const auto find_groups = [&]() noexcept {
@@ -144,7 +152,12 @@ ErrorCode ClusterQuery::start(const std::byte* query, std::int64_t exclude, cons
   if (part_.layout == Layout::kReplicated) return ErrorCode::kOk;
   if (part_.layout != Layout::kCoded) return list_members();
   if (helper == nullptr) prepare_scan();
-  scan_clusters(helper);
+  if (filter != nullptr && parameters.nprobe >= navigation.clusters()) {
+    scan_all_admitted();
+  } else {
+    scan_clusters(helper);
+  }
+  list_found();
   return ErrorCode::kOk;
 }
 
@@ -189,6 +202,10 @@ std::uint32_t ClusterQuery::scan_some(std::uint32_t first, std::uint32_t end, st
     if (clusters.distances[i] > farthest_wanted(found.bound, farthest)) continue;
     const std::uint32_t from = part_.cluster_offsets[clusters.rows[i]];
     const std::uint32_t to = part_.cluster_offsets[clusters.rows[i] + 1];
+    if (filter_ != nullptr) {
+      scanned += scan_admitted(scan, clusters.rows[i], clusters.distances[i]);
+      continue;
+    }
     scan.add(from, to, clusters.distances[i]);
     scanned += to - from;
     if (part_.spill_offsets.empty()) continue;
@@ -201,9 +218,30 @@ std::uint32_t ClusterQuery::scan_some(std::uint32_t first, std::uint32_t end, st
   return scanned;
 }
 
+std::uint32_t ClusterQuery::scan_admitted(BlockScan& scan, std::uint32_t cluster, float distance) const noexcept {
+  std::uint32_t rows = scan.add(part_.cluster_offsets[cluster], part_.cluster_offsets[cluster + 1], distance,
+                                [&](std::uint32_t block) { return filter_->sixteen(block * codes::kBlockRows); });
+  if (part_.spill_offsets.empty()) return rows;
+  const std::uint32_t first_spilled = part_.first_spilled_row();
+  const std::uint32_t first = part_.spill_offsets[cluster];
+  const std::uint32_t end = part_.spill_offsets[cluster + 1];
+  const auto admitted_spilled = [&](std::uint32_t block) {
+    const std::uint32_t base = block * codes::kBlockRows - first_spilled;
+    std::uint32_t mask = 0;
+    for (std::uint32_t i = std::max(first, base); i < std::min(end, base + codes::kBlockRows); ++i) {
+      mask |= static_cast<std::uint32_t>(filter_->admits(static_cast<std::uint32_t>(part_.spill_positions[i])))
+              << (i - base);
+    }
+    return mask;
+  };
+  rows += scan.add(first_spilled + first, first_spilled + end, distance, admitted_spilled);
+  return rows;
+}
+
 // The nearest clusters first: after them the bound lets little through, and decides which of the others are looked at
 // at all.
 void ClusterQuery::scan_clusters(HelperThread* helper) noexcept {
+  const std::uint32_t before = cost_.code_distances;
   const std::uint32_t nearest = order_clusters();
   const codes::ScanHits& clusters = groups_.hits;
   const bool prunes = parameters_.prune > 0 && parameters_.nprobe < part_.navigation.clusters();
@@ -236,7 +274,42 @@ void ClusterQuery::scan_clusters(HelperThread* helper) noexcept {
   codes::keep_nearest(found, keep, keep + keep / 4);
   scan(nearest, clusters.count);
   codes::keep_nearest(found, keep, keep);
+  if (filter_ != nullptr) {
+    const bool left_out = prunes && farthest_wanted(found.bound, farthest) < farthest;  // what is too far to matter
+    matched_ = left_out ? filter_->matching() : cost_.code_distances - before;
+  }
   if (!part_.spill_offsets.empty()) drop_duplicates(found);
+}
+
+// Every position once, by the code in its own cluster. Blocks without a match are not looked at.
+void ClusterQuery::scan_all_admitted() noexcept {
+  const codes::ScanHits& clusters = clusters_.hits;
+  float* const distances = groups_.hits.distances;  // scratch of the navigation: by cluster
+  for (std::uint32_t i = 0; i < clusters.count; ++i) distances[clusters.rows[i]] = clusters.distances[i];
+  codes::ScanHits& found = candidates_.hits;
+  found.count = 0;
+  found.bound = kInfinity;
+  const std::uint32_t keep = wanted();
+  BlockScan scan(*part_.code, code_state(), part_.code_blocks, found, keep, kHeldPerKept * keep);
+  std::uint32_t cluster = 0;
+  for (std::uint32_t row = filter_->next(0, part_.count, true); row < part_.count;) {
+    while (part_.cluster_offsets[cluster + 1] <= row) ++cluster;
+    const std::uint32_t block = row / codes::kBlockRows;
+    const std::uint32_t end = std::min(part_.cluster_offsets[cluster + 1], (block + 1) * codes::kBlockRows);
+    codes::ScanBlock listed;
+    (void)codes::list_blocks(row, end, distances[cluster], &listed);
+    listed.rows &= filter_->sixteen(block * codes::kBlockRows);
+    scan.add(listed);
+    row = filter_->next(end, part_.count, true);
+  }
+  scan.finish();
+  codes::keep_nearest(found, keep, keep);
+  matched_ = filter_->matching();
+  cost_.code_distances += matched_;
+}
+
+void ClusterQuery::list_found() noexcept {
+  const codes::ScanHits& found = candidates_.hits;
   // Hits of one cluster follow each other, ascending: that is enough to read neighbours together.
   for (std::uint32_t i = 0; i < found.count && piece_count_ < parameters_.rerank; ++i) {
     const std::uint32_t position = found.rows[i];
@@ -299,7 +372,30 @@ ErrorCode ClusterQuery::list_members() noexcept {
   const std::span<const Piece> sorted = sorter.sorted();
   if (!sorted.empty() && sorted.back().first >= part_.count) return ErrorCode::kDataLoss;
   join(sorted);
+  if (filter_ != nullptr) keep_admitted();
   return ErrorCode::kOk;
+}
+
+void ClusterQuery::put_admitted(std::uint32_t first, std::uint32_t end) noexcept {
+  for (first = filter_->next(first, end, true); first < end; first = filter_->next(first, end, true)) {
+    const std::uint32_t most = first + std::min(end - first, reads_.most_records);
+    const std::uint32_t run_end = filter_->next(first, most, false);
+    admitted_[piece_count_++] = {first, run_end};
+    matched_ += run_end - first;
+    first = run_end;
+  }
+}
+
+void ClusterQuery::keep_admitted() noexcept {
+  const std::span<const Piece> all(pieces_.data(), piece_count_);
+  piece_count_ = 0;
+  for (const Piece& piece : all) put_admitted(piece.first, piece.end);
+  std::swap(pieces_, admitted_);
+}
+
+void ClusterQuery::list_admitted() noexcept {
+  put_admitted(0, part_.count);
+  std::swap(pieces_, admitted_);
 }
 
 // Own ranges are apart, addresses are single and come after an own range that begins with them: so what begins within
@@ -445,6 +541,12 @@ ErrorCode ClusterQuery::absorb_records(const std::byte* const* records, const st
   if (any) {
     if (const ErrorCode error = add_results(records, places, distances, intact); error != ErrorCode::kOk) return error;
   }
+  if (filter_ != nullptr && part_.layout == Layout::kReplicated) {
+    for (std::uint32_t i = 0; i < intact; ++i) {
+      const std::uint32_t position = reads_.record.position(records[i]);
+      matched_ += position < part_.count && filter_->admits(position) ? 1U : 0U;
+    }
+  }
   absorbed_ += intact;
   if (intact == count) [[likely]]
     return ErrorCode::kOk;
@@ -462,7 +564,7 @@ ErrorCode ClusterQuery::add_results(const std::byte* const* records, const std::
       damaged_copies_ = 0;
       return ErrorCode::kDataLoss;
     }
-    if (position == excluded_) continue;
+    if (position == excluded_ || (filter_ != nullptr && !filter_->admits(position))) continue;
     const auto label = static_cast<std::int64_t>(part_.ids[position]);
     if (replicated) {
       results_.add_once(distances[i], label);

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <cmath>
 #include <cstddef>
 #include <cstdint>
 #include <span>
@@ -10,6 +11,7 @@
 #include <tiervec/core/exact_results.h>
 #include <tiervec/core/query_distance.h>
 
+#include "block_scan.h"
 #include "piece_sorter.h"
 
 namespace tiervec::cluster_index {
@@ -41,11 +43,17 @@ class ClusterQuery {
   ClusterQuery(const ClusterFastPart& part, const ClusterReads& reads);
 
   /// Makes room for these parameters. `helped`: for a helper thread, too.
-  void reserve(const ClusterSearchParameters& parameters, bool helped);
+  void reserve(const ClusterSearchParameters& parameters, bool helped, const engine::RowFilter* filter);
 
   /// Navigates and collects what has to be read; with a helper, reserved for, layout coded does that on both threads.
+  /// With a filter only what it admits; it outlives the query.
   [[nodiscard]] ErrorCode start(const std::byte* query, std::int64_t exclude, const ClusterSearchParameters& parameters,
-                                HelperThread* helper) noexcept;
+                                HelperThread* helper, const engine::RowFilter* filter) noexcept;
+  /// Positions that the filter admits and that the query has looked at, all where it need not look at more of them;
+  /// replicated knows after the reads.
+  [[nodiscard]] std::uint32_t matched() const noexcept { return matched_; }
+  /// Fewer results than were asked for.
+  [[nodiscard]] bool is_short() const noexcept { return std::isinf(results_.kth()); }
   /// Puts the next reads into batches(). False: everything has been read.
   [[nodiscard]] bool choose() noexcept;
   /// Takes what batches() have read.
@@ -59,6 +67,8 @@ class ClusterQuery {
   [[nodiscard]] std::span<rdma::ReadBatch> batches() noexcept {
     return {batches_.data() + first_batch_, batches_.data() + batch_count_};
   }
+  void clear_cost() noexcept { cost_ = engine::QueryCost{}; }
+  /// Since clear_cost(), of every start.
   [[nodiscard]] const engine::QueryCost& cost() const noexcept { return cost_; }
 
  private:
@@ -102,6 +112,16 @@ class ClusterQuery {
   [[nodiscard]] ErrorCode list_members() noexcept;
   /// Makes pieces_ of own ranges and single addresses.
   void join(std::span<const Piece> sorted) noexcept;
+  /// Leaves runs of admitted positions of pieces_.
+  void keep_admitted() noexcept;
+  /// Makes pieces_ of all admitted positions.
+  void list_admitted() noexcept;
+  void put_admitted(std::uint32_t first, std::uint32_t end) noexcept;
+  [[nodiscard]] std::uint32_t scan_admitted(BlockScan& scan, std::uint32_t cluster, float distance) const noexcept;
+  /// Scans the codes of all admitted positions.
+  void scan_all_admitted() noexcept;
+  /// Makes pieces_ of what the scan found.
+  void list_found() noexcept;
   void put_read(std::uint32_t read, std::uint64_t offset, std::uint32_t records) noexcept;
   /// Put the reads of the next round, at most as many as fit into it. Return how many.
   [[nodiscard]] std::uint32_t choose_pieces() noexcept;
@@ -122,6 +142,8 @@ class ClusterQuery {
 
   ClusterSearchParameters parameters_;
   std::uint32_t most_gap_ = 0;  // records between pieces of one read
+  const engine::RowFilter* filter_ = nullptr;
+  std::uint32_t matched_ = 0;
   std::uint32_t excluded_ = 0;  // a position that must not be found, or one that does not exist
   QueryDistance exact_distance_;
   std::vector<CacheLine> centroid_state_;
@@ -133,6 +155,7 @@ class ClusterQuery {
   std::vector<Estimate> by_position_;  // with spill: scratch
   // To read, apart, none longer than a read; ascending, but for coded within a cluster only; replicated: of this round.
   std::vector<Piece> pieces_;
+  std::vector<Piece> admitted_;  // scratch of a filter, as large
   std::uint32_t piece_count_ = 0;
   std::vector<Piece> listed_;      // own ranges and addresses of other members, and as much room to sort them
   std::uint32_t next_ = 0;         // of pieces_, or of clusters_

@@ -26,6 +26,9 @@ namespace {
 constexpr double kWorkPerQueryUs = 30;  // CPU time of a query, on the fast side
 constexpr double kLoadLatencyUs = 1;    // below, the loads of one query cover each other
 constexpr std::uint32_t kMostInFlight = 128;
+constexpr std::uint32_t kWiden = 4;  // times as many clusters, where a filter admits too little of the nearest ones
+// A cluster costs a filtered scan, besides its codes, as much as so many of them.
+constexpr double kCodesPerCluster = 1;
 constexpr double kCodesWorthHelp = 2000;                 // fewer are scanned before another thread has heard of it
 constexpr std::uint64_t kMostBufferBytes = 256U << 20U;  // of a worker, on tiers that copy what is read
 
@@ -66,35 +69,57 @@ struct ClusterSearcher::Context {
 
 namespace {
 
+/// When a filtered query probes more clusters.
+struct Widening {
+  std::uint32_t clusters = 0;  // all
+  std::uint32_t wanted = 0;    // matching rows to look at
+  bool known_late = false;     // how many a query has looked at is known after its reads
+};
+
 template <class Context>
 engine::Task<void> run_query(Context& context, const ClusterSearchRequest& request, engine::SearchState& state,
-                             std::uint32_t index, std::size_t query_bytes, double us_per_tick, HelperThread* helper) {
+                             std::uint32_t index, std::size_t query_bytes, double us_per_tick, HelperThread* helper,
+                             const Widening& widening) {
   const Ticks started = TickClock::now();
+  ClusterSearchParameters parameters = request.parameters;
   ClusterQuery& query = *context.idle.back();
-  query.reserve(request.parameters, helper != nullptr);  // may throw, so that it still is idle
+  query.reserve(parameters, helper != nullptr, request.filter);  // may throw
   context.idle.pop_back();
-  const std::uint32_t k = request.parameters.k;
-  ErrorCode error = query.start(request.queries + index * query_bytes,
-                                request.exclude == nullptr ? -1 : request.exclude[index], request.parameters, helper);
-  while (error == ErrorCode::kOk && query.choose()) {
-    error = co_await context.worker.read(query.batches());
-    if (error == ErrorCode::kOk) {
-      error = query.absorb();
-      for (rdma::ReadBatch& batch : query.batches()) context.worker.release(batch);
-    }
-    while (error == ErrorCode::kDataLoss && query.reread_from_next_replica(context.replicas)) {
+  const auto give_back = [&context](ClusterQuery* done) { context.idle.push_back(done); };
+  const std::unique_ptr<ClusterQuery, decltype(give_back)> taken(&query, give_back);
+  const std::uint32_t k = parameters.k;
+  std::uint32_t rescans = 0;
+  ErrorCode error = ErrorCode::kOk;
+  query.clear_cost();
+  while (true) {
+    error = query.start(request.queries + index * query_bytes, request.exclude == nullptr ? -1 : request.exclude[index],
+                        parameters, helper, request.filter);
+    const bool is_last = request.filter == nullptr || parameters.nprobe >= widening.clusters;
+    const bool reads = is_last || widening.known_late || query.matched() >= widening.wanted;
+    while (reads && error == ErrorCode::kOk && query.choose()) {
       error = co_await context.worker.read(query.batches());
       if (error == ErrorCode::kOk) {
         error = query.absorb();
         for (rdma::ReadBatch& batch : query.batches()) context.worker.release(batch);
       }
+      while (error == ErrorCode::kDataLoss && query.reread_from_next_replica(context.replicas)) {
+        error = co_await context.worker.read(query.batches());
+        if (error == ErrorCode::kOk) {
+          error = query.absorb();
+          for (rdma::ReadBatch& batch : query.batches()) context.worker.release(batch);
+        }
+      }
     }
+    if (error != ErrorCode::kOk || is_last || (query.matched() >= widening.wanted && !query.is_short())) break;
+    parameters.nprobe = std::min(widening.clusters, parameters.nprobe * kWiden);
+    query.reserve(parameters, helper != nullptr, request.filter);
+    rescans = 1;
   }
   if (error != ErrorCode::kOk) state.fail(error);
   query.finish(request.ids + std::size_t{index} * k, request.distances + std::size_t{index} * k);
   request.costs[index] = query.cost();
+  request.costs[index].rescans = rescans;
   request.costs[index].latency_us = static_cast<float>(static_cast<double>(TickClock::now() - started) * us_per_tick);
-  context.idle.push_back(&query);
 }
 
 [[noreturn]] void refuse(const std::string& what) {
@@ -244,7 +269,55 @@ HelperThread* ClusterSearcher::helper_for(const ClusterSearchRequest& request, u
   return thread.get();
 }
 
-engine::WorkerTime ClusterSearcher::search(const ClusterSearchRequest& request) {
+// All matching rows against those of as many clusters as hold what would be looked at without a filter. Of the codes
+// some blocks have no matching row, and are skipped; of postings only matching records are read, where it is known
+// which.
+engine::FilterPlan ClusterSearcher::plan(const engine::RowFilter& filter,
+                                         const ClusterSearchParameters& parameters) const noexcept {
+  if (filter.matching() == 0) return engine::FilterPlan::kEmpty;
+  double all = filter.matching();
+  double nearest = usual_rows(parameters.nprobe);
+  if (part_.layout == Layout::kCoded) {
+    const double blocks = 1 - std::pow(1 - filter.share(), codes::kBlockRows);  // with a matching row, if by chance
+    all = blocks * part_.count + kCodesPerCluster * part_.navigation.clusters();
+    nearest /= filter.share();
+  } else if (part_.layout == Layout::kReplicated) {
+    all = part_.count;
+    nearest /= filter.share();
+  }
+  return filter.matching() <= parameters.k || all <= nearest ? engine::FilterPlan::kRows
+                                                             : engine::FilterPlan::kClusters;
+}
+
+double ClusterSearcher::usual_rows(std::uint32_t nprobe) const noexcept {
+  const std::uint32_t clusters = part_.navigation.clusters();
+  return static_cast<double>(std::min(nprobe, clusters)) * part_.count / clusters;
+}
+
+// Half of what a search without a filter looks at: clusters are not equally large, and what matches is not evenly
+// spread.
+std::uint32_t ClusterSearcher::wanted_rows(const engine::RowFilter& filter,
+                                           const ClusterSearchParameters& parameters) const noexcept {
+  double wanted = std::max<double>(parameters.k, usual_rows(parameters.nprobe) / 2);
+  if (part_.layout == Layout::kCoded) wanted = std::max<double>(wanted, parameters.rerank);
+  if (!part_.spill_offsets.empty()) wanted *= 2;  // a row has two codes
+  return static_cast<std::uint32_t>(std::min<double>(filter.matching(), wanted));
+}
+
+engine::WorkerTime ClusterSearcher::search(const ClusterSearchRequest& given) {
+  ClusterSearchRequest request = given;
+  const std::uint32_t clusters = part_.navigation.clusters();
+  Widening widening{.clusters = clusters, .known_late = part_.layout == Layout::kReplicated};
+  if (request.filter != nullptr) {
+    engine::check_filter(*request.filter, part_.count);
+    const engine::FilterPlan plan = this->plan(*request.filter, request.parameters);
+    if (plan == engine::FilterPlan::kEmpty) return engine::answer_nothing(request);
+    widening.wanted = wanted_rows(*request.filter, request.parameters);
+    const double probes = request.parameters.nprobe / request.filter->share();
+    request.parameters.nprobe = plan == engine::FilterPlan::kRows
+                                    ? clusters
+                                    : static_cast<std::uint32_t>(std::min<double>(clusters, std::ceil(probes)));
+  }
   const Running running(lone_.get().searches);
   HelperThread* const helper = helper_for(request, running.others);
   HelpedCall call(helper);
@@ -262,7 +335,7 @@ engine::WorkerTime ClusterSearcher::search(const ClusterSearchRequest& request) 
        .deadline = request.deadline},
       [&](std::uint32_t queries) { return std::make_unique<Context>(*tier_, part_, queries); },
       [&](Context& context, engine::SearchState& state, std::uint32_t index) {
-        return run_query(context, request, state, index, query_bytes, us_per_tick, helper);
+        return run_query(context, request, state, index, query_bytes, us_per_tick, helper, widening);
       });
   if (helper != nullptr) {
     const HelperThread::Time helped = call.end();

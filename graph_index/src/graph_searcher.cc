@@ -18,6 +18,10 @@ constexpr std::uint64_t kMostSampled = 20'000;
 constexpr std::uint32_t kSampleK = 10;
 constexpr std::uint32_t kSampleList = 32;
 
+// A walk expands about as many vertices as its list holds; so many codes of admitted vertices can be looked at instead
+// of one of these. A read costs more than what the processor does for it.
+constexpr double kCodesPerExpansion = 100;
+
 }  // namespace
 
 /// One worker thread's queue, scheduler and traversals; kept between searches.
@@ -55,38 +59,48 @@ void count_expansions(const SearchRequest& request, const Traversal& traversal) 
 
 template <class Context>
 engine::Task<void> run_query(Context& context, const SearchRequest& request, engine::SearchState& state,
-                             std::uint32_t index, std::size_t query_bytes, double us_per_tick) {
+                             std::uint32_t index, std::size_t query_bytes, double us_per_tick, bool all_rows) {
   const Ticks started = TickClock::now();
   Traversal& traversal = *context.idle.back();
   const SearchParameters& parameters = request.parameters;
   traversal.reserve(parameters);  // may throw, so that it still is idle
   context.idle.pop_back();
-  traversal.start(request.queries + index * query_bytes, parameters);
+  traversal.start(request.queries + index * query_bytes, parameters, request.filter);
   ErrorCode error = ErrorCode::kOk;
-  while (traversal.choose()) {
-    const bool reads = traversal.batch().count > 0;  // else every record of the round is hot
-    if (reads) {
-      error = co_await context.worker.read(traversal.batch());
+  std::uint32_t rescans = 0;
+  for (bool by_rows = all_rows;; by_rows = true, ++rescans) {
+    if (by_rows) {
+      traversal.begin_rows();
+      while (traversal.score_admitted()) co_await context.worker.yield();
+    } else {
+      traversal.begin_walk();
     }
-    if (error == ErrorCode::kOk) {
-      count_expansions(request, traversal);
-      error = traversal.absorb();
+    while (traversal.choose()) {
+      const bool reads = traversal.batch().count > 0;  // else every record of the round is hot
       if (reads) {
-        context.worker.release(traversal.batch());
+        error = co_await context.worker.read(traversal.batch());
       }
-    }
-    while (error == ErrorCode::kDataLoss && traversal.reread_from_next_replica(context.replicas)) {
-      error = co_await context.worker.read(traversal.batch());
       if (error == ErrorCode::kOk) {
+        count_expansions(request, traversal);
         error = traversal.absorb();
-        context.worker.release(traversal.batch());
+        if (reads) {
+          context.worker.release(traversal.batch());
+        }
       }
+      while (error == ErrorCode::kDataLoss && traversal.reread_from_next_replica(context.replicas)) {
+        error = co_await context.worker.read(traversal.batch());
+        if (error == ErrorCode::kOk) {
+          error = traversal.absorb();
+          context.worker.release(traversal.batch());
+        }
+      }
+      if (error != ErrorCode::kOk) {
+        break;
+      }
+      co_await context.worker.yield();
+      traversal.score();
     }
-    if (error != ErrorCode::kOk) {
-      break;
-    }
-    co_await context.worker.yield();
-    traversal.score();
+    if (error != ErrorCode::kOk || by_rows || request.filter == nullptr || !traversal.is_short()) break;
   }
   if (error != ErrorCode::kOk) {
     state.fail(error);
@@ -94,6 +108,7 @@ engine::Task<void> run_query(Context& context, const SearchRequest& request, eng
   traversal.finish(request.ids + std::size_t{index} * parameters.k,
                    request.distances + std::size_t{index} * parameters.k);
   request.costs[index] = traversal.cost();
+  request.costs[index].rescans = rescans;
   request.costs[index].latency_us = static_cast<float>(static_cast<double>(TickClock::now() - started) * us_per_tick);
   context.idle.push_back(&traversal);
 }
@@ -129,9 +144,30 @@ std::uint64_t GraphSearcher::fast_bytes() const noexcept {
          part_.locator.size() * sizeof(LocatorGroup) + part_.navigation.bytes() + hot_.bytes();
 }
 
+// What a walk expands against what the codes of all admitted vertices cost.
+engine::FilterPlan GraphSearcher::plan(const engine::RowFilter& filter,
+                                       const SearchParameters& parameters) const noexcept {
+  if (filter.matching() == 0) return engine::FilterPlan::kEmpty;
+  const double expanded = parameters.search_list / filter.share();
+  const bool by_rows = filter.matching() <= std::max(parameters.k, parameters.search_list) ||
+                       filter.matching() < kCodesPerExpansion * expanded;
+  return by_rows ? engine::FilterPlan::kRows : engine::FilterPlan::kSearch;
+}
+
 engine::WorkerTime GraphSearcher::search(const SearchRequest& request) {
   SearchRequest effective = request;
   if (!request.parameters.pipeline) effective.parameters.beam_width = 1;
+  bool all_rows = false;
+  if (request.filter != nullptr) {
+    engine::check_filter(*request.filter, part_.count);
+    const engine::FilterPlan plan = this->plan(*request.filter, request.parameters);
+    if (plan == engine::FilterPlan::kEmpty) return engine::answer_nothing(request);
+    all_rows = plan == engine::FilterPlan::kRows;
+    if (!all_rows) {
+      effective.parameters.search_list = static_cast<std::uint32_t>(
+          std::min<double>(part_.count, std::ceil(request.parameters.search_list / request.filter->share())));
+    }
+  }
   const std::size_t query_bytes = part_.layout.dim * element_bytes(query_dtype());
   const double us_per_tick = 1e-3 / TickClock::ticks_per_ns();
   const rdma::DeviceProfile profile = tier_->profile();
@@ -146,7 +182,7 @@ engine::WorkerTime GraphSearcher::search(const SearchRequest& request) {
        .deadline = request.deadline},
       [&](std::uint32_t queries) { return std::make_unique<Context>(*this, queries); },
       [&](Context& context, engine::SearchState& state, std::uint32_t index) {
-        return run_query(context, effective, state, index, query_bytes, us_per_tick);
+        return run_query(context, effective, state, index, query_bytes, us_per_tick, all_rows);
       });
 }
 

@@ -10,6 +10,8 @@ namespace {
 constexpr std::uint32_t kEntryCandidates = 4;  // what a descent of the navigation sample keeps
 constexpr std::size_t kMetPerCandidate = 64;   // vertices met per entry of the candidate list, roughly
 constexpr std::size_t kMostRowLines = 8;       // prefetched of a row
+constexpr std::uint32_t kRowsAtOnce = 64;      // admitted rows whose codes are on their way together
+constexpr std::uint32_t kRowsPerTurn = 4096;   // that are scored before other queries have a turn
 
 }  // namespace
 
@@ -44,19 +46,29 @@ void Traversal::reserve(const SearchParameters& parameters) {
   }
   met_.reserve(capacity * kMetPerCandidate);
   results_.reserve(parameters.k);
-  const std::size_t fresh = std::size_t{parameters.beam_width} * RecordLayout::kMaxDegree + 16;
+  const std::size_t fresh =
+      std::max<std::size_t>(std::size_t{parameters.beam_width} * RecordLayout::kMaxDegree, 2 * kRowsAtOnce) + 16;
   if (fresh_.size() < fresh) {
     fresh_.resize(fresh);
     distances_.resize(fresh);
   }
 }
 
-void Traversal::start(const std::byte* query, const SearchParameters& parameters) {
+void Traversal::start(const std::byte* query, const SearchParameters& parameters, const engine::RowFilter* filter) {
   parameters_ = parameters;
+  filter_ = filter;
+  leads_on_ = true;
   cost_ = QueryCost{};
   results_.clear(parameters.k);
   exact_distance_.start(query);
   part_.code->make_query(exact_distance_.widened(), code_state());
+  fresh_count_ = 0;
+  batch_.attempt = 0;
+  damaged_copies_ = 0;
+  repeated_rounds_ = 0;
+}
+
+void Traversal::begin_walk() noexcept {
   descend_navigation();
   met_.clear();
   // What the descent found becomes the list; entries were positions in the sample.
@@ -66,13 +78,40 @@ void Traversal::start(const std::byte* query, const SearchParameters& parameters
     distances_[i] = list_.distances[i];
     met_.add(fresh_[i]);
   }
-  list_.reset(parameters.search_list);
+  list_.reset(parameters_.search_list);
   hop_.insert(list_, distances_.data(), fresh_.data(), entries);
   first_open_ = 0;
-  fresh_count_ = 0;
-  batch_.attempt = 0;
-  damaged_copies_ = 0;
-  repeated_rounds_ = 0;
+}
+
+void Traversal::begin_rows() noexcept {
+  leads_on_ = false;
+  next_admitted_ = 0;
+  results_.clear(parameters_.k);
+  list_.reset(parameters_.search_list);
+  first_open_ = 0;
+}
+
+std::uint32_t Traversal::take_admitted(std::uint32_t* vertices) noexcept {
+  const std::uint32_t count = filter_->take(next_admitted_, vertices, kRowsAtOnce);
+  for (std::uint32_t i = 0; i < count; ++i) prefetch_row(vertices[i]);
+  return count;
+}
+
+// Codes of the next rows are on their way while those before them are scored.
+bool Traversal::score_admitted() noexcept {
+  std::uint32_t* rows = fresh_.data();
+  std::uint32_t* coming = rows + kRowsAtOnce;
+  std::uint32_t scored = 0;
+  for (std::uint32_t count = take_admitted(rows); count > 0;) {
+    const std::uint32_t next = scored < kRowsPerTurn ? take_admitted(coming) : 0;
+    part_.code->distances(code_state(), part_.rows, rows, count, distances_.data());
+    hop_.insert(list_, distances_.data(), rows, count);
+    scored += count;
+    count = next;
+    std::swap(rows, coming);
+  }
+  cost_.code_distances += scored;
+  return next_admitted_ < part_.count;
 }
 
 void Traversal::descend_navigation() noexcept {
@@ -112,6 +151,7 @@ void Traversal::descend_navigation() noexcept {
 // Wide rounds pay off once the list holds the neighbourhood of the query; on the way there they read what the next
 // round would have shown to be far (PipeANN, OSDI'25). So the width grows with the rounds.
 std::uint32_t Traversal::width() const noexcept {
+  if (!leads_on_) return parameters_.pipeline ? SearchParameters::kWidestBeam : 1;
   return std::min(parameters_.beam_width, 1 + cost_.rounds - repeated_rounds_ + cost_.hot_records);
 }
 
@@ -164,8 +204,10 @@ ErrorCode Traversal::absorb() noexcept {
     if (is_read && part_.layout.stored_bytes(degree) != batch_.reads[i].length) {
       return forged();
     }
-    results_.add(exact_distance_(record), static_cast<std::int64_t>(part_.layout.label(vertices_[i], record)));
-    if (!note_neighbors(record, degree)) {
+    if (filter_ == nullptr || filter_->admits(vertices_[i])) {
+      results_.add(exact_distance_(record), static_cast<std::int64_t>(part_.layout.label(vertices_[i], record)));
+    }
+    if (leads_on_ && !note_neighbors(record, degree)) {
       return forged();
     }
   }

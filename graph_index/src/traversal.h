@@ -1,5 +1,6 @@
 #pragma once
 
+#include <cmath>
 #include <cstddef>
 #include <cstdint>
 #include <memory>
@@ -28,7 +29,16 @@ class Traversal {
   /// Makes room for these parameters.
   void reserve(const SearchParameters& parameters);
 
-  void start(const std::byte* query, const SearchParameters& parameters);
+  /// With a filter only vertices that it admits become results; it outlives the query.
+  void start(const std::byte* query, const SearchParameters& parameters, const engine::RowFilter* filter);
+  void begin_walk() noexcept;
+  /// Instead of a walk, or after one that found too little: every vertex that the filter admits becomes a candidate.
+  void begin_rows() noexcept;
+  /// Scores some of them. True while more are left. Then they are chosen as in a walk, but their records lead no
+  /// further.
+  [[nodiscard]] bool score_admitted() noexcept;
+  /// Fewer results than were asked for.
+  [[nodiscard]] bool is_short() const noexcept { return std::isinf(results_.kth()); }
   /// Chooses the next round's vertices: the reads go into batch(), which stays empty when all records are hot. False:
   /// the search has converged.
   [[nodiscard]] bool choose() noexcept;
@@ -49,6 +59,7 @@ class Traversal {
  private:
   [[nodiscard]] std::byte* code_state() noexcept { return code_state_.front().bytes; }
   void descend_navigation() noexcept;
+  [[nodiscard]] std::uint32_t take_admitted(std::uint32_t* vertices) noexcept;
   [[nodiscard]] std::uint32_t width() const noexcept;
   [[nodiscard]] ErrorCode forged() noexcept;
   [[nodiscard]] bool note_neighbors(const std::byte* record, std::uint32_t degree) noexcept;
@@ -62,6 +73,9 @@ class Traversal {
   const bool verify_records_;
   const std::uint32_t row_bytes_;
 
+  const engine::RowFilter* filter_ = nullptr;
+  bool leads_on_ = true;             // records have neighbours to look at
+  std::uint32_t next_admitted_ = 0;  // no admitted vertex before it is left to score
   SearchParameters parameters_;
   QueryDistance exact_distance_;
   std::vector<CacheLine> code_state_;

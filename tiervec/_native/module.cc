@@ -13,6 +13,7 @@ NB_MODULE(_core, module) {
   register_remote_tiers(module);
   register_verbs(module);
   register_codes(module);
+  register_engine(module);
   register_graph_index(module);
   register_cluster_build(module);
   register_cluster_index(module);

@@ -15,6 +15,7 @@ void register_memory_node(nanobind::module_& module);
 void register_remote_tiers(nanobind::module_& module);
 void register_verbs(nanobind::module_& module);
 void register_codes(nanobind::module_& module);
+void register_engine(nanobind::module_& module);
 void register_graph_index(nanobind::module_& module);
 void register_cluster_build(nanobind::module_& module);
 void register_cluster_index(nanobind::module_& module);

@@ -135,13 +135,14 @@ struct Searcher {
 nb::tuple search(Searcher& searcher, const Matrix& queries, std::uint32_t k, std::uint32_t nprobe, std::uint32_t rerank,
                  bool pipeline, unsigned threads, const std::optional<Vector<std::int64_t>>& exclude,
                  const engine::CancelToken* cancel, std::optional<double> timeout_s, float prune,
-                 std::optional<std::uint32_t> coalesce_bytes, bool split) {
+                 std::optional<std::uint32_t> coalesce_bytes, bool split, const engine::RowFilter* filter) {
   ClusterSearchRequest request;
   request.queries = bytes_of(queries);
   request.count = row_count(queries);
   request.parameters = {k, nprobe, rerank, prune, pipeline, coalesce_bytes, split};
   request.threads = resolve_threads(threads);
   request.cancel = cancel;
+  request.filter = filter;
   if (exclude) {
     if (exclude->shape(0) != queries.shape(0)) {
       throw Error(ErrorCode::kInvalidArgument, "exclude must have one entry per query");
@@ -258,11 +259,21 @@ void register_cluster_index(nb::module_& module) {
       .def("search", &search, nb::arg("queries"), nb::arg("k"), nb::arg("nprobe"), nb::arg("rerank"),
            nb::arg("pipeline"), nb::arg("threads"), nb::arg("exclude") = nb::none(), nb::arg("cancel") = nb::none(),
            nb::arg("timeout_s") = nb::none(), nb::arg("prune") = ClusterSearchParameters::kPrune,
-           nb::arg("coalesce_bytes") = nb::none(), nb::arg("split") = false,
+           nb::arg("coalesce_bytes") = nb::none(), nb::arg("split") = false, nb::arg("filter") = nb::none(),
            nb::sig("def search(self, queries: numpy.typing.NDArray[numpy.generic], k: int, nprobe: int, rerank: int, "
                    "pipeline: bool, threads: int, exclude: numpy.typing.NDArray[numpy.int64] | None = None, "
                    "cancel: CancelToken | None = None, timeout_s: float | None = None, prune: float = 0.2, "
-                   "coalesce_bytes: int | None = None, split: bool = False) -> tuple[typing.Any, ...]"));
+                   "coalesce_bytes: int | None = None, split: bool = False, "
+                   "filter: RowFilter | None = None) -> tuple[typing.Any, ...]"))
+      .def(
+          "plan",
+          [](const Searcher& searcher, const engine::RowFilter& filter, std::uint32_t k, std::uint32_t nprobe,
+             std::uint32_t rerank) {
+            return std::string(
+                engine::name(searcher.native.plan(filter, {.k = k, .nprobe = nprobe, .rerank = rerank})));
+          },
+          nb::arg("filter"), nb::arg("k"), nb::arg("nprobe"), nb::arg("rerank"),
+          "How a search finds what the filter admits: empty, rows, or clusters.");
 }
 
 }  // namespace tiervec::native

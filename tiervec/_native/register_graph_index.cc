@@ -239,13 +239,14 @@ void init_searcher(GraphSearcher* self, std::shared_ptr<rdma::Tier> tier, std::u
 
 nb::tuple search(GraphSearcher& searcher, const Matrix& queries, std::uint32_t k, std::uint32_t search_list,
                  std::uint32_t beam_width, float stop_margin, bool pipeline, unsigned threads,
-                 const engine::CancelToken* cancel, std::optional<double> timeout_s) {
+                 const engine::CancelToken* cancel, std::optional<double> timeout_s, const engine::RowFilter* filter) {
   SearchRequest request;
   request.queries = bytes_of(queries);
   request.count = row_count(queries);
   request.parameters = {k, std::max(search_list, k), beam_width, stop_margin, pipeline};
   request.threads = resolve_threads(threads);
   request.cancel = cancel;
+  request.filter = filter;
   if (beam_width == 0 || beam_width > SearchParameters::kWidestBeam || k == 0) {
     throw Error(ErrorCode::kInvalidArgument, "beam_width must be 1 to 32 and k at least 1");
   }
@@ -270,20 +271,6 @@ nb::tuple search(GraphSearcher& searcher, const Matrix& queries, std::uint32_t k
 }  // namespace
 
 void register_graph_index(nb::module_& module) {
-  nb::class_<engine::CancelToken>(module, "CancelToken", "Stops searches that run with it, from any thread.")
-      .def(nb::init<>())
-      .def("cancel", &engine::CancelToken::cancel)
-      .def_prop_ro("cancelled", &engine::CancelToken::cancelled);
-
-  module.def(
-      "search_result_fields",
-      [] {
-        nb::list fields;
-        for (const char* field : kSearchResultFields) fields.append(field);
-        return nb::tuple(fields);
-      },
-      nb::sig("def search_result_fields() -> tuple[str, ...]"), "Names of what a native search returns, in order.");
-
   nb::class_<GraphBuilder>(module, "GraphBuilder",
                            "Builds a Vamana graph over vectors (n, dim) and writes its records.")
       .def(nb::init<Matrix, const std::string&, unsigned>(), nb::arg("data").noconvert(), nb::arg("metric"),
@@ -363,10 +350,19 @@ void register_graph_index(nb::module_& module) {
           "Keeps the most read records in fast memory, within a budget; returns how many. Before any other search.")
       .def("search", &search, nb::arg("queries"), nb::arg("k"), nb::arg("search_list"), nb::arg("beam_width"),
            nb::arg("stop_margin"), nb::arg("pipeline"), nb::arg("threads"), nb::arg("cancel") = nb::none(),
-           nb::arg("timeout_s") = nb::none(),
+           nb::arg("timeout_s") = nb::none(), nb::arg("filter") = nb::none(),
            nb::sig("def search(self, queries: numpy.typing.NDArray[numpy.generic], k: int, search_list: int, "
                    "beam_width: int, stop_margin: float, pipeline: bool, threads: int, "
-                   "cancel: CancelToken | None = None, timeout_s: float | None = None) -> tuple[typing.Any, ...]"));
+                   "cancel: CancelToken | None = None, timeout_s: float | None = None, "
+                   "filter: RowFilter | None = None) -> tuple[typing.Any, ...]"))
+      .def(
+          "plan",
+          [](const GraphSearcher& searcher, const engine::RowFilter& filter, std::uint32_t k,
+             std::uint32_t search_list) {
+            return std::string(engine::name(searcher.plan(filter, {.k = k, .search_list = std::max(search_list, k)})));
+          },
+          nb::arg("filter"), nb::arg("k"), nb::arg("search_list"),
+          "How a search finds what the filter admits: empty, rows, or search.");
 }
 
 }  // namespace tiervec::native

@@ -69,6 +69,7 @@ class NativeResult(NamedTuple):
 
     Attributes:
         threads_refused: Threads that the system did not give; the others did all the work.
+        rescans: Filtered queries that found too little as planned, and then looked at more or all of what matches.
     """
 
     ids: NDArray[np.int64]
@@ -84,6 +85,7 @@ class NativeResult(NamedTuple):
     bytes_read: int
     hot_records: int
     rereads: int
+    rescans: int
 
 
 class NativeSearcher(Protocol):
@@ -128,14 +130,17 @@ def search_natively(
     timeout_s: float | None = None,
     cancel: _core.CancelToken | None = None,
     latency_us: float = 0.0,
+    row_filter: _core.RowFilter | None = None,
 ) -> NativeResult:
     """Answers queries (nq, dim) of the index's query dtype on a device with this latency of a read.
 
     Ctrl-C stops a long search within a moment. `exclude`, for clusters only, has one position per query
-    that must not be found, or -1.
+    that must not be found, or -1. With `row_filter` only rows that it admits are found.
     """
     token = _core.CancelToken() if cancel is None else cancel
     settings = vars(params) if exclude is None else {"exclude": exclude, **vars(params)}
+    if row_filter is not None:
+        settings = {"filter": row_filter, **settings}
     call = functools.partial(
         searcher.search, queries, k, threads=threads, cancel=token, timeout_s=timeout_s, **settings
     )

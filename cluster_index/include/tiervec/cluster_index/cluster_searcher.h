@@ -29,6 +29,7 @@
 #include <tiervec/core/dtype.h>
 #include <tiervec/core/helper_thread.h>
 #include <tiervec/core/process.h>
+#include <tiervec/engine/row_filter.h>
 #include <tiervec/engine/search_engine.h>
 #include <tiervec/rdma/tier.h>
 
@@ -58,10 +59,11 @@ struct ClusterSearchRequest {
   const std::byte* queries = nullptr;  // count x dim of query_dtype
   std::uint32_t count = 0;
   ClusterSearchParameters parameters;
-  const std::int64_t* exclude = nullptr;  // one position per query that must not be found, or -1; null: none
-  std::int64_t* ids = nullptr;            // count x k
-  float* distances = nullptr;             // count x k
-  engine::QueryCost* costs = nullptr;     // count
+  const engine::RowFilter* filter = nullptr;  // positions that may be found; null: all
+  const std::int64_t* exclude = nullptr;      // one position per query that must not be found, or -1; null: none
+  std::int64_t* ids = nullptr;                // count x k
+  float* distances = nullptr;                 // count x k
+  engine::QueryCost* costs = nullptr;         // count
   unsigned threads = 1;
   const engine::CancelToken* cancel = nullptr;
   Ticks deadline = kNever;
@@ -108,6 +110,10 @@ class ClusterSearcher {
   /// query's error after everything in flight has come back. Thread-safe.
   engine::WorkerTime search(const ClusterSearchRequest& request);
 
+  /// How a search with these parameters finds the positions that the filter admits.
+  [[nodiscard]] engine::FilterPlan plan(const engine::RowFilter& filter,
+                                        const ClusterSearchParameters& parameters) const noexcept;
+
   [[nodiscard]] std::uint64_t fast_bytes() const noexcept;
   [[nodiscard]] std::uint32_t dim() const noexcept { return part_.dim; }
   [[nodiscard]] Dtype query_dtype() const noexcept { return tiervec::query_dtype(part_.dtype); }
@@ -115,6 +121,11 @@ class ClusterSearcher {
  private:
   struct Context;
 
+  /// Rows that a search without a filter looks at.
+  [[nodiscard]] double usual_rows(std::uint32_t nprobe) const noexcept;
+  /// Matching rows that a query looks at, or more clusters are probed.
+  [[nodiscard]] std::uint32_t wanted_rows(const engine::RowFilter& filter,
+                                          const ClusterSearchParameters& parameters) const noexcept;
   /// The helper when this search may use it and there is one, else null. `others` searches run beside it.
   [[nodiscard]] HelperThread* helper_for(const ClusterSearchRequest& request, unsigned others);
 

@@ -9,6 +9,9 @@
 //     score    code distances of the new neighbours into the candidate list
 //   until the list has nothing to expand, or nothing within stop_margin of the k-th exact distance.
 //
+// With a filter that admits few vertices, all of these are scored by their codes, and the nearest are read. With one
+// that admits many the list is longer: what is not admitted only shows the way.
+//
 // Many queries run on each worker thread, so both waits (for records, for codes) are spent on other queries.
 
 #include <atomic>
@@ -19,6 +22,7 @@
 #include <vector>
 
 #include <tiervec/core/codes/code.h>
+#include <tiervec/engine/row_filter.h>
 #include <tiervec/engine/search_engine.h>
 #include <tiervec/engine/worker.h>
 #include <tiervec/graph_index/hot_set.h>
@@ -46,6 +50,7 @@ struct SearchRequest {
   const std::byte* queries = nullptr;  // count x dim of query_dtype
   std::uint32_t count = 0;
   SearchParameters parameters;
+  const engine::RowFilter* filter = nullptr;         // vertices that may be found; null: all
   std::int64_t* ids = nullptr;                       // count x k
   float* distances = nullptr;                        // count x k
   QueryCost* costs = nullptr;                        // count
@@ -75,6 +80,10 @@ class GraphSearcher {
   /// Answers all queries of the request. Returns what time its workers took. Throws the first
   /// query's error after everything in flight has come back. Thread-safe.
   engine::WorkerTime search(const SearchRequest& request);
+
+  /// How a search with these parameters finds the vertices that the filter admits.
+  [[nodiscard]] engine::FilterPlan plan(const engine::RowFilter& filter,
+                                        const SearchParameters& parameters) const noexcept;
 
   /// Fills the hot set within `budget_bytes`: reads some records, searches for their vectors, and keeps the records
   /// that these searches expanded most. Before any other search. Returns how many records are hot.

@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <atomic>
 #include <cstdint>
+#include <limits>
 #include <memory>
 #include <mutex>
 #include <string>
@@ -31,6 +32,7 @@ struct QueryCost {
   std::uint32_t hot_records = 0;  // found in a hot set instead of being read
   std::uint64_t bytes = 0;
   std::uint32_t rereads = 0;  // reads, counted above too, that repeated others because a record was damaged
+  std::uint32_t rescans = 0;  // 1: its filtered search found too little, and it looked at every matching row
 };
 
 /// Queries to keep in flight on one worker: enough to cover the device's latency with work, within its buffers. For
@@ -45,6 +47,16 @@ std::uint32_t queries_in_flight(const rdma::DeviceProfile& profile, unsigned thr
 
 /// What a failed search says; names the tier.
 std::string describe_search_error(ErrorCode error, const std::string& url);
+
+/// The answer of a request whose filter admits nothing: no neighbours, at no cost.
+template <class Request>
+WorkerTime answer_nothing(const Request& request) {
+  const std::size_t room = std::size_t{request.count} * request.parameters.k;
+  std::fill_n(request.ids, room, std::int64_t{-1});
+  std::fill_n(request.distances, room, std::numeric_limits<float>::infinity());
+  std::fill_n(request.costs, request.count, QueryCost{});
+  return {.threads = 1};
+}
 
 struct SearchCall {
   std::uint32_t count = 0;  // queries
