@@ -296,10 +296,10 @@ void ClusterQuery::scan_all_admitted() noexcept {
     while (part_.cluster_offsets[cluster + 1] <= row) ++cluster;
     const std::uint32_t block = row / codes::kBlockRows;
     const std::uint32_t end = std::min(part_.cluster_offsets[cluster + 1], (block + 1) * codes::kBlockRows);
-    codes::ScanBlock listed;
-    (void)codes::list_blocks(row, end, distances[cluster], &listed);
-    listed.rows &= filter_->sixteen(block * codes::kBlockRows);
-    scan.add(listed);
+    const std::uint32_t part = (~0U << (row % codes::kBlockRows)) & (~0U >> (31 - (end - 1) % codes::kBlockRows));
+    scan.add({.block = block,
+              .rows = filter_->sixteen(block * codes::kBlockRows) & part,
+              .origin_distance = distances[cluster]});
     row = filter_->next(end, part_.count, true);
   }
   scan.finish();

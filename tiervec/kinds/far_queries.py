@@ -251,7 +251,17 @@ def _put(found: NativeResult, rows: NDArray[np.int64], again: NativeResult) -> N
     ids, distances, latency_us = found.ids.copy(), found.distances.copy(), found.latency_us.copy()
     ids[rows], distances[rows] = again.ids, again.distances
     latency_us[rows] += again.latency_us
-    sums = ("cpu_us", "waiting_us", "reads", "rounds", "code_distances", "bytes_read", "hot_records", "rereads")
+    sums = (
+        "cpu_us",
+        "waiting_us",
+        "reads",
+        "rounds",
+        "code_distances",
+        "bytes_read",
+        "hot_records",
+        "rereads",
+        "rescans",
+    )
     return found._replace(
         ids=ids,
         distances=distances,

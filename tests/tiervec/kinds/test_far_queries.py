@@ -55,6 +55,7 @@ def answer(distances: Any, reads: int, ids: int) -> NativeResult:
         cpu_us=10.0,
         reads=reads,
         rereads=0,
+        rescans=0,
         **zeros,  # type: ignore[arg-type]
     )
 
