@@ -64,7 +64,9 @@ inline std::shared_ptr<Tier> open_tcp(const std::string& region_path) {
                               .size_bytes = region.size_bytes(),
                               .token = {std::byte{42}}};
   server.serve(attachment.region_id, attachment.token, std::move(memory), 0, region.size_bytes());
-  return open_tcp_tier("tcp://127.0.0.1:" + std::to_string(server.port()) + "/region", attachment);
+  // Time enough for a machine that is busy with other things.
+  return open_tcp_tier("tcp://127.0.0.1:" + std::to_string(server.port()) + "/region", attachment,
+                       {.timeout = std::chrono::seconds(10)});
 }
 
 /// On the first node with memory: 0, on most machines.
