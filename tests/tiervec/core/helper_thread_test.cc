@@ -81,32 +81,28 @@ TEST(HelperThread, CallsThatTakeLongerThanItPollsAreHelped) {
   EXPECT_TRUE(helps(helper, 50));  // 1 ms
 }
 
-/// Waits until a pause passes in which the helper did nothing. False: it never came.
-bool sleeps(HelperThread& helper) {
-  const auto give_up = std::chrono::steady_clock::now() + 60s;
-  while (std::chrono::steady_clock::now() < give_up) {
-    std::this_thread::sleep_for(10ms);
-    const HelperThread::Time time = helper.take_time();
-    if (time.cpu_ns == 0 && time.waiting_ns == 0) return true;
-  }
-  return false;
+/// Waits until it sleeps. False: it never came.
+bool sleeps(const HelperThread& helper) {
+  const auto give_up = std::chrono::steady_clock::now() + kGiveUp;
+  while (!helper.asleep() && std::chrono::steady_clock::now() < give_up) std::this_thread::sleep_for(1ms);
+  return helper.asleep();
 }
 
 TEST(HelperThread, CallsFarApartDoNotWakeIt) {
   HelperThread helper;
   EXPECT_TRUE(helps(helper));
   EXPECT_TRUE(sleeps(helper));
+  const std::uint32_t wakes = helper.wakes();
   for (int i = 0; i < 10; ++i) {
+    std::this_thread::sleep_for(3ms);
     int parts = 0;
     helper.begin_call();
     helper.run_both([&]() noexcept { ++parts; }, [&]() noexcept { ++parts; });
     helper.end_call();
     EXPECT_EQ(parts, 2);
-    std::this_thread::sleep_for(3ms);
   }
-  const HelperThread::Time time = helper.take_time();
-  EXPECT_EQ(time.cpu_ns, 0);
-  EXPECT_EQ(time.waiting_ns, 0);
+  EXPECT_EQ(helper.wakes(), wakes);
+  EXPECT_TRUE(helper.asleep());
 }
 
 TEST(HelperThread, CountsItsTimeOnceAndDoesNotPollForEver) {

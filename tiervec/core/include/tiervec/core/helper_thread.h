@@ -51,6 +51,11 @@ class HelperThread {
   void begin_call() noexcept;
   void end_call() noexcept;
 
+  /// It waits for a call that wakes it, or is about to.
+  [[nodiscard]] bool asleep() const noexcept { return asleep_.load(std::memory_order_relaxed); }
+  /// How often a call has woken it.
+  [[nodiscard]] std::uint32_t wakes() const noexcept { return wakes_.load(std::memory_order_relaxed); }
+
   /// A look at the clock of another thread takes a microsecond: once per call, by the caller, and not for every part.
   [[nodiscard]] Time take_time() noexcept;
 
