@@ -372,6 +372,40 @@ class CancelToken:
     @property
     def cancelled(self) -> bool: ...
 
+class EndedSearches:
+    """Tells an event loop of searches that have ended, by their tickets."""
+
+    def __init__(self) -> None: ...
+
+    def fileno(self) -> int:
+        """Readable while there are some."""
+
+    def take(self) -> list[int]:
+        """Tickets of those that ended since the last take."""
+
+class PendingSearch:
+    """
+    A search that workers answer meanwhile. Its end cancels it and waits for it.
+    """
+
+    @property
+    def answered_at_once(self) -> bool:
+        """Then nobody is told of its end."""
+
+    def cancel(self) -> None:
+        """Stops it; it soon is complete."""
+
+    def expire(self) -> None:
+        """To be called at its deadline, where nobody waits."""
+
+    def wait(self, limit_s: float) -> bool:
+        """Waits for so long at most; True: it is complete."""
+
+    def result(self) -> tuple[Any, ...]:
+        """
+        What `search` of the searcher returns, or its error; waits until it is complete. Only once.
+        """
+
 def search_result_fields() -> tuple[str, ...]:
     """Names of what a native search returns, in order."""
 
@@ -448,6 +482,9 @@ class GraphSearcher:
 
     def search(self, queries: numpy.typing.NDArray[numpy.generic], k: int, search_list: int, beam_width: int, stop_margin: float, pipeline: bool, threads: int, cancel: CancelToken | None = None, timeout_s: float | None = None, filter: RowFilter | None = None) -> tuple[Any, ...]: ...
 
+    def submit(self, queries: numpy.typing.NDArray[numpy.generic], k: int, search_list: int, beam_width: int, stop_margin: float, pipeline: bool, threads: int, cancel: CancelToken | None = None, timeout_s: float | None = None, filter: RowFilter | None = None, ended: EndedSearches | None = None, ticket: int = 0) -> PendingSearch:
+        """A search that workers answer meanwhile; `ended` hears of its end."""
+
     def plan(self, filter: RowFilter, k: int, search_list: int) -> str:
         """How a search finds what the filter admits: empty, rows, or search."""
 
@@ -493,6 +530,9 @@ class ClusterSearcher:
     def fast_bytes(self) -> int: ...
 
     def search(self, queries: numpy.typing.NDArray[numpy.generic], k: int, nprobe: int, rerank: int, pipeline: bool, threads: int, exclude: numpy.typing.NDArray[numpy.int64] | None = None, cancel: CancelToken | None = None, timeout_s: float | None = None, prune: float = 0.2, coalesce_bytes: int | None = None, split: bool = False, filter: RowFilter | None = None) -> tuple[Any, ...]: ...
+
+    def submit(self, queries: numpy.typing.NDArray[numpy.generic], k: int, nprobe: int, rerank: int, pipeline: bool, threads: int, exclude: numpy.typing.NDArray[numpy.int64] | None = None, cancel: CancelToken | None = None, timeout_s: float | None = None, prune: float = 0.2, coalesce_bytes: int | None = None, split: bool = False, filter: RowFilter | None = None, ended: EndedSearches | None = None, ticket: int = 0) -> PendingSearch:
+        """A search that workers answer meanwhile; `ended` hears of its end."""
 
     def plan(self, filter: RowFilter, k: int, nprobe: int, rerank: int) -> str:
         """How a search finds what the filter admits: empty, rows, or clusters."""

@@ -6,7 +6,7 @@ import dataclasses
 import os
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Awaitable, Iterator, Mapping
 from types import TracebackType
 from typing import Any, NamedTuple
 
@@ -37,14 +37,16 @@ from tiervec.index_files.directory import IndexDirectory
 from tiervec.index_files.equal_rows import ListedCopies
 from tiervec.index_files.info import IndexInfo
 from tiervec.kinds.far_queries import SearchDrift
-from tiervec.kinds.index_kind import NativeResult, OpenedIndex, search_natively
+from tiervec.kinds.index_kind import NativeResult, OpenedIndex, begin_on_loop, search_natively
 from tiervec.kinds.registry import index_kind
 from tiervec.machine.processes import native_work, refuse_pickling, renew_in_children
 from tiervec.rdma.remote_url import is_remote
-from tiervec.search_plan import SearchPlanner
+from tiervec.search_plan import SearchPlan, SearchPlanner
 from tiervec.vectors.arrays import as_queries
 
 __all__ = ["Index", "IndexInfo", "SearchResult", "build", "import_diskann", "open", "relayout"]
+
+_SIGNALS_S = 0.1  # so often a wait looks for signals
 
 SearchParams = GraphSearchParams | ClusterSearchParams
 
@@ -186,82 +188,107 @@ class Index:
             CancelledError: `cancel` was cancelled.
             DataLossError: A record is not what was written.
         """
-        if filter is not None:
-            raise UnsupportedError("filter is not part of this version; leave it out")
-        k = check_k(k)
-        if timeout_s is not None:
-            timeout_s = check_timeout("timeout_s", timeout_s)
-        if cancel is not None:
-            check_instance("cancel", cancel, _core.CancelToken, type(None))
-        matrix = as_queries(queries, self._info.dtype, self._info.dim)
+        matrix, k, timeout_s = self._asked(queries, k, filter, timeout_s, cancel)
         opened, planner = self._enter()
         try:
             plan = planner.plan(k, target_recall, params)
             began = time.perf_counter()
-            found = search_natively(
-                opened.searcher,
-                matrix,
-                k,
-                plan.params,
-                threads=self._threads if plan.params.pipeline else 1,
-                timeout_s=timeout_s,
-                cancel=cancel,
-                latency_us=self._device["latency_us"],
-            )
-            drift = None
+
+            def find(asked: NDArray[Any], used: Any, left_s: float | None) -> NativeResult:
+                return search_natively(
+                    opened.searcher,
+                    asked,
+                    k,
+                    used,
+                    threads=self._threads if used.pipeline else 1,
+                    timeout_s=left_s,
+                    cancel=cancel,
+                    latency_us=self._device["latency_us"],
+                )
+
+            found = find(matrix, plan.params, timeout_s)
             far_queries = 0
             if plan.far is not None and plan.far.has_far(found, matrix, self._info.metric):
                 found, far_queries = plan.far.search_again(
-                    found,
-                    matrix,
-                    self._info.metric,
-                    lambda far, params: search_natively(
-                        opened.searcher,
-                        far,
-                        k,
-                        params,
-                        threads=self._threads if params.pipeline else 1,
-                        timeout_s=None if timeout_s is None else max(timeout_s - (time.perf_counter() - began), 1e-6),
-                        cancel=cancel,
-                        latency_us=self._device["latency_us"],
-                    ),
+                    found, matrix, self._info.metric, lambda far, used: find(far, used, _time_left(timeout_s, began))
                 )
-            if plan.far is not None:
-                drift = self._drift.note(len(matrix), far_queries, plan.far.usual_share)
-            answer = found.ids, found.distances
-            if self._copies is not None:
-                answer = self._copies.expand(*answer)
-            wall_us = (time.perf_counter() - began) * 1e6
+            return self._result(opened, plan, matrix, k, found, far_queries, began)
         finally:
             self._leave()
-        receipt = Receipt.of_fields(
-            queries=len(matrix),
-            k=k,
-            threads=found.threads,
-            params=plan.shown.copy(),
-            tier=self._url,
-            emulated=self._emulated,
-            reads=found.reads,
-            bytes_read=found.bytes_read,
-            rounds=found.rounds,
-            code_distances=found.code_distances,
-            hot_records=found.hot_records,
-            rereads=found.rereads,
-            cpu_us=found.cpu_us,
-            waiting_us=found.waiting_us,
-            wall_us=wall_us,
-            latency_us=found.latency_us,
-            device=self._device,
-            expected_recall=plan.expected_recall,
-            notes=(*plan.notes, *([] if drift is None else [drift]), *self._notes, *self._notes_of(opened, found)),
-        )
-        return SearchResult(*answer, receipt)
+
+    async def search_async(
+        self,
+        queries: Any,
+        k: int = 10,
+        *,
+        target_recall: float | None = None,
+        params: Mapping[str, Any] | SearchParams | None = None,
+        filter: Any = None,
+        timeout_s: float | None = None,
+        cancel: _core.CancelToken | None = None,
+    ) -> SearchResult:
+        """Does what `search` does while the event loop goes on; any number of coroutines may wait, with no thread each.
+
+        Worker threads of the index answer the queries of all callers together. Cancelling the task cancels its
+        queries. The queries must not change before it has ended.
+
+        Args:
+            queries: As for `search`.
+            k: As for `search`.
+            target_recall: As for `search`.
+            params: As for `search`; ``split`` of a cluster index changes nothing here.
+            filter: As for `search`.
+            timeout_s: As for `search`.
+            cancel: As for `search`.
+
+        Returns:
+            ids, distances and the receipt; see `SearchResult`.
+
+        Raises:
+            TiervecError: As `search`.
+            ResourceExhaustedError: Too many searches wait for a worker (4,096), or the system gives no thread.
+            UnsupportedError: No event loop runs, or it was made before this process was forked.
+
+        Example:
+            >>> import asyncio, tempfile
+            >>> import numpy as np
+            >>> import tiervec
+            >>> vectors = np.random.default_rng(0).random((1000, 16), np.float32)
+            >>> async def ask(path):
+            ...     with tiervec.open(path) as index:
+            ...         return await asyncio.gather(*(index.search_async(vector, k=1) for vector in vectors[:3]))
+            >>> with tempfile.TemporaryDirectory() as folder:
+            ...     _ = tiervec.build(vectors, f"{folder}/index", kind="cluster")
+            ...     [int(found.ids[0, 0]) for found in asyncio.run(ask(f"{folder}/index"))]
+            [0, 1, 2]
+        """
+        matrix, k, timeout_s = self._asked(queries, k, filter, timeout_s, cancel)
+        opened, planner = self._enter()
+        try:
+            plan = planner.plan(k, target_recall, params)
+            began = time.perf_counter()
+            search = self._begin(opened, matrix, k, plan.params, timeout_s, cancel)
+        finally:
+            self._leave()
+        found = await search
+        far_queries = 0
+        if plan.far is not None and plan.far.has_far(found, matrix, self._info.metric):
+            # A close meanwhile did not wait for these: `opened` lives as long as it is used here.
+            for batch in plan.far.far_batches(found, matrix, self._info.metric):
+                left_s = _time_left(timeout_s, began)
+                again = await self._begin(opened, batch.queries, k, batch.params, left_s, cancel)
+                found, far_queries = batch.put(found, again), far_queries + len(batch.rows)
+        return self._result(opened, plan, matrix, k, found, far_queries, began)
 
     def close(self) -> None:
         """Closes the index after the searches that run have ended. Closing twice is fine."""
         with self._state:
             opened, self._opened, self._planner = self._opened, None, None
             self._state.wait_for(lambda: self._running == 0)
+        for search in list(self._pending):
+            while not search.wait(_SIGNALS_S):
+                pass  # a signal handler may run
+        self._pending.clear()
         del opened
 
     def __enter__(self) -> Index:
@@ -277,6 +304,7 @@ class Index:
         self._lock = threading.RLock()  # a signal handler may search on the thread that holds it
         self._state = threading.Condition(self._lock)
         self._running = 0
+        self._pending: set[_core.PendingSearch] = set()  # of coroutines
 
     def __reduce_ex__(self, protocol: Any) -> Any:
         refuse_pickling(
@@ -301,6 +329,78 @@ class Index:
             if self._opened is None:
                 self._state.notify_all()
 
+    def _asked(
+        self, queries: Any, k: int, filter: Any, timeout_s: float | None, cancel: _core.CancelToken | None
+    ) -> tuple[NDArray[Any], int, float | None]:
+        """(queries, k, timeout_s), checked."""
+        if filter is not None:
+            raise UnsupportedError("filter is not part of this version; leave it out")
+        k = check_k(k)
+        if timeout_s is not None:
+            timeout_s = check_timeout("timeout_s", timeout_s)
+        if cancel is not None:
+            check_instance("cancel", cancel, _core.CancelToken, type(None))
+        return as_queries(queries, self._info.dtype, self._info.dim), k, timeout_s
+
+    def _begin(
+        self,
+        opened: OpenedIndex[Any],
+        queries: NDArray[Any],
+        k: int,
+        used: Any,
+        timeout_s: float | None,
+        cancel: _core.CancelToken | None,
+    ) -> Awaitable[NativeResult]:
+        return begin_on_loop(
+            opened.searcher,
+            queries,
+            k,
+            used,
+            threads=self._threads,
+            timeout_s=timeout_s,
+            cancel=cancel,
+            running=self._pending,
+        )
+
+    def _result(
+        self,
+        opened: OpenedIndex[Any],
+        plan: SearchPlan,
+        queries: NDArray[Any],
+        k: int,
+        found: NativeResult,
+        far_queries: int,
+        began: float,
+    ) -> SearchResult:
+        drift = None
+        if plan.far is not None:
+            drift = self._drift.note(len(queries), far_queries, plan.far.usual_share)
+        answer = found.ids, found.distances
+        if self._copies is not None:
+            answer = self._copies.expand(*answer)
+        receipt = Receipt.of_fields(
+            queries=len(queries),
+            k=k,
+            threads=found.threads,
+            params=plan.shown.copy(),
+            tier=self._url,
+            emulated=self._emulated,
+            reads=found.reads,
+            bytes_read=found.bytes_read,
+            rounds=found.rounds,
+            code_distances=found.code_distances,
+            hot_records=found.hot_records,
+            rereads=found.rereads,
+            cpu_us=found.cpu_us,
+            waiting_us=found.waiting_us,
+            wall_us=(time.perf_counter() - began) * 1e6,
+            latency_us=found.latency_us,
+            device=self._device,
+            expected_recall=plan.expected_recall,
+            notes=(*plan.notes, *([] if drift is None else [drift]), *self._notes, *self._notes_of(opened, found)),
+        )
+        return SearchResult(*answer, receipt)
+
     def _notes_of(self, opened: OpenedIndex[Any], found: NativeResult) -> Iterator[str]:
         # Of now: what a tier could not do may be known only since the search has opened its queues.
         if note := opened.tier.note:
@@ -315,6 +415,10 @@ class Index:
                 f"{found.rereads} of the reads repeated others on another replica, because a record was not what was "
                 "written: a replica is damaged"
             )
+
+
+def _time_left(timeout_s: float | None, began: float) -> float | None:
+    return None if timeout_s is None else max(timeout_s - (time.perf_counter() - began), 1e-6)
 
 
 def _with_fast_bytes(info: IndexInfo, fast_bytes: int) -> IndexInfo:

@@ -304,46 +304,76 @@ std::uint32_t ClusterSearcher::wanted_rows(const engine::RowFilter& filter,
   return static_cast<std::uint32_t>(std::min<double>(filter.matching(), wanted));
 }
 
-engine::WorkerTime ClusterSearcher::search(const ClusterSearchRequest& given) {
-  ClusterSearchRequest request = given;
+struct ClusterSearcher::Start {
+  ClusterSearchRequest request;
+  Widening widening;
+  std::size_t query_bytes = 0;
+  double us_per_tick = 0;
+  HelperThread* helper = nullptr;
+
+  engine::Task<void> operator()(Context& context, engine::SearchState& state, std::uint32_t index) const {
+    return run_query(context, request, state, index, query_bytes, us_per_tick, helper, widening);
+  }
+};
+
+bool ClusterSearcher::prepare(const ClusterSearchRequest& request, engine::SearchCall& call, Start& start) const {
+  start.request = request;
   const std::uint32_t clusters = part_.navigation.clusters();
-  Widening widening{.clusters = clusters, .known_late = part_.layout == Layout::kReplicated};
+  start.widening = {.clusters = clusters, .known_late = part_.layout == Layout::kReplicated};
   if (request.filter != nullptr) {
     engine::check_filter(*request.filter, part_.count);
     const engine::FilterPlan plan = this->plan(*request.filter, request.parameters);
-    if (plan == engine::FilterPlan::kEmpty) return engine::answer_nothing(request);
-    widening.wanted = wanted_rows(*request.filter, request.parameters);
+    if (plan == engine::FilterPlan::kEmpty) return false;
+    start.widening.wanted = wanted_rows(*request.filter, request.parameters);
     const double probes = request.parameters.nprobe / request.filter->share();
-    request.parameters.nprobe = plan == engine::FilterPlan::kRows
-                                    ? clusters
-                                    : static_cast<std::uint32_t>(std::min<double>(clusters, std::ceil(probes)));
+    start.request.parameters.nprobe = plan == engine::FilterPlan::kRows
+                                          ? clusters
+                                          : static_cast<std::uint32_t>(std::min<double>(clusters, std::ceil(probes)));
   }
+  start.query_bytes = part_.dim * element_bytes(query_dtype());
+  start.us_per_tick = 1e-3 / TickClock::ticks_per_ns();
+  const std::uint32_t in_flight = clusters_in_flight(*tier_, part_);
+  call = {.count = request.count,
+          .threads = request.threads,
+          .in_flight = in_flight,
+          .room = in_flight,
+          .one_by_one = !request.parameters.pipeline,
+          .cancel = request.cancel,
+          .deadline = request.deadline};
+  return true;
+}
+
+engine::WorkerTime ClusterSearcher::search(const ClusterSearchRequest& request) {
+  engine::SearchCall call;
+  Start start;
+  if (!prepare(request, call, start)) return engine::answer_nothing(request);
   const Running running(lone_.get().searches);
-  HelperThread* const helper = helper_for(request, running.others);
-  HelpedCall call(helper);
-  const std::size_t query_bytes = part_.dim * element_bytes(query_dtype());
-  const double us_per_tick = 1e-3 / TickClock::ticks_per_ns();
-  const std::uint32_t in_flight = request.parameters.pipeline ? clusters_in_flight(*tier_, part_) : 1;
+  start.helper = helper_for(start.request, running.others);
+  HelpedCall helped_call(start.helper);
+  call.on_caller = start.helper != nullptr;
   engine::WorkerTime time = engine_.run(
-      {.count = request.count,
-       .threads = request.threads,
-       .in_flight = in_flight,
-       .room = in_flight,
-       .pooled = request.parameters.pipeline,
-       .on_caller = helper != nullptr,
-       .cancel = request.cancel,
-       .deadline = request.deadline},
-      [&](std::uint32_t queries) { return std::make_unique<Context>(*tier_, part_, queries); },
-      [&](Context& context, engine::SearchState& state, std::uint32_t index) {
-        return run_query(context, request, state, index, query_bytes, us_per_tick, helper, widening);
-      });
-  if (helper != nullptr) {
-    const HelperThread::Time helped = call.end();
+      call, [this](std::uint32_t queries) { return std::make_unique<Context>(*tier_, part_, queries); }, start);
+  if (start.helper != nullptr) {
+    const HelperThread::Time helped = helped_call.end();
     ++time.threads;
     time.cpu_us += helped.cpu_ns * 1e-3;
     time.waiting_us += helped.waiting_ns * 1e-3;
   }
   return time;
+}
+
+std::unique_ptr<engine::PendingSearch> ClusterSearcher::submit(const ClusterSearchRequest& request,
+                                                               std::shared_ptr<engine::SearchListener> listener,
+                                                               std::uint64_t ticket) {
+  engine::SearchCall call;
+  Start start;
+  if (!prepare(request, call, start)) {
+    engine::answer_nothing(request);
+    return nullptr;
+  }
+  return engine_.submit(
+      call, [this](std::uint32_t queries) { return std::make_unique<Context>(*tier_, part_, queries); }, start,
+      std::move(listener), ticket);
 }
 
 }  // namespace tiervec::cluster_index

@@ -154,36 +154,64 @@ engine::FilterPlan GraphSearcher::plan(const engine::RowFilter& filter,
   return by_rows ? engine::FilterPlan::kRows : engine::FilterPlan::kSearch;
 }
 
-engine::WorkerTime GraphSearcher::search(const SearchRequest& request) {
-  SearchRequest effective = request;
-  if (!request.parameters.pipeline) effective.parameters.beam_width = 1;
+struct GraphSearcher::Start {
+  SearchRequest request;
+  std::size_t query_bytes = 0;
+  double us_per_tick = 0;
   bool all_rows = false;
+
+  engine::Task<void> operator()(Context& context, engine::SearchState& state, std::uint32_t index) const {
+    return run_query(context, request, state, index, query_bytes, us_per_tick, all_rows);
+  }
+};
+
+bool GraphSearcher::prepare(const SearchRequest& request, engine::SearchCall& call, Start& start) const {
+  start.request = request;
+  SearchParameters& parameters = start.request.parameters;
+  if (!parameters.pipeline) parameters.beam_width = 1;
   if (request.filter != nullptr) {
     engine::check_filter(*request.filter, part_.count);
     const engine::FilterPlan plan = this->plan(*request.filter, request.parameters);
-    if (plan == engine::FilterPlan::kEmpty) return engine::answer_nothing(request);
-    all_rows = plan == engine::FilterPlan::kRows;
-    if (!all_rows) {
-      effective.parameters.search_list = static_cast<std::uint32_t>(
+    if (plan == engine::FilterPlan::kEmpty) return false;
+    start.all_rows = plan == engine::FilterPlan::kRows;
+    if (!start.all_rows) {
+      parameters.search_list = static_cast<std::uint32_t>(
           std::min<double>(part_.count, std::ceil(request.parameters.search_list / request.filter->share())));
     }
   }
-  const std::size_t query_bytes = part_.layout.dim * element_bytes(query_dtype());
-  const double us_per_tick = 1e-3 / TickClock::ticks_per_ns();
+  start.query_bytes = part_.layout.dim * element_bytes(query_dtype());
+  start.us_per_tick = 1e-3 / TickClock::ticks_per_ns();
   const rdma::DeviceProfile profile = tier_->profile();
-  const std::uint32_t room = request.parameters.pipeline ? queries_in_flight(profile) : 1;
-  return engine_.run(
-      {.count = request.count,
-       .threads = request.threads,
-       .in_flight = std::min(room, queries_in_flight(profile, request.threads, effective.parameters.beam_width)),
-       .room = room,
-       .pooled = request.parameters.pipeline,
-       .cancel = request.cancel,
-       .deadline = request.deadline},
-      [&](std::uint32_t queries) { return std::make_unique<Context>(*this, queries); },
-      [&](Context& context, engine::SearchState& state, std::uint32_t index) {
-        return run_query(context, effective, state, index, query_bytes, us_per_tick, all_rows);
-      });
+  const std::uint32_t room = queries_in_flight(profile);
+  call = {.count = request.count,
+          .threads = request.threads,
+          .in_flight = std::min(room, queries_in_flight(profile, request.threads, parameters.beam_width)),
+          .room = room,
+          .one_by_one = !parameters.pipeline,
+          .cancel = request.cancel,
+          .deadline = request.deadline};
+  return true;
+}
+
+engine::WorkerTime GraphSearcher::search(const SearchRequest& request) {
+  engine::SearchCall call;
+  Start start;
+  if (!prepare(request, call, start)) return engine::answer_nothing(request);
+  return engine_.run(call, [this](std::uint32_t queries) { return std::make_unique<Context>(*this, queries); }, start);
+}
+
+std::unique_ptr<engine::PendingSearch> GraphSearcher::submit(const SearchRequest& request,
+                                                             std::shared_ptr<engine::SearchListener> listener,
+                                                             std::uint64_t ticket) {
+  engine::SearchCall call;
+  Start start;
+  if (!prepare(request, call, start)) {
+    engine::answer_nothing(request);
+    return nullptr;
+  }
+  return engine_.submit(
+      call, [this](std::uint32_t queries) { return std::make_unique<Context>(*this, queries); }, start,
+      std::move(listener), ticket);
 }
 
 std::uint32_t GraphSearcher::fill_hot_set(std::uint64_t budget_bytes, unsigned threads,

@@ -2,6 +2,7 @@
 #include <nanobind/stl/optional.h>
 #include <nanobind/stl/shared_ptr.h>
 #include <nanobind/stl/string.h>
+#include <nanobind/stl/unique_ptr.h>
 
 #include <memory>
 #include <optional>
@@ -132,14 +133,14 @@ struct Searcher {
   ClusterSearcher native;
 };
 
-nb::tuple search(Searcher& searcher, const Matrix& queries, std::uint32_t k, std::uint32_t nprobe, std::uint32_t rerank,
-                 bool pipeline, unsigned threads, const std::optional<Vector<std::int64_t>>& exclude,
-                 const engine::CancelToken* cancel, std::optional<double> timeout_s, float prune,
-                 std::optional<std::uint32_t> coalesce_bytes, bool split, const engine::RowFilter* filter) {
+ClusterSearchRequest request_of(const Searcher& searcher, const Matrix& queries,
+                                const ClusterSearchParameters& parameters, unsigned threads,
+                                const std::optional<Vector<std::int64_t>>& exclude, const engine::CancelToken* cancel,
+                                const engine::RowFilter* filter) {
   ClusterSearchRequest request;
   request.queries = bytes_of(queries);
   request.count = row_count(queries);
-  request.parameters = {k, nprobe, rerank, prune, pipeline, coalesce_bytes, split};
+  request.parameters = parameters;
   request.threads = resolve_threads(threads);
   request.cancel = cancel;
   request.filter = filter;
@@ -149,17 +150,25 @@ nb::tuple search(Searcher& searcher, const Matrix& queries, std::uint32_t k, std
     }
     request.exclude = exclude->data();
   }
-  if (k == 0 || nprobe == 0 || rerank == 0 || rerank > ClusterSearchParameters::kMostRerank || !(prune >= 0)) {
+  if (parameters.k == 0 || parameters.nprobe == 0 || parameters.rerank == 0 ||
+      parameters.rerank > ClusterSearchParameters::kMostRerank || !(parameters.prune >= 0)) {
     throw Error(ErrorCode::kInvalidArgument,
                 "k and nprobe must be at least 1, rerank 1 to 10000, and prune at least 0");
   }
   if (dtype_of(queries) != searcher.native.query_dtype() || queries.shape(1) != searcher.native.dim()) {
     throw Error(ErrorCode::kInvalidArgument, "queries do not have the index's dtype and dimension");
   }
+  return request;
+}
+
+nb::tuple search(Searcher& searcher, const Matrix& queries, std::uint32_t k, std::uint32_t nprobe, std::uint32_t rerank,
+                 bool pipeline, unsigned threads, const std::optional<Vector<std::int64_t>>& exclude,
+                 const engine::CancelToken* cancel, std::optional<double> timeout_s, float prune,
+                 std::optional<std::uint32_t> coalesce_bytes, bool split, const engine::RowFilter* filter) {
+  ClusterSearchRequest request = request_of(
+      searcher, queries, {k, nprobe, rerank, prune, pipeline, coalesce_bytes, split}, threads, exclude, cancel, filter);
   SearchAnswers answers(request.count, k);
-  request.ids = answers.ids.data();
-  request.distances = answers.distances.data();
-  request.costs = answers.costs.data();
+  answers.give_to(request);
   engine::WorkerTime time;
   {
     const nb::gil_scoped_release release;
@@ -169,6 +178,18 @@ nb::tuple search(Searcher& searcher, const Matrix& queries, std::uint32_t k, std
     time = searcher.native.search(request);
   }
   return answers.to_tuple(time);
+}
+
+std::unique_ptr<PendingAnswers> submit(Searcher& searcher, const Matrix& queries, std::uint32_t k, std::uint32_t nprobe,
+                                       std::uint32_t rerank, bool pipeline, unsigned threads,
+                                       const std::optional<Vector<std::int64_t>>& exclude,
+                                       const engine::CancelToken* cancel, std::optional<double> timeout_s, float prune,
+                                       std::optional<std::uint32_t> coalesce_bytes, bool split,
+                                       const engine::RowFilter* filter,
+                                       const std::shared_ptr<engine::EndedSearches>& ended, std::uint64_t ticket) {
+  ClusterSearchRequest request = request_of(
+      searcher, queries, {k, nprobe, rerank, prune, pipeline, coalesce_bytes, split}, threads, exclude, cancel, filter);
+  return submitted(searcher.native, request, timeout_s, k, ended, ticket);
 }
 
 void encode(const Matrix& data, const Vector<std::uint32_t>& order, const Vector<std::uint32_t>& cluster_offsets,
@@ -265,6 +286,19 @@ void register_cluster_index(nb::module_& module) {
                    "cancel: CancelToken | None = None, timeout_s: float | None = None, prune: float = 0.2, "
                    "coalesce_bytes: int | None = None, split: bool = False, "
                    "filter: RowFilter | None = None) -> tuple[typing.Any, ...]"))
+      .def("submit", &submit, nb::arg("queries").noconvert(), nb::arg("k"), nb::arg("nprobe"), nb::arg("rerank"),
+           nb::arg("pipeline"), nb::arg("threads"), nb::arg("exclude").noconvert() = nb::none(),
+           nb::arg("cancel") = nb::none(), nb::arg("timeout_s") = nb::none(),
+           nb::arg("prune") = ClusterSearchParameters::kPrune, nb::arg("coalesce_bytes") = nb::none(),
+           nb::arg("split") = false, nb::arg("filter") = nb::none(), nb::arg("ended") = nb::none(),
+           nb::arg("ticket") = 0, nb::keep_alive<0, 1>(), nb::keep_alive<0, 2>(), nb::keep_alive<0, 8>(),
+           nb::keep_alive<0, 9>(), nb::keep_alive<0, 14>(),
+           nb::sig("def submit(self, queries: numpy.typing.NDArray[numpy.generic], k: int, nprobe: int, rerank: int, "
+                   "pipeline: bool, threads: int, exclude: numpy.typing.NDArray[numpy.int64] | None = None, "
+                   "cancel: CancelToken | None = None, timeout_s: float | None = None, prune: float = 0.2, "
+                   "coalesce_bytes: int | None = None, split: bool = False, filter: RowFilter | None = None, "
+                   "ended: EndedSearches | None = None, ticket: int = 0) -> PendingSearch"),
+           "A search that workers answer meanwhile; `ended` hears of its end.")
       .def(
           "plan",
           [](const Searcher& searcher, const engine::RowFilter& filter, std::uint32_t k, std::uint32_t nprobe,

@@ -1,4 +1,6 @@
 #include <nanobind/nanobind.h>
+#include <nanobind/stl/shared_ptr.h>
+#include <nanobind/stl/vector.h>
 
 #include <tiervec/engine/row_filter.h>
 #include <tiervec/engine/worker.h>
@@ -16,6 +18,22 @@ void register_engine(nb::module_& module) {
       .def(nb::init<>())
       .def("cancel", &engine::CancelToken::cancel)
       .def_prop_ro("cancelled", &engine::CancelToken::cancelled);
+
+  nb::class_<engine::EndedSearches>(module, "EndedSearches",
+                                    "Tells an event loop of searches that have ended, by their tickets.")
+      .def(nb::init<>())
+      .def("fileno", &engine::EndedSearches::descriptor, "Readable while there are some.")
+      .def("take", &engine::EndedSearches::take, nb::sig("def take(self) -> list[int]"),
+           "Tickets of those that ended since the last take.");
+
+  nb::class_<PendingAnswers>(module, "PendingSearch",
+                             "A search that workers answer meanwhile. Its end cancels it and waits for it.")
+      .def_prop_ro("answered_at_once", &PendingAnswers::is_answered_at_once, "Then nobody is told of its end.")
+      .def("cancel", &PendingAnswers::cancel, "Stops it; it soon is complete.")
+      .def("expire", &PendingAnswers::expire, "To be called at its deadline, where nobody waits.")
+      .def("wait", &PendingAnswers::wait, nb::arg("limit_s"), "Waits for so long at most; True: it is complete.")
+      .def("result", &PendingAnswers::result, nb::sig("def result(self) -> tuple[typing.Any, ...]"),
+           "What `search` of the searcher returns, or its error; waits until it is complete. Only once.");
 
   module.def(
       "search_result_fields",

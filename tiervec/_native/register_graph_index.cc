@@ -237,9 +237,9 @@ void init_searcher(GraphSearcher* self, std::shared_ptr<rdma::Tier> tier, std::u
   new (self) GraphSearcher(std::move(tier), std::move(part));
 }
 
-nb::tuple search(GraphSearcher& searcher, const Matrix& queries, std::uint32_t k, std::uint32_t search_list,
-                 std::uint32_t beam_width, float stop_margin, bool pipeline, unsigned threads,
-                 const engine::CancelToken* cancel, std::optional<double> timeout_s, const engine::RowFilter* filter) {
+SearchRequest request_of(const GraphSearcher& searcher, const Matrix& queries, std::uint32_t k,
+                         std::uint32_t search_list, std::uint32_t beam_width, float stop_margin, bool pipeline,
+                         unsigned threads, const engine::CancelToken* cancel, const engine::RowFilter* filter) {
   SearchRequest request;
   request.queries = bytes_of(queries);
   request.count = row_count(queries);
@@ -253,10 +253,16 @@ nb::tuple search(GraphSearcher& searcher, const Matrix& queries, std::uint32_t k
   if (dtype_of(queries) != searcher.query_dtype() || queries.shape(1) != searcher.dim()) {
     throw Error(ErrorCode::kInvalidArgument, "queries do not have the index's dtype and dimension");
   }
+  return request;
+}
+
+nb::tuple search(GraphSearcher& searcher, const Matrix& queries, std::uint32_t k, std::uint32_t search_list,
+                 std::uint32_t beam_width, float stop_margin, bool pipeline, unsigned threads,
+                 const engine::CancelToken* cancel, std::optional<double> timeout_s, const engine::RowFilter* filter) {
+  SearchRequest request =
+      request_of(searcher, queries, k, search_list, beam_width, stop_margin, pipeline, threads, cancel, filter);
   SearchAnswers answers(request.count, k);
-  request.ids = answers.ids.data();
-  request.distances = answers.distances.data();
-  request.costs = answers.costs.data();
+  answers.give_to(request);
   engine::WorkerTime time;
   {
     const nb::gil_scoped_release release;
@@ -266,6 +272,16 @@ nb::tuple search(GraphSearcher& searcher, const Matrix& queries, std::uint32_t k
     time = searcher.search(request);
   }
   return answers.to_tuple(time);
+}
+
+std::unique_ptr<PendingAnswers> submit(GraphSearcher& searcher, const Matrix& queries, std::uint32_t k,
+                                       std::uint32_t search_list, std::uint32_t beam_width, float stop_margin,
+                                       bool pipeline, unsigned threads, const engine::CancelToken* cancel,
+                                       std::optional<double> timeout_s, const engine::RowFilter* filter,
+                                       const std::shared_ptr<engine::EndedSearches>& ended, std::uint64_t ticket) {
+  SearchRequest request =
+      request_of(searcher, queries, k, search_list, beam_width, stop_margin, pipeline, threads, cancel, filter);
+  return submitted(searcher, request, timeout_s, k, ended, ticket);
 }
 
 }  // namespace
@@ -355,6 +371,17 @@ void register_graph_index(nb::module_& module) {
                    "beam_width: int, stop_margin: float, pipeline: bool, threads: int, "
                    "cancel: CancelToken | None = None, timeout_s: float | None = None, "
                    "filter: RowFilter | None = None) -> tuple[typing.Any, ...]"))
+      .def("submit", &submit, nb::arg("queries").noconvert(), nb::arg("k"), nb::arg("search_list"),
+           nb::arg("beam_width"), nb::arg("stop_margin"), nb::arg("pipeline"), nb::arg("threads"),
+           nb::arg("cancel") = nb::none(), nb::arg("timeout_s") = nb::none(), nb::arg("filter") = nb::none(),
+           nb::arg("ended") = nb::none(), nb::arg("ticket") = 0, nb::keep_alive<0, 1>(), nb::keep_alive<0, 2>(),
+           nb::keep_alive<0, 9>(), nb::keep_alive<0, 11>(),
+           nb::sig("def submit(self, queries: numpy.typing.NDArray[numpy.generic], k: int, search_list: int, "
+                   "beam_width: int, stop_margin: float, pipeline: bool, threads: int, "
+                   "cancel: CancelToken | None = None, timeout_s: float | None = None, "
+                   "filter: RowFilter | None = None, ended: EndedSearches | None = None, ticket: int = 0) "
+                   "-> PendingSearch"),
+           "A search that workers answer meanwhile; `ended` hears of its end.")
       .def(
           "plan",
           [](const GraphSearcher& searcher, const engine::RowFilter& filter, std::uint32_t k,

@@ -2,12 +2,18 @@
 
 #include <nanobind/nanobind.h>
 
+#include <chrono>
 #include <cstddef>
 #include <cstdint>
 #include <limits>
+#include <memory>
+#include <optional>
 #include <string>
+#include <utility>
 #include <vector>
 
+#include <tiervec/core/tick_clock.h>
+#include <tiervec/engine/ended_searches.h>
 #include <tiervec/engine/search_engine.h>
 
 #include "arrays.h"
@@ -53,11 +59,85 @@ struct SearchAnswers {
                                 time.waiting_us, reads, rounds, code_distances, bytes, hot_records, rereads, rescans);
   }
 
+  /// Where a request of either kind puts its answers.
+  template <class Request>
+  void give_to(Request& request) noexcept {
+    request.ids = ids.data();
+    request.distances = distances.data();
+    request.costs = costs.data();
+  }
+
   std::size_t count;
   std::size_t k;
   std::vector<std::int64_t> ids;
   std::vector<float> distances;
   std::vector<engine::QueryCost> costs;
 };
+
+/// A search that workers answer meanwhile, and the room for its answers. The binding that makes it keeps alive what the
+/// search uses.
+class PendingAnswers {
+ public:
+  PendingAnswers(std::size_t queries, std::size_t k) : answers(queries, k) {}
+  ~PendingAnswers() {
+    if (search == nullptr) return;
+    if (!search->here()) {  // workers of the parent's write there
+      [[maybe_unused]] const auto* const left = new SearchAnswers(std::move(answers));
+      search.reset();
+      return;
+    }
+    const nanobind::gil_scoped_release release;
+    search.reset();
+  }
+  PendingAnswers(const PendingAnswers&) = delete;
+  PendingAnswers& operator=(const PendingAnswers&) = delete;
+
+  [[nodiscard]] bool is_answered_at_once() const noexcept { return search == nullptr; }
+  void cancel() const noexcept {
+    if (search) search->cancel();
+  }
+  void expire() const noexcept {
+    if (search) search->expire();
+  }
+  [[nodiscard]] bool wait(double limit_s) const {
+    if (search == nullptr) return true;
+    const nanobind::gil_scoped_release release;
+    return search->wait_for(std::chrono::nanoseconds(static_cast<std::int64_t>(limit_s * 1e9)));
+  }
+  /// Once.
+  nanobind::tuple result() {
+    engine::WorkerTime time{.threads = 1};
+    if (search) {
+      const nanobind::gil_scoped_release release;
+      time = search->finish();
+    }
+    return answers.to_tuple(time);
+  }
+
+  SearchAnswers answers;
+  std::unique_ptr<engine::PendingSearch> search;  // null: answered at once
+};
+
+/// Submits a request of either kind whose answers are to go where `pending` has room.
+template <class Searcher, class Request>
+std::unique_ptr<PendingAnswers> submitted(Searcher& searcher, Request& request, std::optional<double> timeout_s,
+                                          std::uint32_t k, const std::shared_ptr<engine::EndedSearches>& ended,
+                                          std::uint64_t ticket) {
+  auto pending = std::make_unique<PendingAnswers>(request.count, k);
+  pending->answers.give_to(request);
+  const nanobind::gil_scoped_release release;
+  if (timeout_s) {
+    request.deadline = TickClock::after(std::chrono::nanoseconds(static_cast<std::int64_t>(*timeout_s * 1e9)));
+  }
+  if (ended) ended->expect();
+  try {
+    pending->search = searcher.submit(request, ended, ticket);
+  } catch (...) {
+    if (ended) ended->unexpect();
+    throw;
+  }
+  if (ended && pending->search == nullptr) ended->unexpect();
+  return pending;
+}
 
 }  // namespace tiervec::native

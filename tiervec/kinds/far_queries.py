@@ -16,7 +16,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -36,7 +36,7 @@ from tiervec.errors import DataLossError
 from tiervec.kinds.index_kind import NativeResult
 from tiervec.machine.interruptible import BuildProgress
 
-__all__ = ["FarSearches", "SearchDrift", "calibrate_near_and_far", "choose_far", "far_queries", "farness"]
+__all__ = ["FarBatch", "FarSearches", "SearchDrift", "calibrate_near_and_far", "choose_far", "far_queries", "farness"]
 
 #: Distances of drawn queries from the middle of the data, in its standard deviations; 0: between two vectors.
 _SPREADS: Final = (0.0, 1.0, 3.0)
@@ -161,6 +161,24 @@ class _Level:
     params: Any
 
 
+class FarBatch(NamedTuple):
+    """Queries of a search that are searched again together.
+
+    Attributes:
+        rows: Which ones of the search.
+        queries: (rows, dim).
+        params: As the engine takes them.
+    """
+
+    rows: NDArray[np.int64]
+    queries: NDArray[Any]
+    params: Any
+
+    def put(self, found: NativeResult, again: NativeResult) -> NativeResult:
+        """`again` is the answer of these rows; costs are those of both."""
+        return _put(found, self.rows, again)
+
+
 @dataclass(frozen=True, kw_only=True, eq=False)
 class FarSearches:
     """How queries are searched whose neighbours are farther than usual.
@@ -191,14 +209,22 @@ class FarSearches:
         search: Callable[[NDArray[Any], Any], NativeResult],
     ) -> tuple[NativeResult, int]:
         """(the answer with far queries searched again and all that it cost, number of far queries)."""
+        batches = self.far_batches(found, queries, metric)
+        for batch in batches:
+            found = batch.put(found, search(batch.queries, batch.params))
+        return found, sum(len(batch.rows) for batch in batches)
+
+    def far_batches(self, found: NativeResult, queries: NDArray[Any], metric: str) -> list[FarBatch]:
+        """The far queries, by the parameters that they are searched again with."""
         far = farness(found.distances[:, self.depth - 1], queries, metric)
         limits = [self.usual_up_to, *(max(self.usual_up_to, level.up_to) for level in self.levels[:-1])]
         levels = np.searchsorted(limits, far)  # 0: usual
+        batches = []
         for at, level in enumerate(self.levels, start=1):
             rows = np.flatnonzero(levels == at)
             if len(rows):
-                found = _put(found, rows, search(np.ascontiguousarray(queries[rows]), level.params))
-        return found, int((levels > 0).sum())
+                batches.append(FarBatch(rows, np.ascontiguousarray(queries[rows]), level.params))
+        return batches
 
 
 def choose_far(

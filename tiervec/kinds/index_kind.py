@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, Generic, NamedTuple, Protocol, TypeVar
@@ -17,6 +17,7 @@ from tiervec.engine.calibration import CalibrationGrid
 from tiervec.errors import DataLossError, InvalidArgumentError
 from tiervec.index_files.directory import IndexDirectory
 from tiervec.machine.interruptible import BuildProgress, run_search
+from tiervec.machine.loop_searches import loop_searches
 from tiervec.machine.processes import NoThreadError, native_work
 
 __all__ = [
@@ -25,6 +26,7 @@ __all__ = [
     "NativeResult",
     "NativeSearcher",
     "OpenedIndex",
+    "begin_on_loop",
     "changed_params",
     "search_natively",
 ]
@@ -96,6 +98,11 @@ class NativeSearcher(Protocol):
         """``search(queries, k, threads=..., cancel=..., timeout_s=..., **parameters)``; clusters: ``exclude``, too."""
         ...
 
+    @property
+    def submit(self) -> Callable[..., _core.PendingSearch]:
+        """The same, and ``ended=..., ticket=...``: returns at once, with a search that workers answer meanwhile."""
+        ...
+
 
 def changed_params(
     directory: IndexDirectory, params: type[B], changes: Mapping[str, Any], changeable: tuple[str, ...]
@@ -151,6 +158,31 @@ def search_natively(
         with native_work(token.cancel):
             found = NativeResult._make(call())
         return found._replace(threads_refused=found.threads_refused + 1)
+
+
+def begin_on_loop(
+    searcher: NativeSearcher,
+    queries: NDArray[Any],
+    k: int,
+    params: object,
+    *,
+    threads: int,
+    timeout_s: float | None,
+    cancel: _core.CancelToken | None,
+    running: set[_core.PendingSearch],
+) -> Awaitable[NativeResult]:
+    """Begins what `search_natively` does; the running event loop goes on while the answer is awaited.
+
+    The search is in `running` until it has ended.
+    """
+    submit = functools.partial(
+        searcher.submit, queries, k, threads=threads, cancel=cancel, timeout_s=timeout_s, **vars(params)
+    )
+    return _native_result(loop_searches().begin(submit, timeout_s, running))
+
+
+async def _native_result(answers: Awaitable[tuple[Any, ...]]) -> NativeResult:
+    return NativeResult._make(await answers)
 
 
 class OpenedIndex(ABC, Generic[S]):

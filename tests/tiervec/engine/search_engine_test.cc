@@ -18,6 +18,7 @@
 #include <gtest/gtest.h>
 
 #include <tiervec/core/thread.h>
+#include <tiervec/engine/ended_searches.h>
 
 namespace tiervec::engine {
 namespace {
@@ -373,6 +374,204 @@ TEST_F(SearchEngineTest, ManyCallersAtOnceGetTheirAnswers) {
     }
   }
   EXPECT_EQ(wrong, 0);
+}
+
+struct SubmittedSearch {
+  CancelToken token;
+  std::vector<Outcome> outcomes;
+  std::shared_ptr<EndedSearches> ended = std::make_shared<EndedSearches>();
+  std::unique_ptr<PendingSearch> pending;
+
+  ErrorCode finish() const {
+    try {
+      (void)pending->finish();
+    } catch (const Error& error) {
+      return error.code();
+    }
+    return ErrorCode::kOk;
+  }
+};
+
+class SubmitTest : public SearchEngineTest {
+ protected:
+  /// Begins a search; the device is shut, so none of its queries ends.
+  std::unique_ptr<SubmittedSearch> submit(const Options& options, bool one_by_one = false) {
+    auto search = std::make_unique<SubmittedSearch>();
+    search->outcomes.resize(options.count);
+    search->ended->expect();
+    search->pending = engine->submit(
+        {.count = options.count,
+         .threads = options.threads,
+         .in_flight = options.in_flight,
+         .room = 8,
+         .one_by_one = one_by_one,
+         .cancel = &search->token,
+         .deadline = options.deadline},
+        [&](std::uint32_t room) {
+          if (contexts_refused.load()) throw Error(ErrorCode::kUnavailable, "no queue");
+          return std::make_unique<Context>(device, room);
+        },
+        [outcomes = search->outcomes.data(), options](Context& context, SearchState& state, std::uint32_t index) {
+          return options.stuck ? wait_for_nobody() : read_once(context, state, outcomes[index], options.failure);
+        },
+        search->ended, 1);
+    return search;
+  }
+};
+
+TEST_F(SubmitTest, WorkersDoAllOfItAndTellOnce) {
+  device.open = false;
+  const auto search = submit({.threads = 2, .count = 30});
+  wait_until([&] { return device.in_flight == 16; });
+  EXPECT_FALSE(search->pending->wait_for(std::chrono::nanoseconds(0)));
+  EXPECT_TRUE(search->ended->take().empty());
+  device.open = true;
+  const WorkerTime time = search->pending->finish();
+  EXPECT_EQ(time.threads, 2U);
+  EXPECT_EQ(time.threads_refused, 0U);
+  EXPECT_EQ(search->ended->take(), std::vector<std::uint64_t>{1});
+  for (const Outcome& outcome : search->outcomes) {
+    EXPECT_NE(outcome.thread, std::this_thread::get_id());
+    EXPECT_NE(outcome.thread, std::thread::id{});
+  }
+}
+
+TEST_F(SubmitTest, QueriesOneByOneDoNotRunBesideEachOther) {
+  const auto search = submit({.threads = 2, .count = 30}, true);
+  EXPECT_EQ(search->finish(), ErrorCode::kOk);
+  EXPECT_EQ(device.most_in_flight, 1U);
+}
+
+TEST_F(SubmitTest, ALoneQueryGetsItsTurnBesideABatch) {
+  device.open = false;
+  const auto batch = submit({.in_flight = 2, .count = 1000});
+  wait_until([&] { return device.in_flight == 2; });
+  const auto lone = submit({.in_flight = 2});
+  device.open = true;
+  EXPECT_EQ(lone->finish(), ErrorCode::kOk);
+  batch->token.cancel();
+  (void)batch->finish();
+}
+
+TEST_F(SubmitTest, ACancelEndsWhatRunsAndWhatWaits) {
+  device.open = false;
+  const auto search = submit({.in_flight = 2, .count = 50});
+  const auto other = submit({.in_flight = 2});
+  wait_until([&] { return device.in_flight == 2; });
+  search->pending->cancel();
+  EXPECT_EQ(search->finish(), ErrorCode::kCancelled);
+  device.open = true;
+  EXPECT_EQ(other->finish(), ErrorCode::kOk);
+}
+
+TEST_F(SubmitTest, ATokenOfItsCallerEndsIt) {
+  device.open = false;
+  const auto search = submit({.in_flight = 2, .count = 50});
+  wait_until([&] { return device.in_flight == 2; });
+  search->token.cancel();
+  EXPECT_EQ(search->finish(), ErrorCode::kCancelled);
+}
+
+TEST_F(SubmitTest, ATokenEndsWhatNoWorkerHasTakenBeforeItsCancelReturns) {
+  device.open = false;
+  const auto running = submit({.in_flight = 1});
+  wait_until([&] { return device.in_flight == 1; });
+  const auto search = submit({.in_flight = 1, .count = 5});
+  search->token.cancel();
+  EXPECT_TRUE(search->pending->wait_for(std::chrono::nanoseconds(0)));
+  EXPECT_EQ(search->ended->take().size(), 1U);
+  EXPECT_EQ(search->outcomes[0].thread, std::thread::id{});
+}
+
+TEST_F(SubmitTest, ADeadlineEndsWhatRunsAndWhatNobodyTook) {
+  device.open = false;
+  const auto running = submit({.in_flight = 1, .deadline = TickClock::now()});
+  EXPECT_EQ(running->finish(), ErrorCode::kDeadlineExceeded);
+  const auto first = submit({.in_flight = 1});
+  wait_until([&] { return device.in_flight == 1; });
+  const auto search = submit({.in_flight = 1, .count = 5});
+  search->pending->expire();
+  EXPECT_TRUE(search->pending->wait_for(std::chrono::nanoseconds(0)));
+  EXPECT_EQ(search->finish(), ErrorCode::kDeadlineExceeded);
+}
+
+TEST_F(SubmitTest, ItsEndWaitsForWhatRuns) {
+  device.open = false;
+  auto search = submit({.count = 50});
+  wait_until([&] { return device.in_flight == 8; });
+  search->pending.reset();
+  EXPECT_EQ(device.in_flight, 0U);
+  EXPECT_EQ(search->ended->take().size(), 1U);
+}
+
+TEST_F(SubmitTest, AFailedQueryEndsItsSearchAndNoOther) {
+  device.open = false;
+  const auto wrong = submit({.failure = ErrorCode::kDataLoss, .count = 3});
+  wait_until([&] { return device.in_flight == 3; });
+  const auto stuck = submit({.stuck = true, .count = 3});
+  const auto right = submit({.count = 3});
+  device.open = true;
+  EXPECT_EQ(wrong->finish(), ErrorCode::kDataLoss);
+  EXPECT_EQ(stuck->finish(), ErrorCode::kInternal);
+  EXPECT_EQ(right->finish(), ErrorCode::kOk);
+}
+
+TEST_F(SubmitTest, AQueryThatNobodyResumesEndsWhileOthersRun) {
+  device.open = false;
+  const auto right = submit({});
+  wait_until([&] { return device.in_flight == 1; });
+  const auto stuck = submit({.stuck = true});
+  EXPECT_EQ(stuck->finish(), ErrorCode::kInternal);
+  EXPECT_FALSE(right->pending->wait_for(std::chrono::nanoseconds(0)));
+  device.open = true;
+  EXPECT_EQ(right->finish(), ErrorCode::kOk);
+}
+
+TEST_F(SubmitTest, WithoutAThreadOrAContextItIsRefused) {
+  Thread::allow_starts(0);
+  EXPECT_THROW((void)submit({}), Error);
+  Thread::allow_starts(1);
+  const auto fewer = submit({.threads = 2, .count = 30});
+  Thread::allow_all_starts();
+  EXPECT_EQ(fewer->pending->finish().threads_refused, 1U);
+  engine = std::make_unique<SearchEngine<Context>>(std::make_shared<NoTier>(), kMaxWaitingHere);
+  contexts_refused = true;
+  EXPECT_THROW((void)submit({}), Error);
+}
+
+TEST_F(SubmitTest, RefusesAtOnceWhatTheQueueHasNoRoomFor) {
+  device.open = false;
+  const auto running = submit({.in_flight = 1});
+  wait_until([&] { return device.in_flight == 1; });
+  std::vector<std::unique_ptr<SubmittedSearch>> waiting;
+  for (std::uint32_t i = 0; i < kMaxWaitingHere; ++i) waiting.push_back(submit({.in_flight = 1}));
+  EXPECT_THROW((void)submit({.in_flight = 1}), Error);
+}
+
+TEST_F(SubmitTest, ItsEndInAForkedChildLeavesItToTheParent) {
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+  GTEST_SKIP() << "sanitizers do not carry their threads and locks over a fork";
+#endif
+  device.open = false;
+  auto search = submit({.count = 20});
+  wait_until([&] { return device.in_flight == 8; });
+  const pid_t child = ::fork();
+  ASSERT_GE(child, 0);
+  if (child == 0) {
+    ::alarm(60);
+    search->token.cancel();
+    search->pending->cancel();
+    search->pending->expire();
+    const bool is_refused = search->finish() == ErrorCode::kUnsupported;
+    search->pending.reset();
+    ::_exit(is_refused ? 0 : 1);
+  }
+  int status = -1;
+  ASSERT_EQ(::waitpid(child, &status, 0), child);
+  EXPECT_TRUE(WIFEXITED(status));
+  EXPECT_EQ(WEXITSTATUS(status), 0);
+  device.open = true;
+  EXPECT_EQ(search->finish(), ErrorCode::kOk);
 }
 
 TEST_F(SearchEngineTest, AForkedChildHasWorkersOfItsOwn) {

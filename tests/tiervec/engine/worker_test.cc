@@ -573,6 +573,11 @@ Task<void> wait_for_nobody(const std::shared_ptr<int> held) {
   co_await std::suspend_always{};
 }
 
+Task<void> yield_and_tell(Worker& worker, bool& has_ended) {
+  co_await worker.yield();
+  has_ended = worker.stopped() == ErrorCode::kOk;
+}
+
 TEST(Worker, ForeignSuspensionIsAnErrorAndNotAHang) {
   ScriptedQueue queue(8);
   Worker worker(queue, 2);
@@ -583,6 +588,23 @@ TEST(Worker, ForeignSuspensionIsAnErrorAndNotAHang) {
   } catch (const Error& error) {
     EXPECT_EQ(error.code(), ErrorCode::kInternal);
   }
+  EXPECT_EQ(held.use_count(), 1);
+  EXPECT_EQ(worker.running(), 0U);
+}
+
+TEST(Worker, ForeignSuspensionEndsNoOtherOfAService) {
+  ScriptedQueue queue(8);
+  Worker worker(queue, 2);
+  const auto held = std::make_shared<int>(0);
+  int started = 0;
+  bool has_ended = false;
+  worker.serve([&]() -> Query {
+    ++started;
+    if (started == 1) return {wait_for_nobody(held)};
+    if (started == 2) return {yield_and_tell(worker, has_ended)};
+    return {};
+  });
+  EXPECT_TRUE(has_ended);
   EXPECT_EQ(held.use_count(), 1);
   EXPECT_EQ(worker.running(), 0U);
 }

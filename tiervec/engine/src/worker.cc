@@ -66,14 +66,28 @@ void Worker::start(Query query) {
   next_deadline_ = std::min(next_deadline_, slot.deadline);
   ++running_;
   push_ready(slot);
+  // A cancel from here on is seen by its count.
+  if (slot.cancel != nullptr && slot.cancel->cancelled()) stop(slot, ErrorCode::kCancelled);
 }
 
 void Worker::finish(Slot& slot) noexcept {
   try {
     slot.root.promise().take();
   } catch (...) {
-    fail_run(std::current_exception());
+    if (!asks_again_) fail_run(std::current_exception());
   }
+  leave(slot);
+}
+
+// Nothing of it is in flight: it is not in the ready list, and it read nothing since it last was.
+void Worker::drop_foreign(Slot& slot) noexcept {
+  leave(slot);
+  if (asks_again_) return;
+  fail_run(std::make_exception_ptr(
+      Error(ErrorCode::kInternal, "a query waits for something that its worker does not know and cannot resume")));
+}
+
+void Worker::leave(Slot& slot) noexcept {
   slot.task.reset();
   slot.root = nullptr;
   slot.resume = nullptr;
@@ -182,7 +196,7 @@ void Worker::wait_for_tier() {
   if (queue_.in_flight() == 0) {
     if (waiting_.empty()) {
       drop_all();
-      throw Error(ErrorCode::kInternal, "a query waits for something that its worker does not know and cannot resume");
+      throw Error(ErrorCode::kInternal, "the queue of a tier has lost a batch");
     }
     // Nothing will come back and make room: the batch is larger than the queue, or views were not released.
     fail_waiting(*waiting_.front(), ErrorCode::kResourceExhausted);
@@ -198,15 +212,8 @@ void Worker::wait_for_tier() {
 
 void Worker::drop_all() noexcept {
   for (Slot& slot : slots_) {
-    if (slot.root) {
-      slot.task.reset();
-      slot.root = nullptr;
-      slot.cancel = nullptr;
-      free_.push_back(&slot);
-    }
+    if (slot.root) leave(slot);
   }
-  running_ = 0;
-  watched_ = 0;
 }
 
 void Worker::end_idle() noexcept {

@@ -110,6 +110,13 @@ class ClusterSearcher {
   /// query's error after everything in flight has come back. Thread-safe.
   engine::WorkerTime search(const ClusterSearchRequest& request);
 
+  /// The same for a caller that does not wait; what the request points to, and the searcher, must outlive the search.
+  /// No second thread shares the work of a query. `listener` hears of the end with the ticket. Null: it is answered
+  /// already, at no cost, and the listener is not told. Throws kResourceExhausted at once when too many searches wait
+  /// or there is no thread.
+  std::unique_ptr<engine::PendingSearch> submit(const ClusterSearchRequest& request,
+                                                std::shared_ptr<engine::SearchListener> listener, std::uint64_t ticket);
+
   /// How a search with these parameters finds the positions that the filter admits.
   [[nodiscard]] engine::FilterPlan plan(const engine::RowFilter& filter,
                                         const ClusterSearchParameters& parameters) const noexcept;
@@ -120,7 +127,10 @@ class ClusterSearcher {
 
  private:
   struct Context;
+  struct Start;
 
+  /// How the request is answered; false: with nothing.
+  [[nodiscard]] bool prepare(const ClusterSearchRequest& request, engine::SearchCall& call, Start& start) const;
   /// Rows that a search without a filter looks at.
   [[nodiscard]] double usual_rows(std::uint32_t nprobe) const noexcept;
   /// Matching rows that a query looks at, or more clusters are probed.

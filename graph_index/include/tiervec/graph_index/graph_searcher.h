@@ -81,6 +81,12 @@ class GraphSearcher {
   /// query's error after everything in flight has come back. Thread-safe.
   engine::WorkerTime search(const SearchRequest& request);
 
+  /// The same for a caller that does not wait; what the request points to, and the searcher, must outlive the search.
+  /// `listener` hears of the end with the ticket. Null: it is answered already, at no cost, and the listener is not
+  /// told. Throws kResourceExhausted at once when too many searches wait or there is no thread.
+  std::unique_ptr<engine::PendingSearch> submit(const SearchRequest& request,
+                                                std::shared_ptr<engine::SearchListener> listener, std::uint64_t ticket);
+
   /// How a search with these parameters finds the vertices that the filter admits.
   [[nodiscard]] engine::FilterPlan plan(const engine::RowFilter& filter,
                                         const SearchParameters& parameters) const noexcept;
@@ -95,7 +101,10 @@ class GraphSearcher {
 
  private:
   struct Context;
+  struct Start;
 
+  /// How the request is answered; false: with nothing.
+  [[nodiscard]] bool prepare(const SearchRequest& request, engine::SearchCall& call, Start& start) const;
   void read_records(std::span<const std::uint32_t> vertices, std::span<std::byte* const> to,
                     const engine::CancelToken* cancel);
   std::vector<std::uint32_t> most_expanded(std::uint64_t budget_bytes, unsigned threads,

@@ -17,6 +17,7 @@
 #include <tiervec/core/process.h>
 #include <tiervec/core/status.h>
 #include <tiervec/core/tick_clock.h>
+#include <tiervec/engine/pending_search.h>
 #include <tiervec/engine/search_pool.h>
 #include <tiervec/engine/worker.h>
 #include <tiervec/rdma/tier.h>
@@ -62,9 +63,9 @@ struct SearchCall {
   std::uint32_t count = 0;  // queries
   unsigned threads = 1;
   std::uint32_t in_flight = 1;  // queries on each thread
-  std::uint32_t room = 1;       // a context's, for queries in flight
-  bool pooled = true;           // contexts are kept for the next search; all pooled ones have the same room
+  std::uint32_t room = 1;       // a context's, for queries in flight; the same in all calls
   bool on_caller = false;       // a lone query has to run on the thread of its caller
+  bool one_by_one = false;      // a thread runs one query at a time; submitted, its queries run one after another
   const CancelToken* cancel = nullptr;
   Ticks deadline = kNever;
 };
@@ -72,13 +73,14 @@ struct SearchCall {
 /// What every search of an open index shares. A Context is one worker thread's queue, scheduler and query states, and
 /// has a member `worker`. Thread-safe, and usable in a forked child.
 ///
-///   a batch         runs on its caller's thread and on threads of its own
-///   a lone query    runs on its caller's thread while fewer searches run than there may be threads; else it goes to
-///                   the pool, whose workers run the lone queries of all callers together (search_pool.h)
+///   on the caller's thread   a lone query, while fewer searches run than there may be threads
+///   on threads of its own    a batch
+///   in the pool              other lone queries, and all that is submitted: workers run the queries of all callers
+///                            together (search_pool.h)
 template <class Context>
 class SearchEngine {
  public:
-  /// `max_waiting` lone queries may wait for a worker of the pool.
+  /// `max_waiting` searches may wait for a worker of the pool.
   explicit SearchEngine(std::shared_ptr<rdma::Tier> tier, std::uint32_t max_waiting = kMaxWaiting)
       : tier_(std::move(tier)), max_waiting_(max_waiting) {}
 
@@ -89,7 +91,7 @@ class SearchEngine {
     Shared& shared = shared_.get();
     SearchState state;
     const unsigned threads = std::clamp<unsigned>(call.threads, 1, std::max(1U, call.count));
-    const bool is_lone = call.count == 1 && call.pooled && !call.on_caller;
+    const bool is_lone = call.count == 1 && !call.one_by_one && !call.on_caller;
     const Running running(shared.running, threads);
     WorkerTime time;
     if (!is_lone || running.others < call.threads) {
@@ -98,13 +100,31 @@ class SearchEngine {
       time = run_here(threads, call, make, start, state);
       ++time.threads_refused;
     }
-    if (const ErrorCode error = state.error.load(); error != ErrorCode::kOk) {
-      throw Error(error, describe_search_error(error, tier_->url()));
-    }
-    if (call.cancel != nullptr && call.cancel->cancelled()) {
-      throw Error(ErrorCode::kCancelled, describe_search_error(ErrorCode::kCancelled, tier_->url()));
-    }
+    check_end(state, call.cancel);
     return time;
+  }
+
+  /// The same for a caller that does not wait: workers of the pool do all of it. `start` is copied, and may use what
+  /// lives as long as the search that is returned. `listener` hears of its end, with the ticket, perhaps before this
+  /// returns; null: nobody. Throws kResourceExhausted at once when too many wait or there is no thread.
+  template <class Make, class Start>
+  [[nodiscard]] std::unique_ptr<PendingSearch> submit(const SearchCall& call, const Make& make, const Start& start,
+                                                      std::shared_ptr<SearchListener> listener, std::uint64_t ticket) {
+    Shared& shared = shared_.get();
+    const unsigned wanted = std::clamp<unsigned>(call.threads, 1, std::max(1U, call.count));
+    auto pending = std::make_unique<Submitted<Start>>(*this, shared, call, start);
+    pending->its_request().listener = std::move(listener);
+    pending->its_request().ticket = ticket;
+    SearchPool<Context>& pool = pool_of(shared);
+    const unsigned workers = pool.ready(call.threads, wanted, [&] { return Lease(*this, call.room, make).take(); });
+    if (workers == 0) {
+      throw Error(ErrorCode::kResourceExhausted,
+                  "a search needs a thread and the system gives no more; raise the limit of processes (ulimit -u, or "
+                  "the container's pids.max)");
+    }
+    pending->threads_refused = wanted - std::min(wanted, workers);
+    pending->push(pool);
+    return pending;
   }
 
   /// Workers of the pool that live, in this process.
@@ -158,11 +178,11 @@ class SearchEngine {
     std::atomic<std::uint64_t> cpu_ns{0};
     std::atomic<Ticks> waiting_ticks{0};
     const unsigned worked = parallel_blocks(threads, 1, threads, nullptr, [&](std::size_t, std::size_t, unsigned) {
-      const Lease lease(*this, call, make);
+      const Lease lease(*this, call.one_by_one ? 0 : call.room, make);
       Context& context = *lease;
       const double started = thread_cpu_us();
       const Ticks waited = context.worker.counters().idle_ticks;
-      context.worker.limit_in_flight(call.in_flight);
+      context.worker.limit_in_flight(call.one_by_one ? 1 : call.in_flight);
       context.worker.run(
           [&]() -> Query {
             const std::uint32_t index = state.next.fetch_add(1, std::memory_order_relaxed);
@@ -181,28 +201,120 @@ class SearchEngine {
             .waiting_us = static_cast<double>(waiting_ticks.load()) / TickClock::ticks_per_ns() * 1e-3};
   }
 
+  SearchPool<Context>& pool_of(Shared& shared) {
+    const std::lock_guard lock(shared.pool_mutex);
+    if (!shared.pool) shared.pool = std::make_unique<SearchPool<Context>>(max_waiting_);
+    return *shared.pool;
+  }
+
+  void check_end(const SearchState& state, const CancelToken* cancel) const {
+    ErrorCode error = state.error.load();
+    if (error == ErrorCode::kOk && cancel != nullptr && cancel->cancelled()) error = ErrorCode::kCancelled;
+    if (error != ErrorCode::kOk) throw Error(error, describe_search_error(error, tier_->url()));
+  }
+
+  template <class Start>
+  struct Begin {
+    Start start;
+    SearchState& state;
+    [[nodiscard]] static Task<void> begin(const void* self, void* context, std::uint32_t index) {
+      const auto& begin = *static_cast<const Begin*>(self);
+      return begin.start(*static_cast<Context*>(context), begin.state, index);
+    }
+    void give_to(PoolRequest& request, const SearchCall& call) const noexcept {
+      request.begin = begin;
+      request.search = this;
+      request.in_flight = call.in_flight;
+      request.one_by_one = call.one_by_one;
+    }
+  };
+
   /// False: the system gives no thread for it.
   template <class Make, class Start>
   bool run_in_pool(Shared& shared, const SearchCall& call, const Make& make, const Start& start, SearchState& state,
                    WorkerTime& time) {
-    SearchPool<Context>* pool = nullptr;
-    {
-      const std::lock_guard lock(shared.pool_mutex);
-      if (!shared.pool) shared.pool = std::make_unique<SearchPool<Context>>(max_waiting_);
-      pool = shared.pool.get();
-    }
-    if (!pool->ready(call.threads, [&] { return Lease(*this, call, make).take(); })) return false;
-    const auto begin = [&](Context& context) { return start(context, state, 0); };
-    PoolRequest request(state, call.cancel, call.deadline);
-    time = pool->run(request, begin, call.in_flight);
+    SearchPool<Context>& pool = pool_of(shared);
+    if (pool.ready(call.threads, 1, [&] { return Lease(*this, call.room, make).take(); }) == 0) return false;
+    const Begin<const Start&> begin{start, state};
+    PoolRequest request(pool.queue(), state, call.count, call.cancel, call.deadline);
+    begin.give_to(request, call);
+    pool.push(request);
+    request.wait();
+    time = request.time();
     return true;
   }
+
+  template <class Start>
+  class Submitted final : public PendingSearch {
+   public:
+    Submitted(SearchEngine& engine, Shared& shared, const SearchCall& call, const Start& start)
+        : engine_(engine),
+          cancel_(call.cancel),
+          work_(new Work{engine.pool_of(shared).queue(), shared.running, call, start}) {}
+    ~Submitted() override {
+      // In a child its request may be linked into lists that were being changed: it stays.
+      if (!here()) {
+        [[maybe_unused]] const Work* const left = work_.release();
+        return;
+      }
+      if (!is_pushed_) return;
+      work_->request.cancel();
+      work_->request.wait();
+    }
+
+    void cancel() noexcept override {
+      if (here()) work_->request.cancel();
+    }
+    void expire() noexcept override {
+      if (here()) work_->request.expire();
+    }
+    bool wait_for(std::chrono::nanoseconds limit) noexcept override {
+      return !here() || work_->request.wait_for(limit);
+    }
+    WorkerTime finish() override {
+      if (!here()) throw Error(ErrorCode::kUnsupported, "this search belongs to the process that was forked");
+      work_->request.wait();
+      engine_.check_end(work_->state, &work_->request.token());
+      engine_.check_end(work_->state, cancel_);
+      WorkerTime time = work_->request.time();
+      time.threads_refused = threads_refused;
+      return time;
+    }
+
+    [[nodiscard]] PoolRequest& its_request() noexcept { return work_->request; }
+    void push(SearchPool<Context>& pool) {
+      pool.push(work_->request);
+      is_pushed_ = true;
+    }
+
+    unsigned threads_refused = 0;
+
+   private:
+    struct Work {
+      Work(RequestQueue& queue, std::atomic<unsigned>& running_threads, const SearchCall& call, const Start& start)
+          : begin{start, state},
+            request(queue, state, call.count, call.cancel, call.deadline),
+            running(running_threads, std::clamp<unsigned>(call.threads, 1, std::max(1U, call.count))) {
+        begin.give_to(request, call);
+      }
+      SearchState state;
+      const Begin<Start> begin;
+      PoolRequest request;
+      const Running running;
+    };
+
+    SearchEngine& engine_;
+    const CancelToken* const cancel_;
+    std::unique_ptr<Work> work_;
+    bool is_pushed_ = false;
+  };
 
   /// Takes a context that is kept, or makes one; gives it back.
   class Lease {
    public:
+    /// Without room it is one for a single query at a time, which is not kept.
     template <class Make>
-    Lease(SearchEngine& engine, const SearchCall& call, const Make& make) : engine_(engine), pooled_(call.pooled) {
+    Lease(SearchEngine& engine, std::uint32_t room, const Make& make) : engine_(engine), pooled_(room > 0) {
       if (pooled_) {
         Shared& shared = engine_.shared_.get();
         const std::lock_guard lock(shared.mutex);
@@ -211,7 +323,7 @@ class SearchEngine {
           shared.idle.pop_back();
         }
       }
-      if (!context_) context_ = make(call.room);
+      if (!context_) context_ = make(pooled_ ? room : 1);
     }
     ~Lease() {
       if (pooled_ && context_) {

@@ -37,23 +37,13 @@
 #include <tiervec/core/polling_budget.h>
 #include <tiervec/core/status.h>
 #include <tiervec/core/tick_clock.h>
+#include <tiervec/engine/cancel_token.h>
 #include <tiervec/engine/fixed_ring.h>
 #include <tiervec/engine/task.h>
 #include <tiervec/rdma/load_store_target.h>
 #include <tiervec/rdma/tier.h>
 
 namespace tiervec::engine {
-
-/// Set once, from any thread; every worker that runs with it stops within a turn of its loop, which may wait for a
-/// millisecond.
-class CancelToken {
- public:
-  void cancel() noexcept { cancelled_.store(true, std::memory_order_relaxed); }
-  [[nodiscard]] bool cancelled() const noexcept { return cancelled_.load(std::memory_order_relaxed); }
-
- private:
-  std::atomic<bool> cancelled_{false};
-};
 
 /// A unit of work: a task, the moment after which its reads fail, and a token that stops it alone. The token must live
 /// until the task has finished.
@@ -95,7 +85,8 @@ class Worker {
     run_all(next_query, token, false);
   }
   /// The same for queries that come while others run: an empty one means "none now", and `next_query` is asked again
-  /// in each turn that has room for a query. Returns once no query runs and `next_query` has none.
+  /// in each turn that has room for a query. Returns once no query runs and `next_query` has none. A query that throws,
+  /// or waits for something that its worker does not know, ends alone: it has to say so itself, by its end.
   template <class NextQuery>
   void serve(NextQuery&& next_query) {
     run_all(next_query, nullptr, true);
@@ -157,6 +148,8 @@ class Worker {
   void fail_waiting(Slot& slot, ErrorCode why) noexcept;
   void fail_run(std::exception_ptr error) noexcept;
   void drop_all() noexcept;
+  void drop_foreign(Slot& slot) noexcept;
+  void leave(Slot& slot) noexcept;
   void end_idle() noexcept;
 
   // The ready list: current_ (running) -> ... -> end_of_turn_ -> ... -> last_ready_; between turns the marker
@@ -210,6 +203,7 @@ class Worker {
   bool admitting_ = false;     // next_query may have more
   bool asks_again_ = false;    // it may have more after it had none
   std::uint32_t watched_ = 0;  // queries that run with a token of their own
+  std::uint64_t seen_cancels_ = 0;
   std::uint32_t running_ = 0;
   std::uint32_t in_flight_;       // most that run
   Ticks next_deadline_ = kNever;  // no deadline of a running query lies before it
@@ -368,7 +362,10 @@ inline void Worker::check_stops(const CancelToken* token) noexcept {
     stop_all(ErrorCode::kCancelled);
   }
   if (watched_ > 0) {
-    stop_cancelled();
+    if (const std::uint64_t cancels = CancelToken::cancels(); cancels != seen_cancels_) [[unlikely]] {
+      seen_cancels_ = cancels;
+      stop_cancelled();
+    }
   }
   if (next_deadline_ != kNever) [[unlikely]] {
     if (const Ticks now = time_.now(); now >= next_deadline_) {
@@ -390,9 +387,11 @@ inline void Worker::run_ready() noexcept {
     if (current_ != &end_of_turn_) {
       Slot& slot = *current_;
       current_ = slot.next;
-      if (slot.root.done()) {
+      if (slot.root.done()) [[likely]] {
         finish(slot);
-      }  // else it waits for something foreign: wait_for_tier will find out
+      } else {
+        drop_foreign(slot);
+      }
     }
   }
 }
