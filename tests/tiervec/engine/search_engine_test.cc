@@ -531,9 +531,10 @@ TEST_F(SubmitTest, WithoutAThreadOrAContextItIsRefused) {
   Thread::allow_starts(0);
   EXPECT_THROW((void)submit({}), Error);
   Thread::allow_starts(1);
-  const auto fewer = submit({.threads = 2, .count = 30});
+  auto fewer = submit({.threads = 2, .count = 30});
   Thread::allow_all_starts();
   EXPECT_EQ(fewer->pending->finish().threads_refused, 1U);
+  fewer.reset();  // before its engine
   engine = std::make_unique<SearchEngine<Context>>(std::make_shared<NoTier>(), kMaxWaitingHere);
   contexts_refused = true;
   EXPECT_THROW((void)submit({}), Error);
