@@ -7,6 +7,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 
 from tiervec import _core
+from tiervec.attributes.section import write_attributes
 from tiervec.cluster_index.bit_packing import bits_for
 from tiervec.cluster_index.clustering import cluster_vectors
 from tiervec.cluster_index.faiss_kmeans import load_faiss
@@ -86,6 +87,7 @@ def write_cluster_index(build: ClusterBuild, out: Path) -> None:
         )
         written = write_layout(writer, task)
         write_copies(writer, build.copies)
+        write_attributes(writer, build.attributes)
         writer.commit(
             IndexDescription(
                 kind="cluster",

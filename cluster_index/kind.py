@@ -6,10 +6,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, ClassVar
 
+import numpy as np
+from numpy.typing import NDArray
+
 from tiervec.cluster_index.build import check_buildable, estimate_memory_bytes, write_cluster_index
 from tiervec.cluster_index.opened import OpenedCluster, open_cluster
 from tiervec.cluster_index.params import ClusterBuildParams, ClusterSearchParams
-from tiervec.cluster_index.relayout import relayout_cluster_index
+from tiervec.cluster_index.relayout import read_ids, relayout_cluster_index
 from tiervec.index_files.directory import IndexDirectory
 from tiervec.kinds.index_kind import IndexBuild, IndexKind
 from tiervec.machine.interruptible import BuildProgress
@@ -46,6 +49,10 @@ class ClusterKind(IndexKind[ClusterBuildParams, ClusterSearchParams]):
     def open(self, directory: IndexDirectory, tier_url: str) -> OpenedCluster:
         """See `IndexKind`."""
         return open_cluster(directory, tier_url)
+
+    def row_order(self, directory: IndexDirectory) -> NDArray[np.uint32]:
+        """See `IndexKind`: the engine counts positions."""
+        return read_ids(directory)[0]
 
     def relayout(
         self,

@@ -111,6 +111,10 @@ class OpenedCluster(OpenedIndex[ClusterSearchParams]):
         rerank = max(min(params.rerank, self._vectors), min(k, self._vectors, MOST_RERANKED))
         return replace(params, nprobe=min(params.nprobe, self._clusters), rerank=rerank)
 
+    def filter_plan(self, rows: _core.RowFilter, params: ClusterSearchParams, k: int) -> str:
+        """``empty``, ``rows`` or ``clusters``."""
+        return self.searcher.plan(rows, k, params.nprobe, params.rerank)
+
 
 def tier_section(layout: str) -> str:
     """The section on the tier."""

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from tiervec.attributes.section import copy_attributes
 from tiervec.cluster_index.bit_packing import packed_bytes, unpack
 from tiervec.cluster_index.build import INTERPRETER_BYTES, estimate_memory_bytes
 from tiervec.cluster_index.clustering import Clustering
@@ -24,7 +25,7 @@ from tiervec.kinds.index_kind import changed_params
 from tiervec.machine.interruptible import BuildProgress
 from tiervec.vectors.memory_limit import choose_within, map_rows
 
-__all__ = ["estimate_conversion_bytes", "relayout_cluster_index"]
+__all__ = ["estimate_conversion_bytes", "read_ids", "relayout_cluster_index"]
 
 _CHANGEABLE = ("layout", "code", "code_bits", "spill", "ordered", "align")
 _CHECK_BYTES = 3
@@ -77,6 +78,7 @@ def relayout_cluster_index(
         )
         written = write_layout(writer, task)
         write_copies(writer, read_copies(directory))
+        copy_attributes(writer, directory)
         writer.commit(
             manifest.description(
                 params=asdict(replace(params, code_bits=written.code_bits)),
@@ -108,7 +110,7 @@ def _read_data(
     """(the vectors in the order of the data, in a file in `folder` if it is given; the user's id of each or None)."""
     manifest = directory.manifest
     dtype, shape = np.dtype(manifest.dtype), (manifest.vectors, manifest.dim)
-    rows, labels = _read_ids(directory)
+    rows, labels = read_ids(directory)
     content = directory.map_section(tier_section(layout))
     directory.verify_bytes(tier_section(layout), content)
     locate = _locate_entries if layout == "replicated" else _locate_records
@@ -123,7 +125,7 @@ def _read_data(
     return vectors, labels
 
 
-def _read_ids(directory: IndexDirectory) -> tuple[NDArray[np.uint32], NDArray[np.int64] | None]:
+def read_ids(directory: IndexDirectory) -> tuple[NDArray[np.uint32], NDArray[np.int64] | None]:
     """(row at each position, the user's id of each row or None)."""
     manifest = directory.manifest
     count, bits = manifest.vectors, manifest.details["id_bits"]

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tiervec import _core
+from tiervec.attributes.section import write_attributes
 from tiervec.codes import (
     AUTO,
     TrainedCode,
@@ -137,6 +138,7 @@ def write_graph_index(build: GraphBuild, out: Path, graph: LinkedGraph | None = 
         writer.write_section("navigation_ids", linked.navigation_ids, placement="fast")
         writer.write_section("navigation_edges", linked.navigation_edges, placement="fast")
         write_copies(writer, build.copies)
+        write_attributes(writer, build.attributes)
         writer.commit(
             IndexDescription(
                 kind="graph",

@@ -79,6 +79,10 @@ class OpenedGraph(OpenedIndex[GraphSearchParams]):
         length = max(min(params.search_list, self._vectors), min(k, self._vectors))
         return replace(params, search_list=length, beam_width=params.beam_width if params.pipeline else 1)
 
+    def filter_plan(self, rows: _core.RowFilter, params: GraphSearchParams, k: int) -> str:
+        """``empty``, ``rows`` or ``search``."""
+        return self.searcher.plan(rows, k, params.search_list)
+
     def fill_fast_memory(self, spare_bytes: int, threads: int) -> int:
         """Fills it with the records that searches read most."""
         before, token = self.searcher.fast_bytes, _core.CancelToken()

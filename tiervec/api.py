@@ -24,20 +24,21 @@ from tiervec.arguments.parameter_checks import (
     check_timeout,
 )
 from tiervec.arguments.sizes import format_size
+from tiervec.attributes.row_filters import CompiledFilter, RowFilters
+from tiervec.attributes.section import read_attributes
 from tiervec.building import build, import_diskann, relayout
 from tiervec.cluster_index.params import ClusterSearchParams
 from tiervec.engine.receipt import Receipt
 from tiervec.errors import (
     ResourceExhaustedError,
     UnavailableError,
-    UnsupportedError,
 )
 from tiervec.graph_index.params import GraphSearchParams
 from tiervec.index_files.directory import IndexDirectory
 from tiervec.index_files.equal_rows import ListedCopies
 from tiervec.index_files.info import IndexInfo
 from tiervec.kinds.far_queries import SearchDrift
-from tiervec.kinds.index_kind import NativeResult, OpenedIndex, begin_on_loop, search_natively
+from tiervec.kinds.index_kind import IndexKind, NativeResult, OpenedIndex, begin_on_loop, search_natively
 from tiervec.kinds.registry import index_kind
 from tiervec.machine.processes import native_work, refuse_pickling, renew_in_children
 from tiervec.rdma.remote_url import is_remote
@@ -128,6 +129,7 @@ class Index:
         self._device: dict[str, Any] = dict(opened.tier.profile)
         self._emulated = bool(self._device["emulated"])
         self._drift = SearchDrift()
+        self._filters = _filters(directory, self._kind, self._copies)
         self._planner: SearchPlanner | None = SearchPlanner(self._kind, self._info, opened, directory.manifest.vectors)
         self.renew_after_fork()
         renew_in_children(self)
@@ -174,7 +176,8 @@ class Index:
                 build set another. The receipt says which recall is expected.
             params: A mapping of search keys, or `GraphSearchParams` or `ClusterSearchParams`; with target_recall only
                 keys that it does not choose.
-            filter: Not part of this version.
+            filter: Finds only vectors whose attributes match: a text such as ``year >= 2020 and lang in ["en", "de"]``,
+                or the same as a tree of dicts; see docs/reference.md. There are k results whenever k vectors match.
             timeout_s: Seconds after which the search fails. None or infinity: no deadline.
             cancel: A `tiervec.CancelToken`; once another thread cancels it, the search ends.
 
@@ -182,16 +185,16 @@ class Index:
             ids, distances and the receipt; see `SearchResult`.
 
         Raises:
-            InvalidArgumentError: Wrong dim, dtype, NaN, k or parameters.
+            InvalidArgumentError: Wrong dim, dtype, NaN, k, parameters or filter.
             UnavailableError: The index is closed, or its tier cannot answer.
             DeadlineExceededError: timeout_s is over.
             CancelledError: `cancel` was cancelled.
             DataLossError: A record is not what was written.
         """
-        matrix, k, timeout_s = self._asked(queries, k, filter, timeout_s, cancel)
+        matrix, k, timeout_s, compiled = self._asked(queries, k, filter, timeout_s, cancel)
         opened, planner = self._enter()
         try:
-            plan = planner.plan(k, target_recall, params)
+            plan = _filtered(planner.plan(k, target_recall, params), compiled)
             began = time.perf_counter()
 
             def find(asked: NDArray[Any], used: Any, left_s: float | None) -> NativeResult:
@@ -204,6 +207,7 @@ class Index:
                     timeout_s=left_s,
                     cancel=cancel,
                     latency_us=self._device["latency_us"],
+                    row_filter=None if compiled is None else compiled.rows,
                 )
 
             found = find(matrix, plan.params, timeout_s)
@@ -212,7 +216,7 @@ class Index:
                 found, far_queries = plan.far.search_again(
                     found, matrix, self._info.metric, lambda far, used: find(far, used, _time_left(timeout_s, began))
                 )
-            return self._result(opened, plan, matrix, k, found, far_queries, began)
+            return self._result(opened, plan, matrix, k, found, far_queries, began, compiled)
         finally:
             self._leave()
 
@@ -262,12 +266,12 @@ class Index:
             ...     [int(found.ids[0, 0]) for found in asyncio.run(ask(f"{folder}/index"))]
             [0, 1, 2]
         """
-        matrix, k, timeout_s = self._asked(queries, k, filter, timeout_s, cancel)
+        matrix, k, timeout_s, compiled = self._asked(queries, k, filter, timeout_s, cancel)
         opened, planner = self._enter()
         try:
-            plan = planner.plan(k, target_recall, params)
+            plan = _filtered(planner.plan(k, target_recall, params), compiled)
             began = time.perf_counter()
-            search = self._begin(opened, matrix, k, plan.params, timeout_s, cancel)
+            search = self._begin(opened, matrix, k, plan.params, timeout_s, cancel, compiled)
         finally:
             self._leave()
         found = await search
@@ -278,7 +282,7 @@ class Index:
                 left_s = _time_left(timeout_s, began)
                 again = await self._begin(opened, batch.queries, k, batch.params, left_s, cancel)
                 found, far_queries = batch.put(found, again), far_queries + len(batch.rows)
-        return self._result(opened, plan, matrix, k, found, far_queries, began)
+        return self._result(opened, plan, matrix, k, found, far_queries, began, compiled)
 
     def close(self) -> None:
         """Closes the index after the searches that run have ended. Closing twice is fine."""
@@ -331,16 +335,15 @@ class Index:
 
     def _asked(
         self, queries: Any, k: int, filter: Any, timeout_s: float | None, cancel: _core.CancelToken | None
-    ) -> tuple[NDArray[Any], int, float | None]:
-        """(queries, k, timeout_s), checked."""
-        if filter is not None:
-            raise UnsupportedError("filter is not part of this version; leave it out")
+    ) -> tuple[NDArray[Any], int, float | None, CompiledFilter | None]:
+        """(queries, k, timeout_s, filter), checked."""
         k = check_k(k)
         if timeout_s is not None:
             timeout_s = check_timeout("timeout_s", timeout_s)
         if cancel is not None:
             check_instance("cancel", cancel, _core.CancelToken, type(None))
-        return as_queries(queries, self._info.dtype, self._info.dim), k, timeout_s
+        matrix = as_queries(queries, self._info.dtype, self._info.dim)
+        return matrix, k, timeout_s, None if filter is None else self._filters.compiled(filter)
 
     def _begin(
         self,
@@ -350,6 +353,7 @@ class Index:
         used: Any,
         timeout_s: float | None,
         cancel: _core.CancelToken | None,
+        compiled: CompiledFilter | None = None,
     ) -> Awaitable[NativeResult]:
         return begin_on_loop(
             opened.searcher,
@@ -360,6 +364,7 @@ class Index:
             timeout_s=timeout_s,
             cancel=cancel,
             running=self._pending,
+            row_filter=None if compiled is None else compiled.rows,
         )
 
     def _result(
@@ -371,13 +376,15 @@ class Index:
         found: NativeResult,
         far_queries: int,
         began: float,
+        compiled: CompiledFilter | None,
     ) -> SearchResult:
         drift = None
         if plan.far is not None:
             drift = self._drift.note(len(queries), far_queries, plan.far.usual_share)
         answer = found.ids, found.distances
-        if self._copies is not None:
-            answer = self._copies.expand(*answer)
+        copies = self._copies if compiled is None else compiled.copies
+        if copies is not None:
+            answer = copies.expand(*answer)
         receipt = Receipt.of_fields(
             queries=len(queries),
             k=k,
@@ -397,6 +404,8 @@ class Index:
             latency_us=found.latency_us,
             device=self._device,
             expected_recall=plan.expected_recall,
+            matching=None if compiled is None else compiled.matching,
+            plan=None if compiled is None else opened.filter_plan(compiled.rows, plan.params, k),
             notes=(*plan.notes, *([] if drift is None else [drift]), *self._notes, *self._notes_of(opened, found)),
         )
         return SearchResult(*answer, receipt)
@@ -410,11 +419,27 @@ class Index:
                 f"{found.threads_refused} threads fewer worked than asked for: the system gave no more (ulimit -u, or "
                 "pids.max of the container)"
             )
+        if found.rescans:
+            yield (
+                f"{found.rescans} queries found too few matching vectors near them, and looked at more, or at all that "
+                "match"
+            )
         if found.rereads:
             yield (
                 f"{found.rereads} of the reads repeated others on another replica, because a record was not what was "
                 "written: a replica is damaged"
             )
+
+
+def _filters(directory: IndexDirectory, kind: IndexKind[Any, Any], copies: ListedCopies | None) -> RowFilters:
+    table = read_attributes(directory)
+    order = None if table is None else kind.row_order(directory)
+    return RowFilters(table, directory.manifest.vectors, order, copies, f"the index {directory.path}")
+
+
+def _filtered(plan: SearchPlan, compiled: CompiledFilter | None) -> SearchPlan:
+    """With a filter neighbours are farther than usual because nearer vectors do not match: none is searched again."""
+    return plan if compiled is None else plan._replace(far=None)
 
 
 def _time_left(timeout_s: float | None, began: float) -> float | None:

@@ -23,6 +23,8 @@ from tiervec.arguments.parameter_checks import (
     check_threads,
     checked_params,
 )
+from tiervec.attributes.columns import read_columns
+from tiervec.attributes.section import arranged
 from tiervec.cluster_index.params import ClusterBuildParams
 from tiervec.engine.calibration import DEFAULT_TARGET_RECALL, reached
 from tiervec.graph_index.diskann_files import open_diskann
@@ -64,6 +66,7 @@ def build(
     seed: int = 0,
     progress: BuildProgress | None = None,
     calibration_queries: Any = None,
+    attributes: Any = None,
 ) -> IndexInfo:
     """Builds an index and saves it at `out`, whole or not at all.
 
@@ -85,6 +88,10 @@ def build(
         calibration_queries: Vectors like the queries to come; ``target_recall`` is calibrated on the first 500. For
             clusters the first 8,000 also choose the groups of layout ``grouped`` and their order, now or by `relayout`.
             Without them some of the base vectors stand for queries.
+        attributes: What ``Index.search(filter=...)`` can ask for: a dict of columns, a list of n dicts, an Arrow table,
+            or the path of a .parquet or .jsonl file. Values are integers, floats, texts, truth values, datetimes or
+            lists of texts, one type in a column; None is null. They take fast memory: 4 bytes for each value and row,
+            and the different values.
 
     Returns:
         The description of the index.
@@ -118,6 +125,9 @@ def build(
     if calibration_queries is not None:
         queries = _load_queries(calibration_queries, vectors)
     labels = None if ids is None else check_ids(ids, len(vectors))
+    columns = None if attributes is None else read_columns(attributes, len(vectors))
+    given = len(vectors)
+    given_labels = labels
     copies = None
     if (equal := find_equal_rows(vectors, chosen.least_vectors(build_params))) is not None:
         _report_copies(equal, progress)
@@ -128,6 +138,7 @@ def build(
         IndexBuild(
             vectors=vectors,
             copies=copies,
+            attributes=None if columns is None else arranged(columns, given, given_labels, equal),
             metric=metric,
             params=build_params,
             labels=labels,

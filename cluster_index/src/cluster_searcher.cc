@@ -26,6 +26,8 @@ namespace {
 constexpr double kWorkPerQueryUs = 30;  // CPU time of a query, on the fast side
 constexpr double kLoadLatencyUs = 1;    // below, the loads of one query cover each other
 constexpr std::uint32_t kMostInFlight = 128;
+constexpr double kMargin = 0.5;         // of rows that do not match: more clusters than their share asks for
+constexpr double kEnough = 1.25;        // times what a search without a filter looks at, matching rows
 constexpr std::uint32_t kWiden = 4;  // times as many clusters, where a filter admits too little of the nearest ones
 // A cluster costs a filtered scan, besides its codes, as much as so many of them.
 constexpr double kCodesPerCluster = 1;
@@ -294,11 +296,10 @@ double ClusterSearcher::usual_rows(std::uint32_t nprobe) const noexcept {
   return static_cast<double>(std::min(nprobe, clusters)) * part_.count / clusters;
 }
 
-// Half of what a search without a filter looks at: clusters are not equally large, and what matches is not evenly
-// spread.
+// Where what matches lies together and away from the query, clusters are ordered less well than near it.
 std::uint32_t ClusterSearcher::wanted_rows(const engine::RowFilter& filter,
                                            const ClusterSearchParameters& parameters) const noexcept {
-  double wanted = std::max<double>(parameters.k, usual_rows(parameters.nprobe) / 2);
+  double wanted = std::max<double>(parameters.k, kEnough * usual_rows(parameters.nprobe));
   if (part_.layout == Layout::kCoded) wanted = std::max<double>(wanted, parameters.rerank);
   if (!part_.spill_offsets.empty()) wanted *= 2;  // a row has two codes
   return static_cast<std::uint32_t>(std::min<double>(filter.matching(), wanted));
@@ -325,7 +326,8 @@ bool ClusterSearcher::prepare(const ClusterSearchRequest& request, engine::Searc
     const engine::FilterPlan plan = this->plan(*request.filter, request.parameters);
     if (plan == engine::FilterPlan::kEmpty) return false;
     start.widening.wanted = wanted_rows(*request.filter, request.parameters);
-    const double probes = request.parameters.nprobe / request.filter->share();
+    const double share = request.filter->share();
+    const double probes = request.parameters.nprobe / share * (1 + kMargin * (1 - share));
     start.request.parameters.nprobe = plan == engine::FilterPlan::kRows
                                           ? clusters
                                           : static_cast<std::uint32_t>(std::min<double>(clusters, std::ceil(probes)));

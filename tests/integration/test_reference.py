@@ -14,6 +14,8 @@ from numpy.typing import NDArray
 
 import tiervec
 from tiervec import errors
+from tiervec.attributes.filter_text import parse_filter
+from tiervec.attributes.filter_tree import COMPARISONS
 from tiervec.cli.main import main
 from tiervec.index_files.info import IndexInfo
 from tiervec.kinds.names import KIND_NAMES
@@ -74,14 +76,37 @@ def test_every_key_of_info_is_there(reference: str) -> None:
 def test_every_key_of_search_is_there(
     reference: str, tmp_path: Path, vectors: NDArray[Any], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    tiervec.build(vectors, tmp_path / "index")
+    tiervec.build(vectors, tmp_path / "index", attributes={"year": [2020] * len(vectors)})
     np.save(tmp_path / "queries.npy", vectors[:3])
     command = ["search", str(tmp_path / "index"), "--queries", str(tmp_path / "queries.npy"), "--repeat", "2", "--json"]
-    assert main(command) == 0
+    assert main([*command, "--filter", "year == 2020"]) == 0
     row = re.search(r"^\| `search` \|(.*)$", section(reference, "JSON"), re.MULTILINE)
     assert row is not None
-    written = set(re.findall(r"`(\w+)`", re.sub(r"\(.*?\)", "", row[1].replace("--repeat", ""))))
+    written = set(re.findall(r"`(\w+)`", re.sub(r"\(.*?\)", "", re.sub("`--[a-z]+`", "", row[1]))))
     assert written == set(json.loads(capsys.readouterr().out))
+
+
+def test_the_example_of_filters_runs(
+    reference: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (example,) = re.findall(r"^```python\n(.*?)^```", section(reference, "Filters"), re.MULTILINE | re.DOTALL)
+    exec(example, {})
+    (expected,) = re.findall(r"print\(.*\)  # (.*)", example)
+    assert capsys.readouterr().out == expected + "\n"
+
+
+def test_every_operator_of_filters_is_there(reference: str) -> None:
+    table = re.search(r"^\| filter \|.*?\n\n", section(reference, "Filters"), re.MULTILINE | re.DOTALL)
+    assert table is not None
+    pairs = re.findall(r"^\| `([^`]+)`.*?\| `([^`]+)`", table[0], re.MULTILINE)
+    for text, tree in pairs[:-1]:
+        assert parse_filter(text) == json.loads(tree)
+    written = re.findall(r'"([^"]+)": ', table[0])
+    assert {*COMPARISONS, "in", "not in", "contains", "exists", "is null", "is not null", "and", "or", "not"} <= {
+        *written,
+        *re.findall(r"`([=!<>]+)`", table[0]),
+    }
 
 
 def test_every_suffix_of_vector_files_is_there(reference: str) -> None:

@@ -41,6 +41,11 @@ def add_parser(commands: Any) -> None:
         help="refuse a build that needs more: 8GiB; clusters leave the vectors in the file when that is enough",
     )
     parser.add_argument("--ids", metavar="FILE", help=".npy file with the id of each vector (default: 0, 1, 2, ...)")
+    parser.add_argument(
+        "--attributes",
+        metavar="FILE",
+        help="attributes of each vector, which searches can filter by: .parquet, or .jsonl with one object a line",
+    )
     parser.add_argument("--seed", metavar="N", type=count, default=0, help="seed of everything random (default: 0)")
     parser.add_argument(
         "--calibration-queries",
@@ -74,6 +79,7 @@ def _run(arguments: argparse.Namespace) -> int:
             seed=arguments.seed,
             progress=progress,
             calibration_queries=arguments.calibration_queries,
+            attributes=arguments.attributes,
         )
     if arguments.json:
         print_json(info.as_dict())

@@ -42,6 +42,11 @@ def add_parser(commands: Any) -> None:
     how = parser.add_mutually_exclusive_group()
     how.add_argument("--target-recall", metavar="R", type=recall_target, help="recall to aim at, from the calibration")
     add_settings(how, "search_list=64, beam_width=4, pipeline=off; of clusters: nprobe=64, rerank=64")
+    parser.add_argument(
+        "--filter",
+        metavar="TEXT",
+        help='find only vectors whose attributes match: year >= 2020 and lang in ["en", "de"]',
+    )
     parser.add_argument("--ground-truth", metavar="FILE", help="true neighbours; without it no recall is reported")
     parser.add_argument(
         "--fast-memory",
@@ -108,7 +113,13 @@ def _search_repeatedly(
     index: Index, queries: NDArray[Any], arguments: argparse.Namespace, params: dict[str, Any]
 ) -> list[SearchResult]:
     def run() -> SearchResult:
-        return index.search(queries, arguments.k, target_recall=arguments.target_recall, params=params or None)
+        return index.search(
+            queries,
+            arguments.k,
+            target_recall=arguments.target_recall,
+            params=params or None,
+            filter=arguments.filter,
+        )
 
     if arguments.repeat > 1:
         run()
@@ -119,7 +130,9 @@ def _report_first_query(
     index: Index, queries: NDArray[Any], arguments: argparse.Namespace, params: dict[str, Any], began: float
 ) -> None:
     opened_s = time.perf_counter() - began
-    index.search(queries[:1], arguments.k, target_recall=arguments.target_recall, params=params or None)
+    index.search(
+        queries[:1], arguments.k, target_recall=arguments.target_recall, params=params or None, filter=arguments.filter
+    )
     print(
         f"tiervec: attached to {index.tier} and loaded the codes in {opened_s:.3f} s; "
         f"first query answered after {time.perf_counter() - began:.3f} s",
@@ -162,6 +175,7 @@ def _document(index: Index, result: SearchResult, recall: float | None) -> dict[
         **{key: receipt_document[key] for key in from_receipt},
         "recall": recall,
         **{key: receipt_document[key] for key in measured},
+        **({} if receipt.plan is None else {"matching": receipt.matching, "plan": receipt.plan}),
         "fast_bytes": info.fast_bytes,
         "tier_bytes": info.tier_bytes,
         "amplification": info.amplification,

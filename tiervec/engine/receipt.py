@@ -45,6 +45,9 @@ class Receipt:
         device: The device's profile as ``Tier.profile`` of the extension gives it (``latency_us``, ``reads_per_s``,
             ``bytes_per_s``, ``block_bytes``, ``service``, ``source``, ...), or None when the tier has none.
         expected_recall: Recall that these parameters reached when the index was calibrated; None when they were given.
+        matching: Vectors that the filter admits; None without one.
+        plan: How the search found them: ``empty`` (nothing matches), ``rows`` (it looked at each), ``clusters`` (at
+            those of the nearest clusters) or ``search`` (a longer walk, of which it kept what matches).
         notes: Sentences about anything that was not done as asked (fallbacks, caps).
 
     Example:
@@ -74,6 +77,8 @@ class Receipt:
     rereads: int = 0
     device: Mapping[str, Any] | None = None
     expected_recall: float | None = None
+    matching: int | None = None
+    plan: str | None = None
     notes: tuple[str, ...] = ()
 
     @classmethod
@@ -191,6 +196,7 @@ class Receipt:
             "device_bound_qps": self.device_bound_qps,
             "fraction_of_limit": self.fraction_of_limit,
             "expected_recall": self.expected_recall,
+            **({} if self.plan is None else {"matching": self.matching, "plan": self.plan}),
             "notes": list(self.notes),
         }
 
@@ -209,6 +215,8 @@ class Receipt:
             f"  reads          {self.reads_per_query:.1f} per query, {self.bytes_per_query:,.0f} bytes per query, "
             f"in {self.rounds_per_query:.1f} dependent rounds"
         )
+        if self.matching is not None:
+            lines.append(f"  filter         {self.matching:,} vectors match; plan {self.plan}")
         if self.hot_records:
             lines.append(f"  hot records    {self.hot_records_per_query:.1f} per query, found in fast memory")
         waiting = f"; waited {self.waiting_us_per_query:,.1f} us for reads" if self.waiting_us else ""

@@ -12,7 +12,7 @@ rows were left out, so that positions can be made rows again.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -51,16 +51,22 @@ class EqualRows:
         """Rows that are kept, ascending."""
         return np.delete(np.arange(self.rows), self.copies)
 
+    def listed(self, labels: NDArray[np.int64] | None) -> NDArray[np.int64]:
+        """Positions in `copies`, in the order in which the section has them."""
+        stand_ins, ids = self._columns(labels)
+        return np.lexsort((ids, stand_ins))
+
     def section(self, labels: NDArray[np.int64] | None) -> NDArray[np.int64]:
         """The section ``copies``, (3, c); `labels` are the user's ids of all rows, or None."""
-        if labels is None:
-            positions = self.stand_ins - np.searchsorted(self.copies, self.stand_ins)
-            columns = [positions, self.copies]
-        else:
-            columns = [labels[self.stand_ins], labels[self.copies]]
-        order = np.lexsort((columns[1], columns[0]))
+        stand_ins, ids = self._columns(labels)
+        order = self.listed(labels)
         left_out = self.copies if labels is None else np.full(len(self.copies), -1)
-        return np.stack([columns[0][order], columns[1][order], left_out]).astype(np.int64)
+        return np.stack([stand_ins[order], ids[order], left_out]).astype(np.int64)
+
+    def _columns(self, labels: NDArray[np.int64] | None) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        if labels is not None:
+            return labels[self.stand_ins], labels[self.copies]
+        return self.stand_ins - np.searchsorted(self.copies, self.stand_ins), self.copies
 
 
 def find_equal_rows(vectors: NDArray[Any], least: int = 2) -> EqualRows | None:
@@ -106,11 +112,19 @@ def find_equal_rows(vectors: NDArray[Any], least: int = 2) -> EqualRows | None:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class ListedCopies:
-    """The section ``copies`` of an open index."""
+    """The section ``copies`` of an open index, or what a filter admits of it.
+
+    Attributes:
+        stand_ins: Of each copy the id that the engine finds, ascending.
+        ids: Of each copy.
+        left_out: Rows that are not stored, where ids are numbers of rows.
+        hidden: Ids of the engine that only stand for their copies, ascending.
+    """
 
     stand_ins: NDArray[np.int64]
     ids: NDArray[np.int64]
     left_out: NDArray[np.int64]
+    hidden: NDArray[np.int64] = field(default_factory=lambda: np.empty(0, np.int64))
 
     @classmethod
     def read(cls, directory: IndexDirectory) -> ListedCopies | None:
@@ -130,6 +144,12 @@ class ListedCopies:
             )
         return cls(stand_ins=stand_ins, ids=ids, left_out=left_out if has_rows else left_out[:0])
 
+    def admitted(self, copies: NDArray[np.bool_], stand_ins: NDArray[np.bool_]) -> ListedCopies:
+        """What a filter leaves: `copies` tells of each copy whether it matches, `stand_ins` of what stands for it."""
+        return replace(
+            self, stand_ins=self.stand_ins[copies], ids=self.ids[copies], hidden=np.unique(self.stand_ins[~stand_ins])
+        )
+
     def expand(
         self, ids: NDArray[np.int64], distances: NDArray[np.float32]
     ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
@@ -147,6 +167,9 @@ class ListedCopies:
         listed = np.minimum(first.ravel()[entry] + within - 1, len(self.ids) - 1)
         all_ids = np.where(within == 0, named.ravel()[entry], self.ids[np.maximum(listed, 0)])
         all_distances = distances.ravel()[entry]
+        if len(self.hidden):
+            leaves = (within == 0) & np.isin(ids.ravel()[entry], self.hidden)
+            all_ids, all_distances = np.where(leaves, -1, all_ids), np.where(leaves, np.inf, all_distances)
         query = entry // k
         order = np.lexsort((all_ids, all_distances, query))
         rank = np.arange(len(order)) - np.searchsorted(query, np.arange(queries))[query[order]]

@@ -50,6 +50,7 @@ class IndexBuild(Generic[B]):
         calibration_queries: Vectors like the queries to come, or None: some of the base vectors stand for them.
         memory_limit: Bytes that the build may take, or None.
         copies: What `write_copies` stores; None: no vector was left out as equal to another.
+        attributes: What `write_attributes` stores, or None.
     """
 
     vectors: NDArray[Any]
@@ -62,6 +63,7 @@ class IndexBuild(Generic[B]):
     calibration_queries: NDArray[Any] | None = field(default=None)
     memory_limit: int | None = None
     copies: NDArray[np.int64] | None = None
+    attributes: NDArray[np.uint8] | None = None
 
 
 class NativeResult(NamedTuple):
@@ -96,6 +98,11 @@ class NativeSearcher(Protocol):
     @property
     def search(self) -> Callable[..., tuple[Any, ...]]:
         """``search(queries, k, threads=..., cancel=..., timeout_s=..., **parameters)``; clusters: ``exclude``, too."""
+        ...
+
+    @property
+    def plan(self) -> Callable[..., str]:
+        """``plan(filter, k, *parameters)``: how such a search finds what a filter admits."""
         ...
 
     @property
@@ -170,13 +177,21 @@ def begin_on_loop(
     timeout_s: float | None,
     cancel: _core.CancelToken | None,
     running: set[_core.PendingSearch],
+    row_filter: _core.RowFilter | None = None,
 ) -> Awaitable[NativeResult]:
     """Begins what `search_natively` does; the running event loop goes on while the answer is awaited.
 
     The search is in `running` until it has ended.
     """
     submit = functools.partial(
-        searcher.submit, queries, k, threads=threads, cancel=cancel, timeout_s=timeout_s, **vars(params)
+        searcher.submit,
+        queries,
+        k,
+        threads=threads,
+        cancel=cancel,
+        timeout_s=timeout_s,
+        filter=row_filter,
+        **vars(params),
     )
     return _native_result(loop_searches().begin(submit, timeout_s, running))
 
@@ -201,6 +216,10 @@ class OpenedIndex(ABC, Generic[S]):
     @abstractmethod
     def fitted(self, params: S, k: int) -> S:
         """The parameters as the engine takes them for this index and `k`."""
+
+    @abstractmethod
+    def filter_plan(self, rows: _core.RowFilter, params: S, k: int) -> str:
+        """How a search with these parameters finds what the filter admits: a word for the receipt."""
 
     def fill_fast_memory(self, spare_bytes: int, threads: int) -> int:
         """Uses fast memory that the codes leave; returns how many bytes it took."""
@@ -249,6 +268,11 @@ class IndexKind(ABC, Generic[B, S]):
     @abstractmethod
     def open(self, directory: IndexDirectory, tier_url: str) -> OpenedIndex[S]:
         """Verifies and loads the fast sections, opens the big part on the tier."""
+
+    def row_order(self, directory: IndexDirectory) -> NDArray[np.uint32] | None:
+        """(vectors,): the row of the data at each row of the engine, which filters count; None: they are the same."""
+        del directory
+        return None
 
     @abstractmethod
     def relayout(

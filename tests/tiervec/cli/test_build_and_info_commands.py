@@ -47,6 +47,7 @@ def test_build_passes_everything_on(command: Any, builds: Any, tmp_path: Path) -
     np.save(ids, np.array([5, 7]))
     arguments = ["--metric", "ip", "--set", "graph_degree=24", "--set", "alpha=1.1", "--threads", 2, "--seed", 9]
     arguments += ["--memory-limit", "1GiB", "--ids", ids, "--calibration-queries", "q.npy", "--json"]
+    arguments += ["--attributes", "a.jsonl"]
     outcome = command("build", "--data", "x.npy", "--out", "dir", *arguments)
     assert outcome.status == 0
     assert outcome.document["vectors"] == 100
@@ -63,6 +64,7 @@ def test_build_passes_everything_on(command: Any, builds: Any, tmp_path: Path) -
         "threads": 2,
         "seed": 9,
         "calibration_queries": "q.npy",
+        "attributes": "a.jsonl",
     }
 
 
