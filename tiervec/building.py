@@ -90,8 +90,8 @@ def build(
             Without them some of the base vectors stand for queries.
         attributes: What ``Index.search(filter=...)`` can ask for: a dict of columns, a list of n dicts, an Arrow table,
             or the path of a .parquet or .jsonl file. Values are integers, floats, texts, truth values, datetimes or
-            lists of texts, one type in a column; None is null. They take fast memory: 4 bytes for each value and row,
-            and the different values.
+            lists of texts, one type in a column; None is null. They take fast memory: 4 bytes for each value of a row,
+            the different values, and of clusters 4 bytes more for each vector.
 
     Returns:
         The description of the index.

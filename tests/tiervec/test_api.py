@@ -357,7 +357,7 @@ BAD_SEARCHES: dict[str, tuple[Any, dict[str, Any], type[TiervecError], tuple[str
         InvalidArgumentError,
         ("target_recall", "search_list"),
     ),
-    "filter": (BASE, {"filter": "a = 1"}, UnsupportedError, ("filter",)),
+    "filter": (BASE, {"filter": "a == 1"}, InvalidArgumentError, ("has no attributes",)),
     "timeout 0": (BASE, {"timeout_s": 0}, InvalidArgumentError, ("timeout_s", "0")),
     "timeout NaN": (BASE, {"timeout_s": float("nan")}, InvalidArgumentError, ("timeout_s", "nan")),
     "timeout text": (BASE, {"timeout_s": "1"}, InvalidArgumentError, ("timeout_s", "'1'")),
