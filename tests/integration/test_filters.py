@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from pathlib import Path
 from typing import Any
@@ -132,6 +133,16 @@ def test_the_receipt_names_the_plan(built: tuple[Path, Data]) -> None:
         assert "2 vectors match; plan rows" in str(few.receipt)
         none = index.search(data.queries[:2], K, filter="year > 3000")
         assert (none.receipt.plan, none.receipt.reads) == ("empty", 0)
+
+
+def test_coroutines_find_the_same(built: tuple[Path, Data]) -> None:
+    path, data = built
+    with tiervec.open(path) as index:
+        for text, _ in data.cases():
+            plain = index.search(data.queries, K, filter=text)
+            found = asyncio.run(index.search_async(data.queries, K, filter=text))
+            assert (found.ids == plain.ids).all()
+            assert (found.receipt.matching, found.receipt.plan) == (plain.receipt.matching, plain.receipt.plan)
 
 
 def test_bad_filters_are_refused(built: tuple[Path, Data], tmp_path: Path) -> None:

@@ -98,7 +98,7 @@ def test_calls_make_no_threads(path: Path) -> None:
         ({"queries": BASE[:2], "params": {"color": 3}}, InvalidArgumentError),
         ({"queries": BASE[:2], "cancel": 3}, InvalidArgumentError),
         ({"queries": BASE[:2], "timeout_s": -1}, InvalidArgumentError),
-        ({"queries": BASE[:2], "filter": "x"}, UnsupportedError),
+        ({"queries": BASE[:2], "filter": "x"}, InvalidArgumentError),
     ],
 )
 def test_it_refuses_what_search_refuses(path: Path, arguments: dict[str, Any], kind: type[Exception]) -> None:
