@@ -19,6 +19,7 @@ __all__ = ["bytes_on_loopback", "index_on_loopback", "is_loopback"]
 
 _SCRATCH_BYTES: Final = 256 << 20  # as much as `tiervec.rdma.profile` reads of other tiers
 _ROOM_BYTES: Final = 64 << 20
+_PATIENCE_MS: Final = 10_000  # a node that has no processor for a moment is not down
 
 
 def is_loopback(url: str) -> bool:
@@ -43,7 +44,7 @@ def index_on_loopback(index: Path, url: str) -> Iterator[str]:
     ):
         region = f"{scheme}://{node.address}/bench"
         publish(index, region)
-        yield region
+        yield f"{region}?timeout_ms={_PATIENCE_MS}"
 
 
 @contextlib.contextmanager

@@ -26,8 +26,8 @@ namespace {
 constexpr double kWorkPerQueryUs = 30;  // CPU time of a query, on the fast side
 constexpr double kLoadLatencyUs = 1;    // below, the loads of one query cover each other
 constexpr std::uint32_t kMostInFlight = 128;
-constexpr double kMargin = 0.5;         // of rows that do not match: more clusters than their share asks for
-constexpr double kEnough = 1.25;        // times what a search without a filter looks at, matching rows
+constexpr double kMargin = 0.5;      // of rows that do not match: more clusters than their share asks for
+constexpr double kEnough = 1.25;     // times what a search without a filter looks at, matching rows
 constexpr std::uint32_t kWiden = 4;  // times as many clusters, where a filter admits too little of the nearest ones
 // A cluster costs a filtered scan, besides its codes, as much as so many of them.
 constexpr double kCodesPerCluster = 1;

@@ -41,9 +41,9 @@ def interrupt_when(process: subprocess.Popen[str], sign: str) -> float:
 
 @pytest.fixture(scope="module")
 def large_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """So many vectors that linking takes tens of seconds."""
+    """So many vectors that every stage lasts, also while this process waits for a processor to interrupt it."""
     path = tmp_path_factory.mktemp("data") / "base.npy"
-    np.save(path, np.random.default_rng(1).normal(size=(60_000, 48)).astype(np.float32))
+    np.save(path, np.random.default_rng(1).normal(size=(200_000, 48)).astype(np.float32))
     return path
 
 
