@@ -19,7 +19,9 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from tiervec.arguments.parameter_checks import check_path, shown
 from tiervec.errors import InvalidArgumentError, NotFoundError
+from tiervec.machine.durable_files import storage_errors
 
 __all__ = ["ID", "TYPES", "RawColumn", "check_name", "microseconds", "read_columns"]
 
@@ -65,7 +67,9 @@ def read_columns(source: Any, rows: int) -> dict[str, RawColumn]:
         ('int', [0, 2], [2020, 2024])
     """
     if isinstance(source, str | os.PathLike):
-        source = _read_file(Path(source))
+        path = Path(check_path("attributes", source))
+        with storage_errors(f"reading attributes of {path}", path.parent):
+            source = _read_file(path)
     if hasattr(source, "column_names") and hasattr(source, "column"):  # an Arrow table
         source = {name: source.column(name).to_pylist() for name in source.column_names}
     if not isinstance(source, Mapping):
@@ -76,7 +80,7 @@ def read_columns(source: Any, rows: int) -> dict[str, RawColumn]:
     for name, values in source.items():
         check_name(name)
         if not hasattr(values, "__len__") or isinstance(values, str | bytes | Mapping):
-            raise InvalidArgumentError(f"attribute {name} is {_shown(values)}; it must be a column of {rows:,} values")
+            raise InvalidArgumentError(f"attribute {name} is {shown(values)}; it must be a column of {rows:,} values")
         if len(values) != rows:
             raise InvalidArgumentError(f"attribute {name} has {len(values):,} values; there are {rows:,} vectors")
         columns[name] = _column(name, values)
@@ -91,7 +95,7 @@ def check_name(name: Any) -> None:
     """
     if not isinstance(name, str) or not 0 < len(name) <= _LONGEST_NAME or not name.isprintable() or "`" in name:
         raise InvalidArgumentError(
-            f"{_shown(name)} cannot be an attribute's name: it must be 1 to {_LONGEST_NAME} printable characters, no `"
+            f"{shown(name)} cannot be a name of attributes: it must be 1 to {_LONGEST_NAME} printable characters, no `"
         )
     if name == ID:
         raise InvalidArgumentError("an attribute cannot be called id: in filters that is the id of the vector")
@@ -111,7 +115,7 @@ def microseconds(when: datetime.datetime) -> int:
 
 def _read_file(path: Path) -> Any:
     if not path.exists():
-        raise NotFoundError(f"{path} does not exist")
+        raise NotFoundError(f"attributes: {path} does not exist")
     if path.suffix == ".parquet":
         try:
             import pyarrow
@@ -124,7 +128,7 @@ def _read_file(path: Path) -> Any:
             raise InvalidArgumentError(f"{path} is no Parquet file that can be read: {error}") from error
     if path.suffix in (".jsonl", ".ndjson"):
         return _read_json_lines(path)
-    raise InvalidArgumentError(f"{path} must be a .parquet file, or a .jsonl file with one object a line")
+    raise InvalidArgumentError(f"attributes: {path} must be a .parquet file, or a .jsonl file with one object a line")
 
 
 def _read_json_lines(path: Path) -> list[Any]:
@@ -141,13 +145,13 @@ def _read_json_lines(path: Path) -> list[Any]:
 def _columns_of(records: Any) -> dict[str, list[Any]]:
     if not isinstance(records, Sequence) or isinstance(records, str | bytes):
         raise InvalidArgumentError(
-            f"attributes are {_shown(records)}; they must be a dict of columns, a list of dicts, an Arrow table, or "
+            f"attributes are {shown(records)}; they must be a dict of columns, a list of dicts, an Arrow table, or "
             "the path of a .parquet or .jsonl file"
         )
     columns: dict[str, list[Any]] = {}
     for row, record in enumerate(records):
         if not isinstance(record, Mapping):
-            raise InvalidArgumentError(f"attributes of row {row:,} are {_shown(record)}; they must be a dict")
+            raise InvalidArgumentError(f"attributes of row {row:,} are {shown(record)}; they must be a dict")
         for name, value in record.items():
             if name not in columns:
                 check_name(name)
@@ -185,7 +189,7 @@ def _value(name: str, row: int, value: Any) -> tuple[str, Any]:
         return "bool", bool(value)
     if isinstance(value, int | np.integer):
         if not _INT64.min <= value <= _INT64.max:
-            raise InvalidArgumentError(f"attribute {name} of row {row:,} is {value}; integers must fit 64 bits")
+            raise InvalidArgumentError(f"attribute {name} of row {row:,} is {shown(value)}; integers must fit 64 bits")
         return "int", int(value)
     if isinstance(value, float | np.floating):
         return "float", float(value)
@@ -198,7 +202,7 @@ def _value(name: str, row: int, value: Any) -> tuple[str, Any]:
         if all(isinstance(element, str) for element in elements):
             return "list", elements
     raise InvalidArgumentError(
-        f"attribute {name} of row {row:,} is {_shown(value)}; it must be a number, text, truth value, datetime, or a "
+        f"attribute {name} of row {row:,} is {shown(value)}; it must be a number, text, truth value, datetime, or a "
         "list of texts"
     )
 
@@ -209,7 +213,7 @@ def _one_type(name: str, types: Mapping[str, int], values: Any) -> str:
     if len(types) > 1:
         (first, at), (second, there), *_ = sorted(types.items(), key=lambda item: item[1])
         raise InvalidArgumentError(
-            f"attribute {name} is {first} in row {at:,} and {second} in row {there:,} ({_shown(values[there])}); it "
+            f"attribute {name} is {first} in row {at:,} and {second} in row {there:,} ({shown(values[there])}); it "
             "must have one type"
         )
     return next(iter(types), "str")
@@ -237,8 +241,3 @@ def _array_column(name: str, values: NDArray[Any]) -> RawColumn:
         row = int(values.argmax())
         raise InvalidArgumentError(f"attribute {name} of row {row:,} is {values[row]}; integers must fit 64 bits")
     return RawColumn(type="int", rows=rows, values=values.astype(np.int64))
-
-
-def _shown(value: Any) -> str:
-    text = repr(value)
-    return text if len(text) <= 60 else f"{text[:57]}..."

@@ -19,6 +19,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from tiervec.arguments.parameter_checks import shown
 from tiervec.attributes.columns import microseconds
 from tiervec.attributes.table import AttributeTable, Column
 from tiervec.errors import InvalidArgumentError
@@ -68,12 +69,12 @@ def _node(tree: Any, types: Mapping[str, str], depth: int) -> Callable[[Attribut
         raise InvalidArgumentError(f"the filter is nested deeper than {_DEEPEST} levels")
     if not isinstance(tree, Mapping) or len(tree) != 1:
         raise InvalidArgumentError(
-            f'{_shown(tree)} is no filter: it must be a dict with one operator, as {{"==": ["year", 2020]}}'
+            f'{shown(tree)} is no filter: it must be a dict with one operator, as {{"==": ["year", 2020]}}'
         )
     ((operator, given),) = tree.items()
     if operator in ("and", "or"):
         if not isinstance(given, list | tuple) or not given:
-            raise InvalidArgumentError(f"{operator} takes a list of filters, not {_shown(given)}")
+            raise InvalidArgumentError(f"{operator} takes a list of filters, not {shown(given)}")
         parts = [_node(part, types, depth + 1) for part in given]
         combine = np.logical_and if operator == "and" else np.logical_or
         return lambda table: combine.reduce([part(table) for part in parts])
@@ -85,9 +86,9 @@ def _node(tree: Any, types: Mapping[str, str], depth: int) -> Callable[[Attribut
         wanted = operator != "is null"
         return lambda table: _having(table, name) == wanted
     if operator not in (*COMPARISONS, "in", "not in", "contains"):
-        raise InvalidArgumentError(f"the filter has the operator {_shown(operator)}, which there is not")
+        raise InvalidArgumentError(f"the filter has the operator {shown(operator)}, which there is not")
     if not isinstance(given, list | tuple) or len(given) != 2:
-        raise InvalidArgumentError(f"{operator} takes an attribute and a value, not {_shown(given)}")
+        raise InvalidArgumentError(f"{operator} takes an attribute and a value, not {shown(given)}")
     name = _name(given[0], types)
     return _comparison(operator, name, types[name], given[1])
 
@@ -123,7 +124,7 @@ def _comparison(operator: str, name: str, kind: str, value: Any) -> Callable[[At
 def _name(name: Any, types: Mapping[str, str]) -> str:
     if not isinstance(name, str) or name not in types:
         known = ", ".join(sorted(types)) or "none"
-        raise InvalidArgumentError(f"the filter asks for {_shown(name)}, which is no attribute; there are: {known}")
+        raise InvalidArgumentError(f"the filter asks for {shown(name)}, which is no attribute; there are: {known}")
     return name
 
 
@@ -147,9 +148,7 @@ def _value(name: str, kind: str, value: Any) -> Any:
             pass
     expected = {"int": "a number", "float": "a number", "bool": "true or false", "str": "a text"}
     wanted = expected.get(kind, "a date and time as in 2024-05-31T12:00:00+00:00")
-    raise InvalidArgumentError(
-        f"{name} is {kind}, and the filter compares it with {_shown(value)}; it must be {wanted}"
-    )
+    raise InvalidArgumentError(f"{name} is {kind}, and the filter compares it with {shown(value)}; it must be {wanted}")
 
 
 def _mask(table: AttributeTable, rows: NDArray[np.uint32]) -> _Mask:
@@ -184,8 +183,3 @@ def _containing(table: AttributeTable, name: str, part: str) -> _Mask:
         if part in text:
             found[column.between(at, at + 1)] = True
     return found
-
-
-def _shown(value: Any) -> str:
-    text = repr(value)
-    return text if len(text) <= 60 else f"{text[:57]}..."
