@@ -41,7 +41,7 @@ class RowFilters:
     """The filters of one open index.
 
     Args:
-        table: Its attributes; None: a filter can only ask for ids.
+        table: Its attributes, or None: then every filter is refused.
         vectors: Vectors that the index stores.
         order: (vectors,): the row of the data at each row of the engine; None: they are the same.
         copies: Its listed copies, or None.
