@@ -19,6 +19,7 @@ FLOORS = {
     "one-hot-64": 0.99,
     "shift-1e6": 0.93,
     "few-values": 0.93,
+    "few-vectors": 1.0,
     "queries-3x": 0.9,
     "queries-1.5x": 0.9,
     "queries-between": 0.93,

@@ -51,7 +51,8 @@ def test_it_is_reached_for_every_k(metric: str, passages: dict[str, Array], tmp_
                 reached = recall(passages["base"], passages["test"], found.ids)
                 assert reached >= target - 0.025, (k, target, found.receipt.params)
                 reads.append(found.receipt.reads)
-            assert reads == sorted(reads), k
+            if k in (1, 10, 100):  # between two calibrated ks, values of two tables are combined: nothing is promised
+                assert reads[0] <= reads[-1], k
             # Between two calibrated ks the more careful choice is taken, but never one that costs out of proportion.
             assert reads[0] <= 2.2 * max(k, 5) * len(passages["test"]), k
 
@@ -74,13 +75,20 @@ def test_a_target_beyond_the_calibration_is_noted(built: Callable[..., Path], co
         assert index.search(corpus("float32").queries, k=10, target_recall=0.9).receipt.notes == ()
 
 
-def test_few_vectors_need_no_calibration(tmp_path: Path) -> None:
-    base = np.random.default_rng(1).normal(size=(30, 4)).astype(np.float32)
-    info = tiervec.build(base, tmp_path / "index")
+@pytest.mark.parametrize(("kind", "layout"), [("graph", "packed"), ("cluster", "coded"), ("cluster", "grouped")])
+@pytest.mark.parametrize("count", [30, 60, 99])
+def test_few_vectors_need_no_calibration(count: int, kind: str, layout: str, tmp_path: Path) -> None:
+    base = np.random.default_rng(1).normal(size=(count, 16)).astype(np.float32)
+    queries = np.random.default_rng(2).normal(size=(100, 16)).astype(np.float32)
+    info = tiervec.build(base, tmp_path / "index", kind=kind, params={"layout": layout})
     assert info.calibration is None
+    nearest = np.argsort(((queries[:, None].astype(np.float64) - base) ** 2).sum(axis=2), axis=1)
     with tiervec.open(tmp_path / "index") as index:
-        found = index.search(base, k=30, target_recall=1.0)
-    assert np.sort(found.ids, axis=1).tolist() == [list(range(30))] * 30
+        found = index.search(queries, k=10)
+        assert found.receipt.expected_recall == 1.0
+        assert found.ids.tolist() == nearest[:, :10].tolist()
+        every = index.search(base, k=count, target_recall=1.0)
+    assert np.sort(every.ids, axis=1).tolist() == [list(range(count))] * count
 
 
 def test_duplicates_do_not_count_as_errors(tmp_path: Path) -> None:

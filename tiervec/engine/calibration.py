@@ -38,7 +38,8 @@ __all__ = [
 DEFAULT_TARGET_RECALL = 0.95  # of a search without parameters, unless the build sets another
 
 _QUERIES = 500
-_LEAST_BASE = 50  # fewer vectors are searched whole anyway
+_LEAST_BASE = 100  # fewer vectors are searched whole: the queries held out of them are too few to measure recall with
+_LEAST_HIDDEN = 25
 _KS = (1, 10, 100)
 _SELF_QUERIES = 100
 _INDEPENDENT = 10  # neighbours of one query that count as so many samples
@@ -165,7 +166,7 @@ class CalibrationQueries:
         """
         if len(base) < _LEAST_BASE:
             return cls(vectors=base[:0], source="held-out base vectors", rows=np.empty(0, np.int64))
-        hidden = min(_QUERIES, max(len(base) // 10, _LEAST_BASE // 2))
+        hidden = min(_QUERIES, max(len(base) // 10, _LEAST_HIDDEN))
         found = min(_SELF_QUERIES, len(base) - hidden)
         random = np.random.default_rng(seed + 1)
         rows = np.sort(random.choice(len(base), hidden, replace=False, shuffle=False))
@@ -363,17 +364,18 @@ def choose(
 ) -> ChosenSearch:
     """The cheapest parameters that reached `target_recall` in calibration.
 
-    A k between two calibrated ones takes the more thorough parameters of the two. Beyond the largest, or above what was
-    reached, the most thorough ones are taken and the note says so.
+    A k between two calibrated ones takes the more thorough value of each parameter, so there a higher target may come
+    with fewer reads. Beyond the largest, or above what was reached, the most thorough ones are taken, and the note says
+    so. Fewer than 100 vectors are searched whole, even when calibration queries were given.
 
     Raises:
         InvalidArgumentError: A target outside (0, 1], or an index without calibration.
         DataLossError: The calibration is no table that `calibrate` makes.
     """
     check_fraction("target_recall", target_recall)
+    if is_searched_whole(vectors):
+        return ChosenSearch(params=_everything(grid, max(vectors, k)), recall=1.0)
     if calibration is None:
-        if is_searched_whole(vectors):
-            return ChosenSearch(params=_everything(grid, max(vectors, k)), recall=1.0)
         raise InvalidArgumentError(
             f"target_recall needs a calibrated index, and this one has none; give {' and '.join(grid.names)}"
         )

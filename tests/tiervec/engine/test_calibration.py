@@ -133,6 +133,22 @@ def test_without_a_calibration_few_vectors_are_searched_whole() -> None:
         choose(None, 10, 0.99, 1000)
 
 
+def test_few_vectors_are_searched_whole_whatever_a_calibration_says() -> None:
+    chosen = choose(table(k10=TEN), 10, 0.7, 99)
+    assert (chosen.params["search_list"], chosen.params["stop_margin"], chosen.recall) == (99, 0.0, 1.0)
+    assert choose(table(k10=TEN), 10, 0.7, 100).params["search_list"] == 10
+
+
+def test_between_two_ks_a_higher_target_may_come_with_fewer_reads() -> None:
+    # The lower target takes a long list from one table and a wide margin from the other; the higher one, one list.
+    one = [row(16, 0.3, 0.8, 10), row(32, 0.0, 0.95, 32)]
+    ten = [row(64, 0.05, 0.8, 20), row(32, 0.0, 0.95, 32)]
+    tables = table(k1=one, k10=ten)
+    lower, higher = (choose(tables, 3, target, 1000).params for target in (0.8, 0.95))
+    assert (lower["search_list"], lower["stop_margin"]) == (64, 0.3)
+    assert (higher["search_list"], higher["stop_margin"]) == (32, 0.0)
+
+
 @pytest.mark.parametrize(
     "calibration",
     [
@@ -227,12 +243,12 @@ def test_held_out_queries_are_base_vectors_that_are_hidden() -> None:
 
 @pytest.mark.parametrize("dtype", ["int8", "uint8"])
 def test_held_out_queries_of_integers_stay_integers(dtype: str) -> None:
-    base = np.random.default_rng(1).integers(0, 100, size=(60, 4)).astype(dtype)
+    base = np.random.default_rng(1).integers(0, 100, size=(160, 4)).astype(dtype)
     assert CalibrationQueries.held_out(base, seed=0).vectors.dtype == base.dtype
 
 
 def test_few_vectors_are_not_held_out_and_many_queries_not_all_used() -> None:
-    base = np.zeros((49, 4), np.float32)
+    base = np.zeros((99, 4), np.float32)
     assert len(CalibrationQueries.held_out(base, seed=0).vectors) == 0
     assert len(CalibrationQueries.given(np.zeros((5000, 4), np.float32)).vectors) <= 1000
 
