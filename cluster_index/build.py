@@ -14,6 +14,7 @@ from tiervec.cluster_index.faiss_kmeans import load_faiss
 from tiervec.cluster_index.layout_writer import LayoutTask, write_layout
 from tiervec.cluster_index.opened import calibration_grid
 from tiervec.cluster_index.params import LARGEST_DIM, MOST_VECTORS, ClusterBuildParams
+from tiervec.cluster_index.residual_code import residual_training_bytes
 from tiervec.codes import code_parameter_bytes, code_row_bytes, largest_code_bits, training_bytes
 from tiervec.engine.calibration import CalibrationQueries
 from tiervec.errors import InvalidArgumentError
@@ -171,7 +172,10 @@ def estimate_memory_bytes(
         probed = _SKEW * calibration_grid(params.layout, clusters).values("nprobe", 1)[-1] / clusters
         in_flight = _core.resolve_threads(threads) * _QUERIES_PER_THREAD
         calibrating = 12 * vectors + 8 * entries + int(in_flight * _LISTED_BYTES * entries * min(1, probed))
-    training = training_bytes(min(vectors, _TRAINING_ROWS), dim)
+    if params.layout == "coded":
+        training = residual_training_bytes(min(vectors, _TRAINING_ROWS), dim)
+    else:  # of the centroids' code
+        training = training_bytes(clusters, dim)
     return (
         INTERPRETER_BYTES
         + raw

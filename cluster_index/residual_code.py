@@ -7,10 +7,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tiervec.codes import TrainedCode, train_code
-from tiervec.codes.centering import robust_center
+from tiervec.codes import TrainedCode, train_code, training_bytes
+from tiervec.codes.centering import robust_center, squared_norms
 
-__all__ = ["train_residual_code"]
+__all__ = ["residual_training_bytes", "train_residual_code"]
+
+
+def residual_training_bytes(rows: int, dim: int) -> int:
+    """Peak memory of `train_residual_code` in bytes: that of `train_code`, and the origins."""
+    return training_bytes(rows, dim) + rows * dim * 4
 
 
 def train_residual_code(
@@ -41,10 +46,12 @@ def train_residual_code(
         return train_code(name, sample, metric=metric, code_bits=code_bits, seed=seed, threads=threads)
     residuals: NDArray[np.float32] = np.array(sample, dtype=np.float32)
     if metric == "cosine":
-        norms = np.linalg.norm(residuals, axis=1, keepdims=True)
+        norms = np.sqrt(squared_norms(residuals))[:, None]
         residuals /= np.where(norms > 0, norms, 1)
     residuals -= origins
-    trained = train_code(name, residuals, metric="l2", code_bits=code_bits, seed=seed, threads=threads)
+    trained = train_code(
+        name, residuals, metric="l2", code_bits=code_bits, seed=seed, threads=threads, overwrite_sample=True
+    )
     arrays = dict(trained.arrays)
     arrays["center"] = robust_center(origins)
     return TrainedCode(name=name, metric=metric, dim=trained.dim, arrays=arrays, scalars=trained.scalars)

@@ -1,12 +1,13 @@
 from __future__ import annotations
 
+import tracemalloc
 from typing import Any
 
 import numpy as np
 import pytest
 
 from tiervec import _core
-from tiervec.cluster_index.residual_code import train_residual_code
+from tiervec.cluster_index.residual_code import residual_training_bytes, train_residual_code
 
 Array = np.ndarray[Any, Any]
 
@@ -50,3 +51,20 @@ def test_equal_vectors_have_a_code() -> None:
     code = train_residual_code("rabitq", sample, sample, metric="l2", code_bits=2, threads=1)
     blocks = _core.huge_bytes(_core.code_blocks_bytes(code.native(), 50))
     assert len(blocks) > 0
+
+
+@pytest.mark.parametrize("metric", ["l2", "cosine"])
+@pytest.mark.parametrize("dtype", ["float32", "uint8"])
+@pytest.mark.parametrize("name", ["rabitq", "sq"])
+def test_training_takes_no_more_memory_than_estimated(name: str, dtype: str, metric: str) -> None:
+    random = np.random.default_rng(1)
+    sample = random.integers(0, 200, size=(40_000, 256)).astype(dtype)
+    origins = random.random(sample.shape, np.float32)
+    train_residual_code(name, sample[:500], origins[:500], metric=metric, code_bits=4, threads=1)  # loads what it needs
+    tracemalloc.start()
+    try:
+        train_residual_code(name, sample, origins, metric=metric, code_bits=4, threads=1)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert sample.nbytes + origins.nbytes + peak <= residual_training_bytes(*sample.shape)

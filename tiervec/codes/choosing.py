@@ -145,8 +145,8 @@ def _draw(sample: NDArray[Any], origins: NDArray[np.float32] | None, metric: str
         distances = _squared_distances(queries, base)
     # Inner products are those of the centred query.
     to_origin = np.sqrt(_squared_distances(queries, np.zeros_like(middles) if metric == "ip" else middles))
-    directions = directions_from(residuals, np.zeros(points.shape[1], np.float32))
     lengths = np.sqrt(squared_norms(residuals))
+    directions = directions_from(residuals, np.zeros(points.shape[1], np.float32))
     return _Sample(
         distances=distances,
         error_scale=to_origin * lengths * (1.0 if metric == "ip" else 2.0),

@@ -7,7 +7,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["DENSE_DIM", "MAX_AXES", "PrincipalAxes", "principal_axes"]
+from tiervec.codes.centering import BLOCK_VALUES, row_blocks
+
+__all__ = ["DENSE_DIM", "MAX_AXES", "PrincipalAxes", "axes_bytes", "principal_axes"]
 
 #: Up to so many dimensions all axes are found. A rotation to all axes grows as dim^2, finding them as dim^3.
 DENSE_DIM = 256
@@ -41,10 +43,10 @@ def principal_axes(directions: NDArray[np.float32], seed: int) -> PrincipalAxes:
     """Axes of unit vectors (rows, dim); moments are about zero, which directions from a center have as their middle."""
     dim = directions.shape[1]
     if dim <= DENSE_DIM:
-        variances, axes = np.linalg.eigh(directions.T.astype(np.float64) @ directions / max(1, len(directions)))
+        variances, axes = np.linalg.eigh(_moments(directions) / max(1, len(directions)))
         rows = np.ascontiguousarray(axes[:, ::-1].T, dtype=np.float32)
         return PrincipalAxes(dim=dim, rows=rows, variances=np.maximum(variances[::-1], 0), variance_outside=0.0)
-    most = max(_LEADING * _ROWS_PER_AXIS, _SKETCH_VALUES // dim)
+    most = _sketch_rows(dim)
     some = directions[:: -(-len(directions) // most) if len(directions) else 1]
     wanted = min(_LEADING, len(some) // _ROWS_PER_AXIS)
     if wanted == 0:
@@ -54,6 +56,29 @@ def principal_axes(directions: NDArray[np.float32], seed: int) -> PrincipalAxes:
     along = some @ rows.T
     variances = np.einsum("ij,ij->j", along, along, dtype=np.float64) / len(some)
     return PrincipalAxes(dim=dim, rows=rows, variances=variances, variance_outside=max(0.0, 1 - float(variances.sum())))
+
+
+def axes_bytes(rows: int, dim: int) -> int:
+    """Memory that `principal_axes` takes beside the directions, in bytes."""
+    blocks = 3 * 8 * max(BLOCK_VALUES, dim)
+    if dim <= DENSE_DIM:
+        return 4 * 8 * dim * dim + blocks
+    # Products of the rows and of the dimensions with a basis; their decompositions hold copies.
+    return 5 * 4 * (min(rows, _sketch_rows(dim)) + dim) * (_LEADING + _EXTRA_AXES) + blocks
+
+
+def _sketch_rows(dim: int) -> int:
+    """At most so many rows show the leading axes."""
+    return max(_LEADING * _ROWS_PER_AXIS, _SKETCH_VALUES // dim)
+
+
+def _moments(directions: NDArray[np.float32]) -> NDArray[np.float64]:
+    dim = directions.shape[1]
+    moments = np.zeros((dim, dim))
+    for block in row_blocks(directions):
+        rows = directions[block].astype(np.float64)
+        moments += rows.T @ rows
+    return moments
 
 
 def _leading_axes(rows: NDArray[np.float32], wanted: int, seed: int) -> NDArray[np.float32]:

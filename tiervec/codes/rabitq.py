@@ -32,7 +32,10 @@ _BITS_TOGETHER = 16  # single bits come in so many, so that the native kernels' 
 def train(
     vectors: NDArray[np.float32], row_bytes: int, seed: int = 0
 ) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
-    """Trains on float32 vectors (rows, dim), unit length for cosine; returns (arrays, scalars) of a dot code."""
+    """Trains on float32 vectors (rows, dim), unit length for cosine; returns (arrays, scalars) of a dot code.
+
+    The vectors are overwritten.
+    """
     center = robust_center(vectors)
     directions = directions_from(vectors, center)
     axes = principal_axes(directions, seed)

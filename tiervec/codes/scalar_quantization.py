@@ -7,6 +7,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from tiervec.codes.centering import BLOCK_VALUES
+
 __all__ = ["train"]
 
 _TAIL = 0.001  # of the sample's values on each side are clipped
@@ -14,7 +16,10 @@ _TAIL = 0.001  # of the sample's values on each side are clipped
 
 def train(vectors: NDArray[np.float32], row_bytes: int, bits: int) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
     """Trains on float32 vectors (rows, dim), unit length for cosine; returns (arrays, scalars) of a dot code."""
-    low, high = np.quantile(vectors, [_TAIL, 1 - _TAIL], axis=0)
+    columns = max(1, BLOCK_VALUES // len(vectors))
+    starts = range(0, vectors.shape[1], columns)
+    tails = [np.quantile(vectors[:, start : start + columns], [_TAIL, 1 - _TAIL], axis=0) for start in starts]
+    low, high = np.concatenate(tails, axis=1)
     center = (low + high) / 2
     arrays = {
         "center": center.astype(np.float32),

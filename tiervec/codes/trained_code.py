@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 
 from tiervec import _core
 from tiervec.arguments.parameter_checks import check_choice, check_number
-from tiervec.codes.principal_axes import DENSE_DIM, MAX_AXES
+from tiervec.codes.centering import squared_norms
+from tiervec.codes.principal_axes import MAX_AXES, axes_bytes
 from tiervec.errors import DataLossError, InvalidArgumentError
 
 __all__ = [
@@ -28,6 +29,7 @@ CODE_NAMES = ("rabitq", "sq", "pq")
 _MIN_CODE_BITS, _MAX_CODE_BITS = 0.5, 8
 _LEAST_ROW = 8  # bytes, of the native code
 _MAX_REASON = 100  # characters of another library's message
+_NORM_BYTES = 40  # of one row: its norm, squared and not, and what quantiles copy
 _SHORT_ROW = 24  # bytes; below, the factors would take a large part of the budget
 
 
@@ -129,13 +131,19 @@ def code_parameter_bytes(dim: int) -> int:
 
 
 def training_bytes(rows: int, dim: int) -> int:
-    """Memory of a training on a sample, in bytes."""
-    moments = 4 * 8 * dim * (dim if dim <= DENSE_DIM else MAX_AXES)
-    return 3 * rows * dim * 4 + moments
+    """Peak memory of `train_code` in bytes: the sample, a copy of it, norms, axes."""
+    return 2 * rows * dim * 4 + _NORM_BYTES * rows + axes_bytes(rows, dim)
 
 
 def train_code(
-    name: str, sample: NDArray[Any], *, metric: str, code_bits: float, seed: int = 0, threads: int = 0
+    name: str,
+    sample: NDArray[Any],
+    *,
+    metric: str,
+    code_bits: float,
+    seed: int = 0,
+    threads: int = 0,
+    overwrite_sample: bool = False,
 ) -> TrainedCode:
     """Trains a code on a sample of the vectors.
 
@@ -146,6 +154,7 @@ def train_code(
         code_bits: Bits per dimension; see `code_row_bytes` for what they pay for.
         seed: Seed for all randomness.
         threads: For training; 0 means all allowed CPUs.
+        overwrite_sample: A float32 sample may be overwritten, which saves a copy.
 
     Raises:
         InvalidArgumentError: An unknown code, or bits that it does not have.
@@ -160,9 +169,9 @@ def train_code(
     """
     from tiervec.codes import product_quantization, rabitq, scalar_quantization
 
-    vectors: NDArray[np.float32] = np.array(sample, dtype=np.float32)
+    vectors: NDArray[np.float32] = (np.asarray if overwrite_sample else np.array)(sample, dtype=np.float32)
     if metric == "cosine":
-        norms = np.linalg.norm(vectors, axis=1, keepdims=True)
+        norms = np.sqrt(squared_norms(vectors))[:, None]
         vectors /= np.where(norms > 0, norms, 1)
     dim = vectors.shape[1]
     row_bytes = code_row_bytes(name, code_bits, dim)

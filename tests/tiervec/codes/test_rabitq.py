@@ -58,7 +58,7 @@ def test_equal_variances_share_equally() -> None:
 def test_the_rotation_is_orthogonal_and_sorts_the_variance() -> None:
     random = np.random.default_rng(1)
     vectors = (random.normal(size=(2000, 12)) @ random.normal(size=(12, 12)) + 5).astype(np.float32)
-    arrays, scalars = train(vectors, 18)
+    arrays, scalars = train(vectors.copy(), 18)
     rotation = arrays["rotation"].astype(np.float64)
     np.testing.assert_allclose(rotation @ rotation.T, np.eye(12), atol=2e-3)  # stored as half floats
     turned = directions_from(vectors, arrays["center"]) @ rotation.T

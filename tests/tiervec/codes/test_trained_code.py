@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import io
+import tracemalloc
 from typing import Any
 
 import numpy as np
@@ -8,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tiervec.codes import CODE_NAMES, TrainedCode, code_row_bytes, train_code
+from tiervec.codes import CODE_NAMES, TrainedCode, code_row_bytes, train_code, training_bytes
 from tiervec.errors import DataLossError, InvalidArgumentError, UnsupportedError
 
 METRICS = ("l2", "ip", "cosine")
@@ -226,3 +227,32 @@ def test_forged_parameters_are_data_loss(what: str) -> None:
 def test_the_code_of_another_name_is_data_loss() -> None:
     with pytest.raises(DataLossError, match="pq"):
         read(WHOLE, name="pq")
+
+
+@pytest.mark.parametrize("metric", METRICS)
+@pytest.mark.parametrize("dtype", ["float32", "float16", "uint8"])
+@pytest.mark.parametrize("dim", [16, 256, 512])
+@pytest.mark.parametrize("name", ["rabitq", "sq"])
+def test_training_takes_no_more_memory_than_estimated(name: str, dim: int, dtype: str, metric: str) -> None:
+    random = np.random.default_rng(1)
+    vectors = random.integers(0, 200, size=((1 << 23) // dim, dim)).astype(dtype)
+    vectors[::3] = 100  # some have no direction from the others
+    train_code(name, vectors[:1000], metric=metric, code_bits=4)  # what is loaded at first use is not counted
+    tracemalloc.start()
+    try:
+        train_code(name, vectors, metric=metric, code_bits=4)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert vectors.nbytes + peak <= training_bytes(*vectors.shape)
+
+
+@pytest.mark.parametrize("name", ["rabitq", "sq"])
+@pytest.mark.parametrize("metric", METRICS)
+def test_a_sample_is_overwritten_only_where_it_may_be(name: str, metric: str) -> None:
+    vectors = sample()
+    kept = vectors.copy()
+    code = train_code(name, vectors, metric=metric, code_bits=4)
+    assert np.array_equal(vectors, kept)
+    again = train_code(name, vectors, metric=metric, code_bits=4, overwrite_sample=True)
+    assert again.to_bytes() == code.to_bytes()
