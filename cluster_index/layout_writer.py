@@ -315,6 +315,7 @@ def _calibrate(task: LayoutTask, arrangement: Arrangement, parts: ClusterParts, 
             distances=found.distances,
             reads=found.reads / len(asked.vectors),
             code_distances=found.code_distances / len(asked.vectors),
+            compared=found.bytes_read / (task.vectors.itemsize * task.vectors.shape[1] * len(asked.vectors)),
         )
 
     grid = calibration_grid(task.params.layout, len(task.clustering.centroids))

@@ -304,7 +304,8 @@ def _calibrate(build: GraphBuild, parts: GraphParts, queries: CalibrationQueries
     def search(asked: CalibrationQueries, k: int, chosen: dict[str, float]) -> Measured:
         params = GraphSearchParams(search_list=int(chosen["search_list"]), stop_margin=chosen["stop_margin"])
         found = search_natively(searcher, asked.vectors, k, params, threads=build.threads)
-        return Measured(distances=found.distances, reads=found.reads / len(asked.vectors))
+        reads = found.reads / len(asked.vectors)
+        return Measured(distances=found.distances, reads=reads, compared=reads)
 
     longest = min(_LONGEST_CALIBRATED, len(build.vectors))
     grid = replace(CALIBRATION_GRID, limits={"search_list": longest})

@@ -7,6 +7,7 @@ cheapest pair.
 
 from __future__ import annotations
 
+import logging
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -34,6 +35,8 @@ __all__ = [
     "most_thorough",
     "reached",
 ]
+
+_logger = logging.getLogger(__name__)
 
 DEFAULT_TARGET_RECALL = 0.95  # of a search without parameters, unless the build sets another
 
@@ -84,6 +87,11 @@ class CalibrationGrid:
     code_weight: float = 0.0
 
     @property
+    def depends_on_k(self) -> bool:
+        """False when a search finds the same vectors for every k, and returns the first k of them."""
+        return self.at_least_k is not None
+
+    @property
     def names(self) -> tuple[str, ...]:
         """The calibrated parameters."""
         return (self.fine,) if self.coarse is None else (self.coarse, self.fine)
@@ -122,17 +130,25 @@ class CalibrationGrid:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Measured:
-    """One run of the calibration queries: distances found (nq, k), and means per query."""
+    """One run of the calibration queries: distances found (nq, k), and means per query.
+
+    Attributes:
+        distances: float32 (nq, k), nearest first.
+        reads: Reads on the tier.
+        code_distances: Distances calculated by code.
+        compared: Vectors that were read and compared; a read may hold many.
+    """
 
     distances: NDArray[np.float32]
     reads: float
     code_distances: float = 0.0
+    compared: float = 0.0
 
 
 #: Runs the calibration queries with k and these parameters.
 SearchAt = Callable[[int, Params], Measured]
-#: A row of the table for k and these parameters, and the reads of a query, not rounded.
-_MeasureAt = Callable[[int, Params], tuple[dict[str, float], float]]
+#: A row of the table for k and these parameters, and the reads of a query, not rounded; None: the budget is spent.
+_MeasureAt = Callable[[int, Params], tuple[dict[str, float], float] | None]
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -258,6 +274,7 @@ def calibrate(
     *,
     stage: str = "calibration",
     usual: Mapping[int, NDArray[np.bool_]] | None = None,
+    budget: float = math.inf,
 ) -> dict[str, Any]:
     """Measures the grid.
 
@@ -269,6 +286,8 @@ def calibrate(
         progress: Progress callback or None.
         stage: How progress calls it.
         usual: By k, which queries of the first group count, (its size,); None: all. Others are searched again.
+        budget: Vectors that may be compared. When they have been, tables end early, and the log says so. One row of
+            each table is measured in any case, and one may exceed the budget.
 
     Returns:
         JSON values: ``{"source", "queries", "tables": {k: [{<parameters of the grid>, "recall", "reads"}]}}``.
@@ -278,15 +297,19 @@ def calibrate(
     def counted(k: int) -> list[Any]:
         return [first if usual is None else np.arange(len(queries.vectors))[first][usual[k]], *others]
 
-    def measure(k: int, params: Params) -> tuple[dict[str, float], float]:
-        found = search(k, params)
+    depths = calibrated_depths(expected.shape[1])
+    runs = _Runs(grid, search, len(expected), depths, budget, stage)
+
+    def measure(k: int, params: Params) -> tuple[dict[str, float], float] | None:
+        found = runs.run(k, params)
+        if found is None:
+            return None
         recalls = [recall_by_distance(found.distances[group], expected[group], k) for group in counted(k)]
         row = {**params, "recall": round(min(recalls), 5), "reads": round(found.reads, 3)}
         if grid.code_weight:
             row["code_distances"] = round(found.code_distances, 1)
         return row, found.reads
 
-    depths = calibrated_depths(expected.shape[1])
     tables: dict[str, list[dict[str, float]]] = {}
     for step, k in enumerate(depths):
         table: list[dict[str, float]] = []
@@ -298,6 +321,50 @@ def calibrate(
         if progress is not None:
             progress(stage, step + 1, len(depths), None)
     return {"source": queries.source, "queries": len(expected), "tables": tables}
+
+
+class _Runs:
+    """Runs the queries until a budget of compared vectors is spent, of which each k has an equal part."""
+
+    def __init__(
+        self, grid: CalibrationGrid, search: SearchAt, queries: int, depths: Sequence[int], budget: float, stage: str
+    ) -> None:
+        self._grid, self._search, self._queries, self._depths = grid, search, queries, depths
+        self._budget, self._stage = budget, stage
+        self._spent = 0.0
+        self._ended: set[int] = set()
+        self._begun: set[int] = set()
+        self._kept: dict[tuple[float, ...], Measured] = {}  # of a grid that does not depend on k
+
+    def run(self, k: int, params: Params) -> Measured | None:
+        """What the queries found; None when the budget is spent, unless it is the first run for this k."""
+        key = tuple(params.values())
+        if (kept := self._kept.get(key)) is not None:
+            return kept
+        share = (self._depths.index(k) + 1) / len(self._depths) if self._grid.depends_on_k else 1.0
+        if k in self._begun and self._spent >= share * self._budget:
+            self._log_end(k, params)
+            return None
+        found = self._search(k if self._grid.depends_on_k else self._depths[-1], params)
+        self._spent += self._queries * (found.compared + self._grid.code_weight * found.code_distances)
+        self._begun.add(k)
+        if not self._grid.depends_on_k:
+            self._begun.update(self._depths)
+            self._kept[key] = found
+        return found
+
+    def _log_end(self, k: int, params: Params) -> None:
+        if k in self._ended:
+            return
+        self._ended.add(k)
+        _logger.info(
+            "%s: k=%d ends before %s, because %s vectors were compared, of %s that may be",
+            self._stage,
+            k,
+            ", ".join(f"{name}={value:g}" for name, value in params.items()),
+            f"{self._spent:,.0f}",
+            f"{self._budget:,.0f}",
+        )
 
 
 def calibrated_depths(depth: int) -> list[int]:
@@ -322,7 +389,10 @@ def _grow(grid: CalibrationGrid, measure: _MeasureAt, k: int, table: list[dict[s
         }
         if all(params[name] == last[name] for name in grid.names):
             return
-        table.append(measure(k, params)[0])
+        found = measure(k, params)
+        if found is None:
+            return
+        table.append(found[0])
 
 
 def _measure_group(
@@ -332,7 +402,10 @@ def _measure_group(
     fixed = {} if grid.coarse is None or coarse is None else {grid.coarse: coarse}
     last = None if grid.unlimited is None else measure(k, {**fixed, grid.fine: grid.unlimited})
     for value in grid.values(grid.fine, k):
-        found, reads = measure(k, {**fixed, grid.fine: value})
+        measured = measure(k, {**fixed, grid.fine: value})
+        if measured is None:
+            break
+        found, reads = measured
         if last is not None and reads >= last[1] * _UNLIMITED:  # something else ends the search before this limit does
             break
         table.append(found)

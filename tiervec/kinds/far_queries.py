@@ -44,6 +44,7 @@ _QUERIES: Final = 128
 _SAMPLE_ROWS: Final = 2048
 _SAMPLE_VALUES: Final = 1 << 19  # rows of many dimensions are fewer
 _TRIMMED: Final = 0.02  # of the sample: the farthest, which may be anything
+_COMPARED: Final = 1 << 26  # vectors that the queries of one spread may compare, and more where exact searches do
 _USUAL: Final = 99.5  # percentile
 
 #: Runs these queries with k and these parameters.
@@ -141,6 +142,7 @@ def calibrate_near_and_far(
             progress,
             stage=stage,
             usual=None if is_far else {k: far[k] <= up_to[k] for k in depths},
+            budget=_budget(len(asked.vectors), len(base)) if is_far else math.inf,
         )
         return {**found, "up_to": {k: round(up_to[int(k)], 7) for k in found["tables"]}}
 
@@ -153,6 +155,11 @@ def calibrate_near_and_far(
         for spread in _SPREADS
     ]
     return calibration
+
+
+def _budget(queries: int, vectors: int) -> int:
+    """Vectors that far queries of one spread may compare: few large clusters would have all compared many times."""
+    return max(_COMPARED, queries * vectors)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

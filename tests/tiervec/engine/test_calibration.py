@@ -360,3 +360,78 @@ def test_few_queries_ask_for_more_than_the_target() -> None:
     assert lists == {10: 20, 500: 20, math.inf: 10}
     # What is out of reach with that is still taken when the target itself is not.
     assert choose({**table(k10=rows), "queries": 4}, 10, 1.0, 1000).note is None
+
+
+def scanned(calls: list[tuple[int, dict[str, float]]], *, compared: float) -> Any:
+    """Finds nothing, and compares so many vectors for a query in each cluster."""
+
+    def search(k: int, params: dict[str, float]) -> Measured:
+        calls.append((k, params))
+        found = np.full((100, k), 2, np.float32)
+        return Measured(distances=found, reads=params["nprobe"], compared=compared * params["nprobe"])
+
+    return search
+
+
+def test_a_search_that_does_not_depend_on_k_runs_once_for_all() -> None:
+    grid = CalibrationGrid(fine="nprobe", fine_values=(1, 2, 4), whole_numbers=True)
+    calls: list[tuple[int, dict[str, float]]] = []
+    result = calibrate(grid, scanned(calls, compared=1), np.ones((100, 100), np.float32), queries_of(100), None)
+    assert calls == [(100, {"nprobe": 1}), (100, {"nprobe": 2}), (100, {"nprobe": 4})]
+    assert list(result["tables"]) == ["1", "10", "100"]
+    assert [[row["nprobe"] for row in rows] for rows in result["tables"].values()] == [[1, 2, 4]] * 3
+
+
+def test_a_budget_ends_the_tables_and_the_log_says_so(caplog: pytest.LogCaptureFixture) -> None:
+    grid = CalibrationGrid(fine="nprobe", fine_values=(1, 2, 4, 8), whole_numbers=True, limits={"nprobe": 64})
+    calls: list[tuple[int, dict[str, float]]] = []
+    with caplog.at_level("INFO", "tiervec.engine.calibration"):
+        result = calibrate(
+            grid, scanned(calls, compared=10), np.ones((100, 10), np.float32), queries_of(100), None, budget=3000
+        )
+    assert [params["nprobe"] for _, params in calls] == [1, 2]  # 10 vectors in each of 3 clusters for 100 queries
+    assert [[row["nprobe"] for row in rows] for rows in result["tables"].values()] == [[1, 2], [1, 2]]
+    assert caplog.messages == [
+        f"calibration: k={k} ends before nprobe=4, because 3,000 vectors were compared, of 3,000 that may be"
+        for k in (1, 10)
+    ]
+
+
+def test_a_budget_leaves_each_k_its_part_and_counts_codes(caplog: pytest.LogCaptureFixture) -> None:
+    grid = CalibrationGrid(
+        coarse="nprobe", coarse_values=(1, 2, 4), fine="rerank", fine_values=(10, 20), at_least_k="rerank",
+        whole_numbers=True, code_weight=0.1,
+    )  # fmt: skip
+    calls: list[int] = []
+
+    def search(k: int, params: dict[str, float]) -> Measured:
+        calls.append(k)
+        return Measured(distances=np.full((100, k), 2, np.float32), reads=1, code_distances=100)
+
+    expected = np.ones((100, 100), np.float32)
+    with caplog.at_level("INFO", "tiervec.engine.calibration"):
+        result = calibrate(grid, search, expected, queries_of(100), None, budget=6000)
+        assert calls == [1] * 2 + [10] * 2 + [100] * 2
+        assert len(caplog.messages) == 3
+        calls.clear()
+        result = calibrate(grid, search, expected, queries_of(100), None, budget=1)
+    assert calls == [1, 10, 100]  # a table has one row in any case
+    assert {k: len(rows) for k, rows in result["tables"].items()} == {"1": 1, "10": 1, "100": 1}
+
+
+def test_a_graph_ends_at_a_budget_too() -> None:
+    found = np.full((100, 1), 2, np.float32)
+    calls: list[dict[str, float]] = []
+
+    def search(k: int, params: dict[str, float]) -> Measured:
+        calls.append(params)
+        return Measured(distances=found, reads=len(calls), compared=1)
+
+    for budget in (1, 200, 100 * 13):
+        calls.clear()
+        result = calibrate(
+            CALIBRATION_GRID, search, np.ones((100, 1), np.float32), queries_of(100), None, budget=budget
+        )
+        assert len(calls) == -(-budget // 100)
+        assert all(row in [{**row, **params} for params in calls] for row in result["tables"]["1"])
+        assert choose(result, 1, 0.9, 1000).note is not None

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 import tiervec
+from tiervec.kinds import far_queries as far_module
 from tiervec.kinds.far_queries import FarSearches, SearchDrift, choose_far, far_queries, farness
 from tiervec.kinds.index_kind import NativeResult
 
@@ -168,3 +169,34 @@ def test_a_search_says_that_its_queries_are_not_like_those_of_the_calibration(ki
         assert far.receipt.reads > usual.receipt.reads
         params = {key: value for key, value in far.receipt.params.items() if key in ("search_list", "nprobe", "rerank")}
         assert index.search(BASE[:5] * 4, params=params).receipt.notes == ()  # given parameters are taken as they are
+
+
+@pytest.mark.parametrize(("kind", "layout"), [("graph", "packed"), ("cluster", "replicated"), ("cluster", "coded")])
+def test_what_far_queries_compare_is_limited(
+    kind: str, layout: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    base = BASE[:400]
+    params: dict[str, object] = {"layout": layout}
+    if kind == "cluster":
+        params["clusters"] = 8
+
+    def tables(name: str) -> list[Any]:
+        caplog.clear()
+        with caplog.at_level("INFO", "tiervec.engine.calibration"):
+            calibration = tiervec.build(base, tmp_path / name, kind=kind, params=params, threads=1).calibration
+        assert calibration is not None
+        usual.append(calibration["tables"])
+        return [each["tables"] for each in calibration["farther"]]
+
+    usual: list[Any] = []
+    whole = tables("whole")
+    assert not caplog.messages
+    monkeypatch.setattr(far_module, "_budget", lambda queries, vectors: queries * vectors // 50)
+    limited = tables("limited")
+    assert usual[0] == usual[1]
+    assert any("far queries: k=" in message for message in caplog.messages)
+    lengths = [(len(short[k]), len(long[k])) for short, long in zip(limited, whole, strict=True) for k in long]
+    assert all(1 <= short <= long for short, long in lengths)
+    assert any(short < long for short, long in lengths)
+    with tiervec.open(tmp_path / "limited") as index:
+        assert index.search(BASE[:5] * 3, k=10).ids.shape == (5, 10)
